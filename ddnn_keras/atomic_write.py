@@ -1,0 +1,37 @@
+"""A file gets its final name only when it is complete and checked."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """Gives a temporary path beside `path` and renames it to `path` on success.
+
+    The rename happens only if the body ends without an exception, so a killed process, a full disk or a failed
+    check never leaves a partial file under the final name, and never costs the file that stood there before.
+
+    Args:
+        path: The final path. Its parent folders are made where they are missing.
+
+    Yields:
+        A `pathlib.Path` with the same suffix as `path`, in the same folder, to be written by the body.
+
+    Example:
+
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> with atomic_write(folder / "answer.txt") as temporary:
+    ...     _ = temporary.write_text("42")
+    >>> [file.name for file in folder.iterdir()]
+    ['answer.txt']
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A hidden folder, not a hidden file: Keras and others insist on a file's suffix and may write siblings.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = pathlib.Path(folder) / path.name
+        yield temporary
+        os.replace(temporary, path)

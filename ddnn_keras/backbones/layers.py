@@ -1,0 +1,25 @@
+"""The layers with weights that convolutional families are made of: shared convolutions, private normalisation."""
+
+import keras
+
+
+def convolution(path, x, filters, kernel_size, strides, name):
+    """A shared convolution without bias. Strided ones pad both sides alike, as the published weights expect."""
+    padding = kernel_size // 2
+    if strides > 1 and padding:
+        x = keras.layers.ZeroPadding2D(padding, dtype=path.dtype)(x)
+    return path.shared(
+        keras.layers.Conv2D,
+        name,
+        filters=filters,
+        kernel_size=kernel_size,
+        strides=strides,
+        padding="valid" if strides > 1 else "same",
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+    )(x)
+
+
+def normalization(path, x, name):
+    """A path's own batch normalisation, with torchvision's momentum and epsilon."""
+    return path.private(keras.layers.BatchNormalization, name, momentum=0.9, epsilon=1e-5)(x)

@@ -1,0 +1,92 @@
+"""What a depth is: a name for a number of blocks per stage, and a key for its output."""
+
+import re
+from collections.abc import Mapping
+
+
+def output_key(name):
+    """The name of a depth's output, of its classifier and of its metrics.
+
+    Args:
+        name: A depth's name: an integer such as `18` or a string such as `"tiny"`.
+
+    Returns:
+        A string such as `"depth_18"` or `"depth_tiny"`.
+
+    Example:
+
+    >>> output_key(18)
+    'depth_18'
+    """
+    return f"depth_{name}"
+
+
+def resolve_depths(depths, known):
+    """Turns the `depths` argument into blocks per stage, from the shallowest to the deepest.
+
+    Args:
+        depths: Known depths, such as `(18, 34)`, or a mapping from names to blocks per stage, such as
+            `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. A single known depth may stand alone.
+        known: The depth table of a backbone: a mapping from integers to blocks per stage.
+
+    Returns:
+        A dict from names to tuples of blocks per stage, sorted so that each one contains the one before.
+
+    Raises:
+        ValueError: If `depths` is empty, holds a repeated or unknown depth, a malformed tuple of blocks, or two
+            depths of which neither contains the other.
+
+    Example:
+
+    >>> resolve_depths((34, 18), known={18: (2, 2, 2, 2), 34: (3, 4, 6, 3)})
+    {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+    """
+    pairs = list(depths.items()) if isinstance(depths, Mapping) else _look_up(depths, known)
+    if not pairs:
+        raise ValueError(f"`depths` must name at least one depth. Received: depths={depths!r}")
+    num_stages = len(next(iter(known.values())))
+    for name, blocks in pairs:
+        _check_name(name)
+        _check_blocks(name, blocks, num_stages)
+    pairs = sorted(((name, tuple(blocks)) for name, blocks in pairs), key=lambda pair: (sum(pair[1]), pair[1]))
+    for shallow, deep in zip(pairs, pairs[1:]):
+        _check_nested(shallow, deep)
+    return dict(pairs)
+
+
+def _look_up(depths, known):
+    depths = (depths,) if isinstance(depths, int | str) else tuple(depths)
+    for depth in depths:
+        if isinstance(depth, bool) or depth not in known:
+            raise ValueError(
+                f"Unknown depth {depth!r} in `depths`: known depths are {', '.join(map(str, known))}; "
+                f'any other takes a mapping to blocks per stage, such as {{"mine": {next(iter(known.values()))}}}.'
+            )
+        if depths.count(depth) > 1:
+            raise ValueError(f"`depths` must not repeat a depth. Received: depths={depths!r}, which repeats {depth!r}")
+    return [(depth, known[depth]) for depth in depths]
+
+
+def _check_name(name):
+    # Names become layer names, metric names and TFLite signatures.
+    if not re.fullmatch(r"\w+", str(name), flags=re.ASCII):
+        raise ValueError(f"A depth's name must be made of letters, digits and underscores. Received: {name!r}")
+
+
+def _check_blocks(name, blocks, num_stages):
+    wellformed = isinstance(blocks, tuple | list) and len(blocks) == num_stages
+    if not wellformed or not all(isinstance(count, int) and count >= 1 for count in blocks):
+        raise ValueError(f"Depth {name!r} must have {num_stages} stages of at least 1 block. Received: {blocks!r}")
+
+
+def _check_nested(shallow, deep):
+    (shallow_name, shallow_blocks), (deep_name, deep_blocks) = shallow, deep
+    if shallow_blocks == deep_blocks:
+        raise ValueError(
+            f"`depths` must not repeat a depth. Received: {shallow_name!r} and {deep_name!r}, both {deep_blocks}"
+        )
+    if any(count > limit for count, limit in zip(shallow_blocks, deep_blocks)):
+        raise ValueError(
+            f"The depths of one network must nest, stage by stage. Received: {shallow_name!r} {shallow_blocks}, "
+            f"which does not fit into {deep_name!r} {deep_blocks}"
+        )

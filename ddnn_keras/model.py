@@ -1,0 +1,284 @@
+"""DDNN: one network, one set of weights, a classifier at each of several depths."""
+
+import contextlib
+import contextvars
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.depths import output_key, resolve_depths
+from ddnn_keras.distillation import CompiledDistillation
+from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
+from ddnn_keras.paths import Path, deepest, grow
+
+# The model whose step is being computed: its forward pass gives the stage features along with the logits. A context
+# variable, since tf.distribute traces each replica's step in a thread of its own.
+_observed = contextvars.ContextVar("observed", default=None)
+
+
+@keras.saving.register_keras_serializable("ddnn_keras")
+class DDNN(keras.Model):
+    """Depth-level dynamic neural network: sub-nets of several depths in one set of weights.
+
+    After "Embedded Knowledge Distillation in Depth-Level Dynamic Neural Network" (https://arxiv.org/abs/2103.00793).
+    A sub-net keeps the first blocks of every stage. What two sub-nets have in common is computed once until they
+    part; from there on they share convolutions, while batch normalisation and classifier are their own. The deepest
+    is the full-net; in training it teaches the others, see `compile`.
+
+    Args:
+        depths: Which sub-nets the network holds: known integers of the backbone, such as `(18, 34, 50)`, or a
+            mapping from names to blocks per stage, such as `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. They must
+            nest. The 50 of `"resnet"` is made of basic blocks, `(3, 4, 14, 3)`: the paper's ResNet-50 is made of
+            bottlenecks, which cannot share weights with ResNet-18 and 34.
+        backbone: The family, a name in `ddnn_keras.backbones.BACKBONES`. Defaults to `"resnet"`.
+        num_classes: Number of classes, a positive integer. Defaults to `10`.
+        input_shape: `(height, width, channels)` of an image, positive integers. Defaults to `(32, 32, 3)`.
+        width: Channels of the first stage. Defaults to `64`, the published networks' width.
+        stem: `"cifar"` (keeps the resolution of small images, the default) or `"imagenet"` (a quarter of it).
+        pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
+        pixel_std: Divides each pixel after that. Defaults to `127.5`, so that 0..255 becomes -1..1.
+        dtype: The dtype policy of the layers. Defaults to Keras' global one.
+        name: The model's name. Defaults to `"ddnn"`.
+
+    Input: raw pixels 0..255, shape `(batch, height, width, channels)`.
+
+    Output: a dict of logits of shape `(batch, num_classes)`, with keys such as `"depth_18"`.
+
+    Raises:
+        ValueError: If an argument is not as above.
+
+    Example:
+
+    >>> import numpy as np
+    >>> model = DDNN(depths=(10, 18), width=4, input_shape=(16, 16, 1))
+    >>> logits = model(np.zeros((2, 16, 16, 1)))
+    >>> {key: tuple(value.shape) for key, value in logits.items()}
+    {'depth_10': (2, 10), 'depth_18': (2, 10)}
+    >>> model.subnet(10).output_shape
+    (None, 10)
+    """
+
+    def __init__(
+        self,
+        depths=(18, 34, 50),
+        backbone="resnet",
+        num_classes=10,
+        input_shape=(32, 32, 3),
+        width=64,
+        stem="cifar",
+        pixel_mean=127.5,
+        pixel_std=127.5,
+        dtype=None,
+        name="ddnn",
+    ):
+        _check_images(input_shape, num_classes)
+        if backbone not in BACKBONES:
+            allowed = ", ".join(map(repr, BACKBONES))
+            raise ValueError(f"`backbone` must be one of {allowed}. Received: backbone={backbone!r}")
+        family = BACKBONES[backbone](width=width, stem=stem)
+        depths = resolve_depths(depths, family.DEPTHS)
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+
+        image = keras.Input(tuple(input_shape), name="image")
+        normalized = normalize_pixels(image, pixel_mean, pixel_std, policy)
+        logits, features = grow_outputs(family, normalized, depths, num_classes, policy)
+        super().__init__(inputs=image, outputs=logits, name=name)
+        self.dtype_policy = policy
+
+        # Only the bound method is kept: as an attribute, the model itself would be tracked and saved as a layer.
+        self._call_with_features = keras.Model(image, {"logits": logits, "features": features}).call
+        self._depths = tuple(depths.items())
+        self._compiled_distillation = CompiledDistillation(None, self.output_keys)
+        self._arguments = {
+            "depths": [[depth, list(blocks)] for depth, blocks in self._depths],
+            "backbone": backbone,
+            "num_classes": num_classes,
+            "input_shape": list(input_shape),
+            "width": width,
+            "stem": stem,
+            "pixel_mean": pixel_mean,
+            "pixel_std": pixel_std,
+        }
+
+    @property
+    def depths(self):
+        """The depths from the shallowest to the full-net: a dict from names to blocks per stage."""
+        return dict(self._depths)
+
+    @property
+    def output_keys(self):
+        """The keys of the outputs, in the order of `depths`."""
+        return [output_key(depth) for depth in self.depths]
+
+    def subnet(self, depth):
+        """One depth as a plain functional model that shares this network's variables.
+
+        Args:
+            depth: One of `depths`, such as `18`.
+
+        Returns:
+            A `keras.Model` from raw pixels to logits, with this depth's layers alone.
+
+        Raises:
+            ValueError: If the network does not hold this depth.
+        """
+        if depth not in self.depths:
+            allowed = ", ".join(map(repr, self.depths))
+            raise ValueError(f"`depth` must be one of {allowed}. Received: depth={depth!r}")
+        key = output_key(depth)
+        return keras.Model(self.input, self.output[key], name=key)
+
+    def call(self, inputs, training=None, mask=None):
+        """Logits of every depth; within a training or test step, stage features too."""
+        if _observed.get() is self:
+            return self._call_with_features(inputs, training=training, mask=mask)
+        return super().call(inputs, training=training, mask=mask)
+
+    # Training. Keras' own steps of each backend do the work; they see features because `call` gives them.
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss="sparse_categorical_crossentropy",
+        *,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        distillation=None,
+        **kwargs,
+    ):
+        """Configures the model for training.
+
+        Args:
+            optimizer: As for any Keras model.
+            loss: One loss for every depth, or a dict with a loss for each output key. The outputs are logits;
+                `"sparse_categorical_crossentropy"` (the default) and `"categorical_crossentropy"` are read
+                accordingly.
+            loss_weights: Optional dict from output keys to the weights of their `loss`.
+            metrics: One list of metrics for every depth, or a dict from output keys to lists.
+            weighted_metrics: Likewise, weighted by `sample_weight`.
+            distillation: A `ddnn_keras.EKD`, or `None` (the default) for joint training on `loss` alone.
+            **kwargs: Further arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `distillation` is not as above.
+        """
+        if distillation is not None and not hasattr(distillation, "terms"):
+            raise ValueError(
+                f"`distillation` must be a ddnn_keras.EKD or None. Received: distillation={distillation!r}"
+            )
+        super().compile(
+            optimizer=optimizer,
+            loss=losses_per_output(loss, self.output_keys),
+            loss_weights=loss_weights,
+            metrics=metrics_per_output(metrics, self.output_keys),
+            weighted_metrics=metrics_per_output(weighted_metrics, self.output_keys),
+            **kwargs,
+        )
+        self._compiled_distillation = CompiledDistillation(distillation, self.output_keys)
+
+    @property
+    def distillation(self):
+        """The `distillation` that the model was compiled with."""
+        return self._compiled_distillation.distillation
+
+    def train_step(self, *args):
+        """One step on a batch: a forward pass for logits and features, all losses, one update."""
+        with self._observing():
+            return super().train_step(*args)
+
+    def test_step(self, *args):
+        """The losses and metrics of a batch."""
+        with self._observing():
+            return super().test_step(*args)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The sum of every depth's loss and of its weighted distillation terms."""
+        logits, features = split(y_pred)
+        y, sample_weight = per_output(y, self.output_keys), per_output(sample_weight, self.output_keys)
+        loss = super().compute_loss(x, y, logits, sample_weight, training)
+        return loss if features is None else loss + self._compiled_distillation(logits, features, sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Updates every depth's metrics."""
+        y, sample_weight = per_output(y, self.output_keys), per_output(sample_weight, self.output_keys)
+        return super().compute_metrics(x, y, split(y_pred)[0], sample_weight)
+
+    @property
+    def metrics(self):
+        """The metrics that Keras keeps, and the distillation terms."""
+        return super().metrics + self._compiled_distillation.metrics
+
+    @contextlib.contextmanager
+    def _observing(self):
+        token = _observed.set(self if self._compiled_distillation.metrics else None)
+        try:
+            yield
+        finally:
+            _observed.reset(token)
+
+    # Saving.
+
+    def get_config(self):
+        """The constructor's arguments, by name."""
+        return {
+            **self._arguments,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the model that `get_config` describes."""
+        # Pairs, because the keys of a JSON object are strings and most depths are integers.
+        depths = {depth: tuple(blocks) for depth, blocks in config["depths"]}
+        return cls(**{**config, "depths": depths})
+
+    def get_compile_config(self):
+        """The arguments of `compile`, serialized."""
+        config = super().get_compile_config()
+        if config:
+            config["distillation"] = keras.saving.serialize_keras_object(self.distillation)
+        return config
+
+    def compile_from_config(self, config):
+        """Compiles the model as `get_compile_config` describes."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+
+def grow_outputs(backbone, x, depths, num_classes, policy):
+    """Logits and stage features of every depth: two dicts from output keys."""
+    depths = {output_key(depth): blocks for depth, blocks in depths.items()}
+    trunk = Path(deepest(depths), {}, policy)
+    logits, features = {}, {}
+    for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
+        # Logits in full precision: under a mixed policy, half precision costs accuracy in the softmax.
+        classifier = keras.layers.Dense(num_classes, dtype=policy.variable_dtype, name=key)
+        logits[key], features[key] = classifier(backbone.head(path, stages[-1])), stages
+    return logits, features
+
+
+def normalize_pixels(image, mean, std, policy):
+    """Brings raw pixels to the range that networks are trained in, within the network: devices need not know."""
+    mean, std = np.asarray(mean, "float64"), np.asarray(std, "float64")
+    scale, offset = 1 / std, -mean / std
+    return keras.layers.Rescaling(scale.tolist(), offset.tolist(), dtype=policy, name="normalize_pixels")(image)
+
+
+def split(y_pred):
+    """Logits, and stage features or `None`, of what the model's `call` gave."""
+    return (y_pred["logits"], y_pred["features"]) if "features" in y_pred else (y_pred, None)
+
+
+def _check_images(input_shape, num_classes):
+    wellformed = isinstance(input_shape, tuple | list) and len(input_shape) == 3
+    if not wellformed or not all(isinstance(size, int) and size >= 1 for size in input_shape):
+        raise ValueError(
+            "`input_shape` must be three positive integers, (height, width, channels). "
+            f"Received: input_shape={input_shape!r}"
+        )
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise ValueError(f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}")

@@ -1,0 +1,75 @@
+"""The tree of paths: sub-nets compute a common part once and part where one of them keeps fewer blocks.
+
+    image -- stem -- stage 1: block 1 - block 2 -+- block 3 -- stage 2 ... (34 and 50 together) ...
+                                                 +- stage 2 of depth 18 ...
+
+Every path applies the same convolutions. What normalises a path's activations belongs to that path alone, because
+inputs are distributed differently once paths have parted.
+"""
+
+import itertools
+
+
+class Path:
+    """Makes the layers along one path: shared ones are the same object on every path, private ones are its own.
+
+    A backbone asks its `Path` for every layer that has weights; layers without weights need no `Path`.
+
+    Args:
+        name: The key of the deepest depth that this path serves, such as `"depth_50"`.
+        layers: A dict that all paths of a network have in common: the layers made so far, by name.
+        dtype: A dtype policy for the layers.
+    """
+
+    def __init__(self, name, layers, dtype):
+        self.name = name
+        self.dtype = dtype
+        self._layers = layers
+
+    def fork(self, name):
+        """A `Path` that parts from this one: shared layers in common, private layers its own."""
+        return Path(name, self._layers, self.dtype)
+
+    def shared(self, layer_class, name, **arguments):
+        """The layer called `name`, made at the first call and the same on every path."""
+        if name not in self._layers:
+            self._layers[name] = layer_class(name=name, **{"dtype": self.dtype, **arguments})
+        return self._layers[name]
+
+    def private(self, layer_class, name, **arguments):
+        """The layer called `name` of this path alone."""
+        return self.shared(layer_class, f"{name}_{self.name}", **arguments)
+
+
+def grow(backbone, path, x, depths, stage=0):
+    """Grows the tree of paths from stage `stage` on.
+
+    Args:
+        backbone: A backbone, see `ddnn_keras.backbones`.
+        path: The `Path` that leads here.
+        x: The tensor that enters the stage, the same for all `depths`.
+        depths: A dict from output keys to blocks per stage, shallowest first.
+        stage: Index of the stage.
+
+    Returns:
+        A dict from output keys to pairs of the `Path` on which the depth ends and a list of its features: the output
+        of each of its stages from `stage` on. Depths that have not parted yet have the same tensors.
+    """
+    if stage == backbone.num_stages:
+        return {key: (path, []) for key in depths}
+    path = path.fork(deepest(depths))
+    outputs = []
+    for index in range(depths[path.name][stage]):
+        x = backbone.block(path, x, stage, index)
+        outputs.append(x)
+    grown = {}
+    for num_blocks, group in itertools.groupby(depths, key=lambda key: depths[key][stage]):
+        feature = outputs[num_blocks - 1]
+        branch = grow(backbone, path, feature, {key: depths[key] for key in group}, stage + 1)
+        grown |= {key: (end, [feature, *later]) for key, (end, later) in branch.items()}
+    return grown
+
+
+def deepest(depths):
+    """The full-net's key: the last one, since depths are sorted from the shallowest to the deepest."""
+    return list(depths)[-1]
