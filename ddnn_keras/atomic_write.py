@@ -20,7 +20,6 @@ def atomic_write(path):
         A `pathlib.Path` with the same suffix as `path`, in the same folder, to be written by the body.
 
     Example:
-
     >>> import pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> with atomic_write(folder / "answer.txt") as temporary:

@@ -4,13 +4,18 @@ import argparse
 import sys
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """`argparse.ArgumentParser` that shows defaults and says what is wrong in one sentence, without the usage text."""
 
     def __init__(self, description):
-        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(description=description, formatter_class=_HelpFormatter)
 
     def error(self, message):
+        """Ends the process."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 

@@ -1,5 +1,6 @@
 """What a depth is: a name for a number of blocks per stage, and a key for its output."""
 
+import itertools
 import re
 from collections.abc import Mapping
 
@@ -14,7 +15,6 @@ def output_key(name):
         A string such as `"depth_18"` or `"depth_tiny"`.
 
     Example:
-
     >>> output_key(18)
     'depth_18'
     """
@@ -37,7 +37,6 @@ def resolve_depths(depths, known):
             depths of which neither contains the other.
 
     Example:
-
     >>> resolve_depths((34, 18), known={18: (2, 2, 2, 2), 34: (3, 4, 6, 3)})
     {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
     """
@@ -49,7 +48,7 @@ def resolve_depths(depths, known):
         _check_name(name)
         _check_blocks(name, blocks, num_stages)
     pairs = sorted(((name, tuple(blocks)) for name, blocks in pairs), key=lambda pair: (sum(pair[1]), pair[1]))
-    for shallow, deep in zip(pairs, pairs[1:]):
+    for shallow, deep in itertools.pairwise(pairs):
         _check_nested(shallow, deep)
     return dict(pairs)
 

@@ -28,7 +28,6 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
         A tensor of shape `(batch,)`.
 
     Example:
-
     >>> import numpy as np
     >>> logits = np.array([[2.0, 0.0]])
     >>> float(kl_divergence(logits, logits + 5.0)[0])
@@ -121,7 +120,6 @@ class EKD:
         ValueError: If an argument is not as above.
 
     Example:
-
     >>> EKD(kl_weight=0.5)
     EKD(temperature=1.0, kl_weight=0.5, attention_weight=0.1, attention='standardized')
     """
@@ -168,7 +166,7 @@ class EKD:
 
 
 class CompiledDistillation:
-    """The distillation terms of one network's sub-nets, with a metric for each; to EKD what Keras' CompileLoss is to a loss.
+    """The distillation terms of one network's sub-nets, with a metric for each.
 
     Args:
         distillation: An `EKD`, or `None` for no terms.

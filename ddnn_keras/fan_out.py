@@ -15,7 +15,6 @@ def per_output(value, keys):
     """`value` for each of `keys`; a dict or `None` as it is.
 
     Example:
-
     >>> per_output([3, 1], ["depth_18", "depth_34"])
     {'depth_18': [3, 1], 'depth_34': [3, 1]}
     """

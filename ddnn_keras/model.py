@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -50,7 +49,6 @@ class DDNN(keras.Model):
         ValueError: If an argument is not as above.
 
     Example:
-
     >>> import numpy as np
     >>> model = DDNN(depths=(10, 18), width=4, input_shape=(16, 16, 1))
     >>> logits = model(np.zeros((2, 16, 16, 1)))
@@ -74,6 +72,8 @@ class DDNN(keras.Model):
         name="ddnn",
     ):
         _check_images(input_shape, num_classes)
+        _check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
+        _check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
         if backbone not in BACKBONES:
             allowed = ", ".join(map(repr, BACKBONES))
             raise ValueError(f"`backbone` must be one of {allowed}. Received: backbone={backbone!r}")
@@ -263,7 +263,7 @@ def grow_outputs(backbone, x, depths, num_classes, policy):
 
 def normalize_pixels(image, mean, std, policy):
     """Brings raw pixels to the range that networks are trained in, within the network: devices need not know."""
-    mean, std = np.asarray(mean, "float64"), np.asarray(std, "float64")
+    mean, std = (np.asarray(value, "float64") for value in (mean, std))
     scale, offset = 1 / std, -mean / std
     return keras.layers.Rescaling(scale.tolist(), offset.tolist(), dtype=policy, name="normalize_pixels")(image)
 
@@ -282,3 +282,10 @@ def _check_images(input_shape, num_classes):
         )
     if not isinstance(num_classes, int) or num_classes < 1:
         raise ValueError(f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}")
+
+
+def _check_pixels(argument, value, channels, allow_zero):
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iuf" or numbers.shape not in ((), (channels,)) or not (allow_zero or numbers.all()):
+        kind = "a number" if allow_zero else "a number other than 0"
+        raise ValueError(f"`{argument}` must be {kind}, or {channels} of them. Received: {argument}={value!r}")

@@ -1,0 +1,41 @@
+"""Training curves, drawn from a run's history."""
+
+from matplotlib.figure import Figure
+
+from ddnn_keras.atomic_write import atomic_write
+
+
+def draw_curves(history, path):
+    """Draws one picture of a training: the accuracy of each depth, and each loss term.
+
+    Args:
+        history: A list with a dict for each epoch, as `RunDirectory.read_history` gives it.
+        path: The PNG file to write.
+    """
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    accuracy, losses = figure.subplots(1, 2)
+    draw(accuracy, history, names_ending("accuracy", history))
+    draw(losses, history, names_ending("loss", history))
+    accuracy.set(title="Accuracy (dashed: training, solid: validation)", xlabel="epoch", ylabel="accuracy")
+    losses.set(title="Loss terms (dashed: training, solid: validation)", xlabel="epoch", yscale="log")
+    for axes in (accuracy, losses):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def draw(axes, history, names):
+    """One line for each name's values on training data, and one of the same colour on validation data."""
+    epochs = [row["epoch"] + 1 for row in history]
+    for color, name in enumerate(names):
+        axes.plot(epochs, [row[name] for row in history], "--", color=f"C{color}", alpha=0.6)
+        validation = [row.get(f"val_{name}", float("nan")) for row in history]
+        axes.plot(epochs, validation, color=f"C{color}", label=name.replace("_", " "))
+
+
+def names_ending(quantity, history):
+    """The logged names that end in `quantity`, by depth, without the total and the validation twins."""
+    names = [name for name in history[0] if name.endswith(f"_{quantity}") and not name.startswith("val_")]
+    # A network of one depth logs its quantities without a prefix.
+    return names or [quantity]

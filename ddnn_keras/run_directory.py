@@ -1,0 +1,77 @@
+"""What a training leaves behind, and where: the one place that knows the names of a run's files."""
+
+import csv
+import json
+import pathlib
+
+from ddnn_keras.atomic_write import atomic_write
+
+
+class RunDirectory:
+    """The folder of one training run.
+
+    Args:
+        path: The folder. It need not exist yet.
+
+    Its files: `model.keras`, the network after the last finished epoch, ready to go on; `config.json`, all that was
+    asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results on the test split, written last;
+    `curves.png`.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.model = self.path / "model.keras"
+        self.config = self.path / "config.json"
+        self.history = self.path / "history.csv"
+        self.metrics = self.path / "metrics.json"
+        self.curves = self.path / "curves.png"
+
+    @classmethod
+    def newest(cls, root="runs", holding="model"):
+        """The run in `root` whose file changed last.
+
+        Args:
+            root: The folder of all runs. Defaults to `"runs"`.
+            holding: The file that counts: `"model"` (the default) or another attribute's name.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        runs = [cls(path) for path in pathlib.Path(root).glob("*/")]
+        runs = [run for run in runs if getattr(run, holding).is_file()]
+        if not runs:
+            raise FileNotFoundError(f"No run with a {holding} file in {root!s}: recipes/train.py makes one.")
+        return max(runs, key=lambda run: getattr(run, holding).stat().st_mtime_ns)
+
+    def write_json(self, path, content):
+        """Writes `content` to one of the run's JSON files."""
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    def read_config(self):
+        """The content of `config.json`.
+
+        Raises:
+            FileNotFoundError: If there is no such run.
+            ValueError: If the file is damaged.
+        """
+        if not self.config.is_file():
+            raise FileNotFoundError(f"{self.path} holds no run: there is no {self.config.name} in it.")
+        try:
+            return json.loads(self.config.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.config} is damaged: {error}.") from None
+
+    def read_history(self):
+        """The rows of `history.csv`: a list of dicts of floats, empty before the first epoch ends."""
+        if not self.history.is_file():
+            return []
+        with open(self.history, newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def keep_epochs(self, count):
+        """Cuts `history.csv` to its first `count` epochs: a killed run may have logged one that it did not save."""
+        if self.history.is_file():
+            lines = self.history.read_text().splitlines(keepends=True)
+            with atomic_write(self.history) as temporary:
+                temporary.write_text("".join(lines[: count + 1]))

@@ -1,0 +1,244 @@
+"""Trains one network that holds several depths, and writes a run directory.
+
+python recipes/train.py --dataset digits --depths 18 34 50 --width 16
+python recipes/train.py --resume runs/digits_...
+"""
+
+import argparse
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+from rich.console import Console
+from rich.table import Table
+
+from ddnn_keras import DDNN, EKD, data
+from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.checkpoint import Checkpoint, finished_epochs
+from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.cost import count_macs, count_parameters
+from ddnn_keras.curves import draw_curves
+from ddnn_keras.depths import output_key
+from ddnn_keras.distillation import ATTENTION_MAPS
+from ddnn_keras.run_directory import RunDirectory
+
+MOMENTUM = 0.9
+PACKAGES = ["ddnn_keras", "keras", "tensorflow", "numpy"]
+
+# The weights that each way of training switches off.
+DISTILLATIONS = {
+    "ekd": {},
+    "kl": {"attention_weight": 0.0},
+    "attention": {"kl_weight": 0.0},
+    "none": {"attention_weight": 0.0, "kl_weight": 0.0},
+}
+
+
+def argument_parser(description=__doc__, **defaults):
+    """The command line of a recipe, whose defaults a named recipe replaces."""
+    ekd = EKD()
+    parser = ArgumentParser(description)
+    add = parser.add_argument
+    add("--dataset", default="digits", help="digits, a TensorFlow Datasets name, folder:PATH or npz:PATH")
+    add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
+    add("--manual-dir", help="where archives lie that were downloaded by hand")
+    add("--image-size", type=int, help="height and width of an image; by default the data set's own")
+    add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
+    add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets; the deepest teaches the others")
+    add("--width", type=int, default=64, help="channels of the first stage")
+    add("--stem", default="cifar", choices=["cifar", "imagenet"], help="for small images, or for large ones")
+    add("--epochs", type=int, default=30, help="passes over the training images")
+    add("--batch-size", type=int, default=64, help="images per update")
+    add("--learning-rate", type=float, default=0.05, help="peak of the cosine schedule")
+    add("--warmup-epochs", type=int, default=1, help="epochs of linear warm-up before the cosine")
+    add("--weight-decay", type=float, default=5e-4, help="L2 penalty, as in SGD's classical form")
+    add("--distillation", default="ekd", choices=DISTILLATIONS, help="what the full-net teaches")
+    add("--temperature", type=float, default=ekd.temperature, help="of the KL divergence")
+    add("--kl-weight", type=float, default=ekd.kl_weight, help="weight of the KL divergence")
+    add("--attention-weight", type=float, default=ekd.attention_weight, help="weight of attention distillation")
+    add("--attention", default=ekd.attention, choices=ATTENTION_MAPS, help="kind of attention map")
+    add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
+    add("--seed", type=int, default=0, help="of weights, split, order and augmentation")
+    add("--output", help="the run directory; by default a new one in runs/")
+    add("--resume", metavar="RUN", help="goes on with the run in this directory, with that run's arguments")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def command(description=__doc__, **defaults):
+    """Runs the command line of a recipe."""
+    parser = argument_parser(description, **defaults)
+    run(lambda arguments: main(arguments, parser), parser)
+
+
+def main(arguments, parser):
+    """Trains a new network, or goes on with a run."""
+    if arguments.resume:
+        run_directory = RunDirectory(arguments.resume)
+        arguments = resumed(arguments, parser, run_directory.read_config()["arguments"])
+    else:
+        run_directory = RunDirectory(arguments.output or new_output(arguments))
+        if run_directory.config.exists():
+            raise ValueError(f"--output {run_directory.path} holds a run already: --resume goes on with it.")
+    print(f"Run directory: {run_directory.path}")
+    train(arguments, run_directory)
+    print_table(json.loads(run_directory.metrics.read_text()))
+    print(f"Next: python export/to_tflite.py --model {run_directory.model} --depth all")
+
+
+def resumed(arguments, parser, saved):
+    """A run's own arguments; other ones on the command line would not give the run that was begun."""
+    for name, value in saved.items():
+        if getattr(arguments, name) not in (value, parser.get_default(name)):
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} {getattr(arguments, name)} differs from the {value} that {arguments.resume} has.")
+    return argparse.Namespace(**saved)
+
+
+def new_output(arguments):
+    """A run directory that names what was trained, and when."""
+    depths = "-".join(map(str, arguments.depths))
+    dataset = re.sub(r"[^A-Za-z0-9]+", "-", arguments.dataset)
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"runs/{dataset}_{arguments.backbone}_{depths}_{arguments.distillation}_{now}"
+
+
+def train(arguments, run_directory):
+    """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it."""
+    make_deterministic(arguments.seed)
+    images = data.load(
+        arguments.dataset,
+        image_size=arguments.image_size,
+        data_dir=arguments.data_dir,
+        manual_dir=arguments.manual_dir,
+        seed=arguments.seed,
+    )
+    steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
+    if run_directory.model.exists():
+        model = load_network(run_directory.model)
+    else:
+        model = compiled_network(arguments, images, steps_per_epoch)
+        run_directory.write_json(run_directory.config, configuration(arguments, images))
+    first_epoch = finished_epochs(model, steps_per_epoch)
+    run_directory.keep_epochs(first_epoch)
+    model.fit(
+        images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch),
+        steps_per_epoch=steps_per_epoch,
+        initial_epoch=first_epoch,
+        epochs=arguments.epochs,
+        validation_data=images.validation(arguments.batch_size),
+        # In this order: an epoch that is saved is also logged.
+        callbacks=[keras.callbacks.CSVLogger(run_directory.history, append=True), Checkpoint(run_directory.model)],
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    draw_curves(run_directory.read_history(), run_directory.curves)
+    run_directory.write_json(run_directory.metrics, test_metrics(model, images.test(arguments.batch_size)))
+
+
+def make_deterministic(seed):
+    """Makes a run a function of its arguments, so that a resumed one ends as if it had never been killed."""
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # This also turns XLA off, which on a CPU takes three times as long as TensorFlow's own kernels.
+        tf.config.experimental.enable_op_determinism()
+
+
+def compiled_network(arguments, images, steps_per_epoch):
+    """A new network with its optimizer and objective."""
+    model = DDNN(
+        depths=arguments.depths,
+        backbone=arguments.backbone,
+        num_classes=images.num_classes,
+        input_shape=images.image_shape,
+        width=arguments.width,
+        stem=arguments.stem,
+        dtype=arguments.precision,
+    )
+    model.compile(optimizer(arguments, steps_per_epoch), metrics=["accuracy"], distillation=distillation(arguments))
+    return model
+
+
+def optimizer(arguments, steps_per_epoch):
+    """SGD with Nesterov momentum, linear warm-up and a cosine to zero."""
+    warmup_steps = arguments.warmup_epochs * steps_per_epoch
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=arguments.learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, arguments.epochs * steps_per_epoch - warmup_steps),
+    )
+    # Keras decays weights outside the momentum; an L2 penalty goes through it and so acts 1 / (1 - momentum) times.
+    weight_decay = arguments.weight_decay / (1 - MOMENTUM)
+    return keras.optimizers.SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
+
+
+def distillation(arguments):
+    """The `EKD` that the command line asks for."""
+    ekd = EKD(
+        temperature=arguments.temperature,
+        kl_weight=arguments.kl_weight,
+        attention_weight=arguments.attention_weight,
+        attention=arguments.attention,
+    )
+    return dataclasses.replace(ekd, **DISTILLATIONS[arguments.distillation])
+
+
+def load_network(path):
+    """The network in a `.keras` file."""
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable Keras model file: {str(error).splitlines()[0]}") from None
+
+
+def configuration(arguments, images):
+    """All that made a run: arguments, data facts, versions."""
+    return {
+        "arguments": {name: value for name, value in vars(arguments).items() if name not in ("output", "resume")},
+        "class_names": images.class_names,
+        "image_shape": list(images.image_shape),
+        "backend": keras.backend.backend(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def test_metrics(model, test_images):
+    """Each depth's accuracy and loss on the test split, and its cost."""
+    results = model.evaluate(test_images, return_dict=True, verbose=0)
+    metrics = {}
+    for depth in model.depths:
+        key, subnet = output_key(depth), model.subnet(depth)
+        metrics[key] = {
+            # Keras drops the prefix where there is one output.
+            "accuracy": results.get(f"{key}_accuracy", results.get("accuracy")),
+            "loss": results.get(f"{key}_loss", results["loss"]),
+            "parameters": count_parameters(subnet),
+            "macs": count_macs(subnet),
+        }
+    return metrics
+
+
+def print_table(metrics):
+    """The results, for people."""
+    table = Table("depth", "test accuracy", "parameters", "MACs")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for key, row in metrics.items():
+        depth = key.removeprefix("depth_")
+        table.add_row(depth, f"{row['accuracy']:.2%}", f"{row['parameters']:,}", f"{row['macs'] / 1e6:,.1f} M")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,49 @@
+import pytest
+
+from ddnn_keras.backbones.resnet import DEPTHS
+from ddnn_keras.depths import output_key, resolve_depths
+
+
+def test_known_depths_are_sorted_from_shallow_to_deep():
+    assert list(resolve_depths((50, 18, 34), DEPTHS)) == [18, 34, 50]
+    assert resolve_depths((50, 18), DEPTHS)[50] == (3, 4, 14, 3)
+
+
+def test_a_single_depth_may_stand_alone():
+    assert resolve_depths(18, DEPTHS) == {18: (2, 2, 2, 2)}
+
+
+def test_named_depths():
+    depths = {"small": [2, 2, 2, 2], "tiny": (1, 1, 1, 1), 18: (2, 2, 3, 2)}
+    assert resolve_depths(depths, DEPTHS) == {"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2), 18: (2, 2, 3, 2)}
+
+
+def test_output_keys():
+    assert [output_key(18), output_key("tiny")] == ["depth_18", "depth_tiny"]
+
+
+@pytest.mark.parametrize(
+    ("depths", "named", "allowed"),
+    [
+        ((), "depths=()", "at least one"),
+        ({}, "depths={}", "at least one"),
+        ((18, 19), "19", "10, 18, 34, 50, 100"),
+        ("18", "'18'", "10, 18, 34, 50, 100"),
+        ((18, True), "True", "10, 18, 34, 50, 100"),
+        ((18, 34, 18), "repeats 18", "must not repeat"),
+        ({"a": (1, 1, 1, 1), "b": (1, 1, 1, 1)}, "'a' and 'b'", "must not repeat"),
+        ({"a": (1, 1, 1)}, "(1, 1, 1)", "4 stages"),
+        ({"a": (1, 0, 1, 1)}, "(1, 0, 1, 1)", "at least 1 block"),
+        ({"a": 3}, "3", "4 stages"),
+        ({"a": (1, 1, 1, 1.5)}, "1.5", "at least 1 block"),
+        ({"a/b": (1, 1, 1, 1)}, "'a/b'", "letters, digits and underscores"),
+        ({"a": (1, 3, 1, 1), "b": (2, 2, 2, 2)}, "'a' (1, 3, 1, 1)", "must nest"),
+    ],
+)
+def test_errors_name_the_value_and_what_is_allowed(depths, named, allowed):
+    with pytest.raises(ValueError) as error:
+        resolve_depths(depths, DEPTHS)
+    message = str(error.value)
+    assert named in message
+    assert allowed in message
+    assert "\n" not in message

@@ -1,0 +1,146 @@
+"""The formulae, against independent NumPy implementations in double precision."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from ddnn_keras import EKD
+from ddnn_keras.distillation import (
+    CompiledDistillation,
+    activation_attention,
+    attention_loss,
+    kl_divergence,
+    standardized_attention,
+)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(7)
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_kl_divergence(random, temperature):
+    teacher, student = random.normal(size=(2, 5, 7)) * 4
+    p, q = softmax(teacher / temperature), softmax(student / temperature)
+    expected = temperature**2 * (p * np.log(p / q)).sum(-1)
+    np.testing.assert_allclose(kl_divergence(teacher, student, temperature), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_kl_divergence_does_not_see_a_shift_of_the_logits(random):
+    logits = random.normal(size=(4, 10))
+    np.testing.assert_allclose(kl_divergence(logits, logits + 5), np.zeros(4), atol=1e-6)
+
+
+def test_kl_divergence_of_a_certain_teacher_is_finite():
+    assert np.isfinite(ops.convert_to_numpy(kl_divergence([[200.0, -200.0]], [[-200.0, 200.0]]))).all()
+
+
+def test_standardized_attention(random):
+    features = random.normal(size=(3, 4, 5, 6))
+    sums = features.sum(-1).reshape(3, -1)
+    expected = (sums - sums.mean(1, keepdims=True)) / sums.std(1, keepdims=True)
+    np.testing.assert_allclose(ops.reshape(standardized_attention(features), (3, -1)), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_standardized_difference_is_twice_one_minus_pearson(random):
+    teacher, student = random.normal(size=(2, 1, 6, 6, 8))
+    r = np.corrcoef(teacher.sum(-1).ravel(), student.sum(-1).ravel())[0, 1]
+    assert float(attention_loss([teacher], [student])[0]) == pytest.approx(2 * (1 - r), rel=1e-3)
+
+
+def test_activation_attention(random):
+    features = random.normal(size=(3, 4, 5, 6))
+    squares = (features**2).mean(-1).reshape(3, -1)
+    expected = squares / np.linalg.norm(squares, axis=1, keepdims=True)
+    np.testing.assert_allclose(ops.reshape(activation_attention(features), (3, -1)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("attention", ["standardized", "activation"])
+def test_attention_loss_is_the_mean_over_stages(random, attention):
+    teacher = [random.normal(size=(2, 4, 4, 3)), random.normal(size=(2, 2, 2, 6))]
+    student = [random.normal(size=(2, 4, 4, 3)), random.normal(size=(2, 2, 2, 6))]
+    each = [attention_loss([t], [s], attention) for t, s in zip(teacher, student)]
+    both = attention_loss(teacher, student, attention)
+    np.testing.assert_allclose(both, (each[0] + each[1]) / 2, rtol=1e-5)
+
+
+def test_attention_loss_leaves_out_single_positions_and_counts_common_features_as_zero(random):
+    teacher, student = random.normal(size=(2, 2, 4, 4, 3))
+    single = random.normal(size=(2, 1, 1, 3))
+    alone = attention_loss([teacher], [student])
+    np.testing.assert_allclose(attention_loss([teacher, single], [student, -single]), alone)
+    np.testing.assert_allclose(attention_loss([teacher, teacher], [teacher, student]), alone / 2)
+    with pytest.raises(ValueError, match="2x2"):
+        attention_loss([single], [single])
+
+
+@pytest.mark.parametrize("attention", ["standardized", "activation"])
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_constant_map_gives_finite_losses_and_gradients(attention, value):
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("takes gradients with TensorFlow")
+    student = tf.fill((1, 4, 4, 3), value)
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        loss = attention_loss([tf.fill((1, 4, 4, 3), value)], [student], attention)
+    assert np.isfinite(loss.numpy()).all()
+    assert np.isfinite(tape.gradient(loss, student).numpy()).all()
+
+
+def test_terms_with_weight_zero_are_not_computed():
+    assert set(EKD().terms) == {"kl_loss", "attention_loss"}
+    assert set(EKD(attention_weight=0).terms) == {"kl_loss"}
+    assert EKD(kl_weight=0, attention_weight=0).terms == {}
+
+
+def test_compiled_distillation_sums_the_weighted_terms_of_every_student(random):
+    keys = ["depth_18", "depth_34", "depth_50"]
+    logits = {key: random.normal(size=(4, 10)).astype("float32") for key in keys}
+    features = {key: [random.normal(size=(4, 4, 4, 3)).astype("float32")] for key in keys}
+    weights = np.array([0.0, 1.0, 2.0, 3.0], "float32")
+    ekd = EKD(temperature=2.0, kl_weight=0.5, attention_weight=0.25)
+    expected = 0.0
+    for key in keys[:2]:
+        expected += 0.5 * np.mean(weights * kl_divergence(logits["depth_50"], logits[key], 2.0))
+        expected += 0.25 * np.mean(weights * attention_loss(features["depth_50"], features[key]))
+    compiled = CompiledDistillation(ekd, keys)
+    total = compiled(logits, features, {key: weights[:, None] for key in keys})
+    assert float(total) == pytest.approx(float(expected), rel=1e-5)
+    assert [metric.name for metric in compiled.metrics] == [
+        "depth_18_kl_loss",
+        "depth_18_attention_loss",
+        "depth_34_kl_loss",
+        "depth_34_attention_loss",
+    ]
+
+
+def test_ekd_survives_serialization():
+    ekd = EKD(temperature=2.0, kl_weight=0.1, attention_weight=3.0, attention="activation")
+    config = keras.saving.serialize_keras_object(ekd)
+    assert keras.saving.deserialize_keras_object(config) == ekd
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"temperature": 0},
+        {"temperature": float("nan")},
+        {"kl_weight": -1},
+        {"attention_weight": -0.5},
+        {"attention": "softmax"},
+    ],
+)
+def test_errors_name_the_argument_and_the_value(argument):
+    ((name, value),) = argument.items()
+    with pytest.raises(ValueError) as error:
+        EKD(**argument)
+    assert f"`{name}`" in str(error.value)
+    assert f"{name}={value!r}" in str(error.value)

@@ -1,0 +1,31 @@
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
+
+KEYS = ["depth_18", "depth_34"]
+
+
+@pytest.mark.parametrize("fan_out", [losses_per_output, metrics_per_output, per_output])
+def test_dicts_and_none_pass_as_they_are(fan_out):
+    assert fan_out(None, KEYS) is None
+    given = {"depth_18": "mse", "depth_34": "mae"}
+    assert fan_out(given, KEYS) == given
+
+
+def test_cross_entropies_by_name_are_told_of_logits():
+    losses = losses_per_output("sparse_categorical_crossentropy", KEYS)
+    assert list(losses) == KEYS
+    # Logits as probabilities would not give log(2).
+    assert float(losses["depth_18"](np.array([1]), np.array([[5.0, 5.0]]))) == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_each_output_gets_metrics_of_its_own():
+    metric = keras.metrics.SparseTopKCategoricalAccuracy(k=3, name="top3")
+    metrics = metrics_per_output(["accuracy", metric], KEYS)
+    assert [names[0] for names in metrics.values()] == ["accuracy", "accuracy"]
+    copies = [names[1] for names in metrics.values()]
+    assert len({id(copy) for copy in [metric, *copies]}) == 3
+    assert all(copy.get_config() == metric.get_config() for copy in copies)
+    assert list(metrics_per_output("accuracy", KEYS)) == KEYS
