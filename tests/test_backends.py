@@ -1,0 +1,74 @@
+"""The same model trains with the same objective on TensorFlow and on JAX."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN, EKD
+
+# Trains a saved model on saved arrays and prints each step's logs.
+TRAINING = """
+import json, os, sys
+
+folder = sys.argv[1]
+
+class NoTensorFlow:
+    # As on a machine that does not have it.
+
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(name)
+
+if os.environ["KERAS_BACKEND"] == "jax":
+    sys.meta_path.insert(0, NoTensorFlow())
+import keras, numpy as np
+import ddnn_keras
+
+arrays = np.load(f"{folder}/arrays.npz")
+model = keras.saving.load_model(f"{folder}/model.keras")
+steps = [model.evaluate(arrays["images"], arrays["labels"], batch_size=16, return_dict=True, verbose=0)]
+for _ in range(3):
+    history = model.fit(arrays["images"], arrays["labels"], batch_size=16, shuffle=False, verbose=0).history
+    steps.append({name: values[0] for name, values in history.items()})
+model.save(f"{folder}/{keras.backend.backend()}.keras")
+print(json.dumps({"backend": keras.backend.backend(), "steps": steps}))
+"""
+
+
+def train_on(backend, folder):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", TRAINING, str(folder)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout.splitlines()[-1])
+    assert result["backend"] == backend
+    return result
+
+
+def test_both_backends_have_the_same_losses_and_exchange_models(tmp_path):
+    pytest.importorskip("jax")
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (32, 16, 16, 1)), random.integers(0, 3, 32)
+    np.savez(tmp_path / "arrays.npz", images=images.astype("uint8"), labels=labels)
+    depths = {"a": (1, 1, 1, 1), "b": (1, 2, 1, 1)}
+    model = DDNN(depths=depths, width=4, num_classes=3, input_shape=(16, 16, 1))
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
+    model.compile(optimizer, metrics=["accuracy"], distillation=EKD(temperature=2.0), jit_compile=False)
+    model.save(tmp_path / "model.keras")
+
+    results = {backend: train_on(backend, tmp_path) for backend in ("tensorflow", "jax")}
+
+    for tensorflow_logs, jax_logs in zip(*(result["steps"] for result in results.values())):
+        assert set(tensorflow_logs) == set(jax_logs)
+        assert "depth_a_attention_loss" in jax_logs
+        for name, value in tensorflow_logs.items():
+            assert jax_logs[name] == pytest.approx(value, abs=1e-4), name
+    trained = [keras.saving.load_model(tmp_path / f"{backend}.keras") for backend in results]
+    for one, other in zip(*(each.get_weights() for each in trained)):
+        np.testing.assert_allclose(one, other, atol=1e-3)
