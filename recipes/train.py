@@ -22,7 +22,7 @@ from rich.table import Table
 
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.backbones import BACKBONES
-from ddnn_keras.checkpoint import Checkpoint, finished_epochs
+from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network
 from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.cost import count_macs, count_parameters
 from ddnn_keras.curves import draw_curves
@@ -191,14 +191,6 @@ def distillation(arguments):
         attention=arguments.attention,
     )
     return dataclasses.replace(ekd, **DISTILLATIONS[arguments.distillation])
-
-
-def load_network(path):
-    """The network in a `.keras` file."""
-    try:
-        return keras.saving.load_model(path)
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable Keras model file: {str(error).splitlines()[0]}") from None
 
 
 def configuration(arguments, images):

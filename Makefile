@@ -1,0 +1,39 @@
+# make demo: trains one network, exports it to TFLite and shows the result.   make test: checks everything.
+# Both set up a virtual environment first. With uv or an environment of your own: see CONTRIBUTING.md.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+# Keras and TensorFlow would otherwise tell how they were built.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: demo test test-all lint clean
+
+demo: $(VENV)/installed-demo
+	$(RUN) recipes/digits.py --output $(DEMO)
+	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all
+	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8
+	@echo "Pictures: $(DEMO)/curves.png"
+
+test: lint
+	$(RUN) -m pytest -n auto -m "not slow"
+
+test-all: lint
+	$(RUN) -m pytest -n auto
+
+lint: $(VENV)/installed-test
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+$(VENV)/installed-demo: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes]"
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed-demo
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,jax,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,60 @@
+"""Classifies image files with a .tflite file.
+
+python export/run_tflite.py depth_18.tflite photo.jpg
+"""
+
+import argparse
+import time
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.tflite.interpreter import LiteModel
+from ddnn_keras.tflite.metadata import read_metadata
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
+    parser.add_argument("images", nargs="+", help="image files", default=argparse.SUPPRESS)
+    parser.add_argument("--top", type=int, default=3, help="how many classes to print")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    return parser
+
+
+def main(arguments):
+    """Prints the likeliest classes of each image, and how long the network took."""
+    model = LiteModel(arguments.model, num_threads=arguments.threads)
+    labels = read_metadata(arguments.model)["labels"]
+    for path in arguments.images:
+        image = model.input.encode(read_image(path, model.input.shape[1:])[np.newaxis])
+        start = time.perf_counter()
+        result = model.invoke(image)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        probabilities = softmax(model.output.decode(result)[0])
+        best = np.argsort(-probabilities)[: arguments.top]
+        classes = ", ".join(f"{labels[index]} {probabilities[index]:.1%}" for index in best)
+        print(f"{path}: {classes} ({milliseconds:.1f} ms)")
+
+
+def read_image(path, shape):
+    """Raw pixels of an image file, at the network's size and number of channels."""
+    height, width, channels = shape
+    try:
+        with Image.open(path) as image:
+            image = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+            return np.asarray(image, "float32").reshape(shape)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is not an image file that Pillow can read.") from None
+
+
+def softmax(logits):
+    """Probabilities."""
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+if __name__ == "__main__":
+    run(main, argument_parser())

@@ -1,0 +1,8 @@
+"""ResNet-18/34/50 in one network on 1,797 handwritten digits: the demonstration.
+
+python recipes/digits.py
+"""
+
+import train
+
+train.command(__doc__, dataset="digits", depths=[18, 34, 50], width=16, epochs=20, batch_size=64, learning_rate=0.05)

@@ -1,0 +1,24 @@
+"""ResNet-18/34/50 in one network on ImageNet at 224x224, with the field's usual schedule.
+
+    python recipes/imagenet.py --manual-dir DIR
+
+DIR holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, as TensorFlow Datasets wants them.
+
+Hardware: not yet measured. Time: not yet measured. Accuracy: not yet measured.
+"""
+
+import train
+
+# 90 epochs, 0.1 for 256 images and a penalty of 1e-4: the schedule of the ResNet paper, with a cosine for its steps.
+train.command(
+    __doc__,
+    dataset="imagenet2012",
+    image_size=224,
+    depths=[18, 34, 50],
+    stem="imagenet",
+    epochs=90,
+    batch_size=256,
+    learning_rate=0.1,
+    warmup_epochs=5,
+    weight_decay=1e-4,
+)

@@ -1,0 +1,33 @@
+import numpy as np
+from matplotlib.image import imread
+
+from ddnn_keras.curves import draw_curves, names_ending
+
+
+def history(**names):
+    return [
+        {"epoch": float(epoch), **{name: value / (epoch + 1) for name, value in names.items()}} for epoch in range(4)
+    ]
+
+
+def test_names():
+    logged = history(loss=3.0, depth_18_loss=1.0, depth_18_kl_loss=0.5, val_depth_18_loss=1.0, depth_18_accuracy=0.1)
+    assert names_ending("accuracy", logged) == ["depth_18_accuracy"]
+    assert names_ending("loss", logged) == ["depth_18_loss", "depth_18_kl_loss"]
+    assert names_ending("loss", history(loss=1.0, accuracy=0.5)) == ["loss"]
+
+
+def test_the_picture_shows_different_things_for_different_histories(tmp_path):
+    pictures = []
+    for scale in (1.0, 2.0):
+        logged = history(depth_18_loss=scale, val_depth_18_loss=1.0, depth_18_accuracy=0.4, val_depth_18_accuracy=0.5)
+        draw_curves(logged, tmp_path / "curves.png")
+        pictures.append(imread(tmp_path / "curves.png"))
+    assert pictures[0].shape == (540, 1440, 4)
+    assert np.unique(pictures[0].reshape(-1, 4), axis=0).shape[0] > 10
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_a_history_without_validation(tmp_path):
+    draw_curves(history(loss=1.0, accuracy=0.5), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000

@@ -1,0 +1,86 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN
+from ddnn_keras.cost import count_macs
+from ddnn_keras.paths import Path, grow
+
+
+class Recorder:
+    """A backbone that only writes down which blocks are computed, and on which path."""
+
+    num_stages = 3
+
+    def __init__(self):
+        self.blocks = []
+
+    def block(self, path, x, stage, index):
+        self.blocks.append((path.name, stage, index))
+        return (*x, f"{stage}.{index}@{path.name}")
+
+
+def test_common_parts_are_computed_once_and_paths_part_where_one_keeps_fewer_blocks():
+    backbone = Recorder()
+    depths = {"shallow": (1, 1, 1), "middle": (2, 1, 1), "deep": (2, 2, 1)}
+    grown = grow(backbone, Path("deep", {}, "float32"), (), depths)
+    assert backbone.blocks == [
+        ("deep", 0, 0),
+        ("deep", 0, 1),
+        ("shallow", 1, 0),
+        ("shallow", 2, 0),
+        ("deep", 1, 0),
+        ("deep", 1, 1),
+        ("middle", 2, 0),
+        ("deep", 2, 0),
+    ]
+    ends = {key: (path.name, features[-1]) for key, (path, features) in grown.items()}
+    assert ends == {
+        "shallow": ("shallow", ("0.0@deep", "1.0@shallow", "2.0@shallow")),
+        "middle": ("middle", ("0.0@deep", "0.1@deep", "1.0@deep", "2.0@middle")),
+        "deep": ("deep", ("0.0@deep", "0.1@deep", "1.0@deep", "1.1@deep", "2.0@deep")),
+    }
+    assert all(len(features) == 3 for _, features in grown.values())
+
+
+def test_shared_layers_are_one_object_and_private_ones_are_not():
+    trunk = Path("deep", {}, "float32")
+    branch = trunk.fork("shallow")
+    conv = [path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=3) for path in (trunk, branch, branch)]
+    norm = [path.private(keras.layers.BatchNormalization, "bn") for path in (trunk, branch, branch)]
+    assert conv[0] is conv[1] is conv[2]
+    assert norm[0] is not norm[1]
+    assert norm[1] is norm[2]
+    assert [layer.name for layer in norm[:2]] == ["bn_deep", "bn_shallow"]
+
+
+def joint_macs(model):
+    """Multiply-accumulates of a forward pass of all depths: every call of every layer counts."""
+    return sum(
+        math.prod(node.outputs[0].shape[1:-1]) * math.prod(layer.kernel.shape)
+        for layer in model.layers
+        if hasattr(layer, "kernel")
+        for node in layer._inbound_nodes
+    )
+
+
+@pytest.mark.parametrize(("depths", "one_by_one", "joint"), [((18, 34, 50), 1.97, 1.35), ((18, 34), 1.48, 1.35)])
+def test_the_joint_network_costs_what_the_arithmetic_says(depths, one_by_one, joint):
+    """In units of the full-net's own cost, at 32x32."""
+    model = DDNN(depths=depths, width=8)
+    alone = [count_macs(model.subnet(depth)) for depth in depths]
+    assert sum(alone) / alone[-1] == pytest.approx(one_by_one, abs=0.01)
+    assert joint_macs(model) / alone[-1] == pytest.approx(joint, abs=0.01)
+
+
+def test_a_branch_does_not_change_the_features_of_the_others():
+    """A depth's logits do not depend on which other depths the network holds."""
+    depths = {"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}
+    both = DDNN(depths=depths, width=4, input_shape=(16, 16, 1))
+    alone = DDNN(depths={"b": depths["b"]}, width=4, input_shape=(16, 16, 1))
+    subnet = both.subnet("b")
+    alone.set_weights(subnet.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1))
+    np.testing.assert_allclose(alone(images)["depth_b"], both(images)["depth_b"], atol=1e-6)

@@ -1,0 +1,50 @@
+import json
+import os
+
+import pytest
+
+from ddnn_keras.run_directory import RunDirectory
+
+
+def test_the_newest_run_is_the_one_whose_model_changed_last(tmp_path):
+    for seconds, name in enumerate(["b", "a", "without_model"]):
+        (tmp_path / name).mkdir()
+        if name != "without_model":
+            (tmp_path / name / "model.keras").write_bytes(b"")
+            os.utime(tmp_path / name / "model.keras", (1000 + seconds, 1000 + seconds))
+    assert RunDirectory.newest(tmp_path).path == tmp_path / "a"
+
+
+def test_no_run_at_all(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No run .*recipes/train.py makes one"):
+        RunDirectory.newest(tmp_path / "nothing")
+
+
+def test_config(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        run.read_config()
+    run.write_json(run.config, {"arguments": {"depths": [18]}})
+    assert run.read_config() == {"arguments": {"depths": [18]}}
+    run.config.write_text('{"arguments": {')
+    with pytest.raises(ValueError, match=r"config.json is damaged"):
+        run.read_config()
+
+
+def test_history_is_cut_to_the_epochs_that_were_saved(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.keep_epochs(0)
+    assert run.read_history() == []
+    run.history.write_text("epoch,loss\n0,3.5\n1,2.25\n2,1.125\n")
+    run.keep_epochs(2)
+    assert run.read_history() == [{"epoch": 0, "loss": 3.5}, {"epoch": 1, "loss": 2.25}]
+    run.keep_epochs(0)
+    assert run.history.read_text() == "epoch,loss\n"
+
+
+def test_json_is_replaced_as_a_whole(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_json(run.metrics, {"depth_18": {"accuracy": 0.5}})
+    with pytest.raises(TypeError):
+        run.write_json(run.metrics, {"depth_18": object()})
+    assert json.loads(run.metrics.read_text()) == {"depth_18": {"accuracy": 0.5}}
