@@ -1,0 +1,130 @@
+"""A sub-net becomes the bytes of a `.tflite` file."""
+
+import re
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ddnn_keras.tflite.chatter import hushed
+from ddnn_keras.tflite.float32 import in_float32
+from ddnn_keras.tflite.images import checked_images
+from ddnn_keras.tflite.modes import mode_named
+
+INPUT, OUTPUT = "image", "logits"
+
+
+def convert(subnet, quantize="none", calibration_images=None, signature="serving_default"):
+    """Converts a sub-net to a TFLite flatbuffer of builtin operators.
+
+    The file is called by its signature: `{"image": (1, height, width, channels)}`, raw pixels, gives
+    `{"logits": (1, classes)}`. The batch is a static 1 because a device sees one image at a time, and because only
+    static shapes let an interpreter plan all of its memory once and GPU, NPU and microcontroller backends take every
+    operator. Whatever the dtype policy of `subnet`, it is converted in float32.
+
+    Args:
+        subnet: A functional `keras.Model` from raw pixels 0..255 of shape `(batch, height, width, channels)` to logits
+            of shape `(batch, classes)`.
+        quantize: How numbers are stored and computed.
+
+            - `"none"` (the default): float32.
+            - `"float16"`: weights in float16, half the size; computed in float32 (in float16 on GPUs).
+            - `"dynamic"`: weights in int8, a quarter of the size; activations in float32 between operators.
+            - `"int8"`: integers alone, input and output too, for processors without floating point. The image is
+              quantized with scale 1 and zero point -128: a camera's byte minus 128.
+        calibration_images: For `"int8"`, raw pixels of shape `(n, height, width, channels)` on which the range of each
+            activation is measured. 100 to 500 images of all classes that were in the training set are usual.
+        signature: The signature's name. Defaults to TensorFlow's `"serving_default"`.
+
+    Returns:
+        `bytes`.
+
+    Raises:
+        ValueError: If an argument is not as above.
+
+    Example:
+    >>> import keras
+    >>> image = keras.Input((8, 8, 1))
+    >>> x = keras.layers.Rescaling(1 / 255)(image)
+    >>> model = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+    >>> convert(model)[4:8]
+    b'TFL3'
+    """
+    mode = mode_named(quantize)
+    shape = image_shape(subnet)
+    if mode.needs_calibration:
+        if calibration_images is None:
+            raise ValueError(f"`calibration_images` must be given for quantize={quantize!r}. Received: None")
+        calibration_images = pin_pixel_range(checked_images("calibration_images", calibration_images, shape))
+    with hushed(), tempfile.TemporaryDirectory() as folder:
+        save_with_signature(in_float32(subnet), folder, signature, shape)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
+        configure(converter, mode)
+        if mode.needs_calibration:
+            converter.representative_dataset = lambda: (
+                (signature, {INPUT: image[np.newaxis]}) for image in calibration_images
+            )
+        return converted(converter)
+
+
+def image_shape(subnet):
+    """The `(height, width, channels)` that a sub-net takes.
+
+    Raises:
+        ValueError: If `subnet` is not a model from one image to one vector of logits.
+    """
+    # A subclassed model has no such attributes.
+    shapes = getattr(subnet, "input_shape", None), getattr(subnet, "output_shape", None)
+    match shapes:
+        case ((_, int(height), int(width), int(channels)), (_, int())):
+            return height, width, channels
+    raise ValueError(
+        "`subnet` must be a functional keras.Model with one input of known (batch, height, width, channels) and one "
+        f"output (batch, classes). Received: {subnet!r} with the shapes {shapes}"
+    )
+
+
+def pin_pixel_range(images):
+    """Adds a copy of the first image with one pixel of 0 and one of 255.
+
+    Without it the input's scale would follow from the brightest and darkest pixels that happen to be in the calibration
+    images. Two pixels of one image hardly move the range of what comes after.
+    """
+    pinned = images[:1].copy()
+    corners = pinned.reshape(-1, images.shape[-1])
+    corners[0], corners[-1] = 0, 255
+    return np.concatenate([images, pinned])
+
+
+def save_with_signature(model, folder, signature, shape):
+    """Writes a SavedModel whose `signature` names its input and its output."""
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        signature,
+        lambda image: {OUTPUT: model(image, training=False)},
+        input_signature=[keras.InputSpec(shape=(1, *shape), dtype="float32", name=INPUT)],
+    )
+    archive.write_out(folder, verbose=False)
+
+
+def configure(converter, mode):
+    """Sets what `mode` asks of the converter."""
+    for target, settings in ((converter, mode.converter), (converter.target_spec, mode.target_spec)):
+        for name, value in settings.items():
+            setattr(target, name, value)
+
+
+def converted(converter):
+    """The file's bytes, or one sentence on what TFLite's builtin operators cannot compute."""
+    try:
+        return converter.convert()
+    except Exception as error:
+        foreign = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error))))
+        if not foreign:
+            raise
+        raise ValueError(
+            "`subnet` must be made of what TFLite's builtin operators compute. "
+            f"Received: one that needs {', '.join(foreign)}"
+        ) from error

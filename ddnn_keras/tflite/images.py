@@ -1,0 +1,57 @@
+"""What images and labels must look like, said once for every function that takes them."""
+
+import numpy as np
+
+PIXEL_RANGE = (0, 255)
+
+
+def checked_images(name, images, shape):
+    """Raw-pixel images as float32.
+
+    Args:
+        name: The argument's name, for the error.
+        images: Array-like of shape `(n, height, width, channels)` with n ≥ 1 and pixels from 0 to 255.
+        shape: The expected `(height, width, channels)`.
+
+    Returns:
+        A float32 array.
+
+    Raises:
+        ValueError: If `images` is not as above.
+
+    Example:
+    >>> checked_images("images", [[[[0], [255]]]], (1, 2, 1)).dtype
+    dtype('float32')
+    """
+    images = np.asarray(images)
+    if images.shape != (len(images) if images.ndim else 0, *shape) or not len(images):
+        expected = ", ".join(map(str, shape))
+        raise ValueError(f"`{name}` must have the shape (at least 1, {expected}). Received: {images.shape}")
+    images = images.astype("float32")
+    low, high = images.min(), images.max()
+    if not (low >= PIXEL_RANGE[0] and high <= PIXEL_RANGE[1]):  # so written, NaN fails too
+        raise ValueError(f"`{name}` must be raw pixels from 0 to 255. Received: values from {low} to {high}")
+    return images
+
+
+def checked_labels(labels, num_images, num_classes):
+    """One class index for each image, as an integer array of shape `(num_images,)`.
+
+    Raises:
+        ValueError: If `labels` is anything else.
+
+    Example:
+    >>> checked_labels([3, 0], num_images=2, num_classes=10)
+    array([3, 0])
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"`labels` must be {num_images} integers, one for each image. "
+            f"Received: {labels.dtype} of shape {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"`labels` must be from 0 to {num_classes - 1}. Received: values from {labels.min()} to {labels.max()}"
+        )
+    return labels

@@ -1,0 +1,168 @@
+"""Conversion: signature, number types, operators, dtype policies, and one sentence for every mistake."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+from test_tflite_nets import converted, held_out, mixed_net, residual_net, training
+
+from ddnn_keras.tflite.chatter import hushed
+from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.flatbuffer import parse
+from ddnn_keras.tflite.float32 import float32_logits, in_float32
+from ddnn_keras.tflite.interpreter import LiteModel
+from ddnn_keras.tflite.modes import MODES
+from ddnn_keras.tflite.operators import custom_operators, operators, tensor_types
+
+
+@pytest.mark.parametrize("quantize", MODES)
+def test_a_file_is_called_by_names(quantize):
+    lite = LiteModel(converted(quantize))
+    dtype = "int8" if quantize == "int8" else "float32"
+    assert lite.signature == "serving_default"
+    assert (lite.input.name, lite.input.shape, lite.input.dtype) == ("image", (1, 16, 16, 1), dtype)
+    assert (lite.output.name, lite.output.shape, lite.output.dtype) == ("logits", (1, 10), dtype)
+
+
+@pytest.mark.parametrize("quantize", MODES)
+def test_builtin_operators_alone(quantize):
+    content = converted(quantize)
+    assert {"CONV_2D", "FULLY_CONNECTED"} < set(operators(content))
+    assert custom_operators(content) == []
+
+
+def test_int8_is_integers_alone():
+    assert tensor_types(converted("int8")) == ["INT32", "INT8"]
+    assert "FLOAT32" in tensor_types(converted("dynamic"))
+
+
+def test_quantization_makes_files_smaller():
+    # Not by much: what describes so small a network is as large as its weights.
+    sizes = {quantize: len(converted(quantize)) for quantize in MODES}
+    assert sizes["int8"] < sizes["dynamic"] < sizes["float16"] < sizes["none"]
+
+
+def test_an_int8_image_is_a_byte_minus_128():
+    narrow = np.clip(training()[0][:8], 50, 60)
+    image = LiteModel(convert(residual_net(), "int8", narrow)).input
+    assert (image.scale, image.zero_point) == (1.0, -128)
+    assert image.encode([0, 1, 255]).tolist() == [-128, -127, 127]
+
+
+def test_the_signature_has_the_name_that_is_asked_for():
+    assert LiteModel(convert(residual_net(), signature="depth_18")).signature == "depth_18"
+
+
+def test_the_subnet_is_left_as_it_was():
+    model = residual_net(dtype="mixed_bfloat16")
+    weights = model.get_weights()
+    convert(model)
+    assert model.layers[2].compute_dtype == "bfloat16"
+    assert all(np.array_equal(before, after) for before, after in zip(weights, model.get_weights()))
+
+
+def test_a_mixed_precision_model_is_converted_in_float32():
+    model, (images, _) = mixed_net(), held_out()
+    content, reference = convert(model), float32_logits(model, images)
+    lite = LiteModel(content)(images)
+    assert set(tensor_types(content)) == {"FLOAT32", "INT32"}
+    assert np.abs(lite - reference).max() < 1e-4 * np.abs(reference).max()
+    # Its own outputs are less exact than that: float32 is not what it computed anyway.
+    assert np.abs(model.predict(images, verbose=0) - reference).max() > 1e-3 * np.abs(reference).max()
+
+
+def test_float32_reaches_nested_models_and_plain_operations():
+    image = keras.Input((4, 4, 1))
+    layer = keras.layers.Conv2D(2, 3, padding="same", dtype="mixed_float16")
+    nested = keras.Model(image, layer(image))
+    model = keras.Model(image, keras.ops.relu(nested(image) * 2.0 + nested(image)))
+    copy = in_float32(model)
+    pixels = np.ones((1, 4, 4, 1), "float32")
+    assert copy.output.dtype == "float32"
+    np.testing.assert_allclose(copy(pixels), model(pixels), rtol=1e-2)
+
+
+def vector_net():
+    vector = keras.Input((8,))
+    return keras.Model(vector, keras.layers.Dense(2)(vector))
+
+
+def sizeless_net():
+    image = keras.Input((None, None, 1))
+    return keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(image)))
+
+
+def two_headed_net():
+    image = keras.Input((4, 4, 1))
+    x = keras.layers.Flatten()(image)
+    return keras.Model(image, {"a": keras.layers.Dense(2)(x), "b": keras.layers.Dense(2)(x)})
+
+
+class Subclassed(keras.Model):
+    pass
+
+
+@pytest.mark.parametrize("make", [vector_net, sizeless_net, two_headed_net, Subclassed, lambda: "resnet"])
+def test_what_is_no_subnet_is_refused(make):
+    with pytest.raises(ValueError, match=r"^`subnet` must be a functional keras\.Model with one input .* Received: "):
+        convert(make())
+
+
+@pytest.mark.parametrize("quantize", ["int4", "", None, ["int8"]])
+def test_an_unknown_mode_is_refused(quantize):
+    with pytest.raises(ValueError, match=r"^`quantize` must be one of 'none', 'float16', 'dynamic', 'int8'\. Received"):
+        convert(residual_net(), quantize)
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (None, r"`calibration_images` must be given for quantize='int8'"),
+        (
+            np.zeros((4, 8, 8, 1)),
+            r"`calibration_images` must have the shape \(at least 1, 16, 16, 1\)\. Received: \(4",
+        ),
+        (np.zeros((16, 16, 1)), r"`calibration_images` must have the shape"),
+        (np.zeros((0, 16, 16, 1)), r"`calibration_images` must have the shape .* Received: \(0, 16, 16, 1\)"),
+        (7, r"`calibration_images` must have the shape .* Received: \(\)"),
+        (np.full((1, 16, 16, 1), -1), r"`calibration_images` must be raw pixels from 0 to 255\. Received: .* -1\.0"),
+        (np.full((1, 16, 16, 1), np.nan), r"`calibration_images` must be raw pixels from 0 to 255\. Received: .* nan"),
+    ],
+)
+def test_wrong_calibration_images_are_refused(images, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        convert(residual_net(), "int8", images)
+
+
+def test_what_builtin_operators_cannot_compute_is_refused(capfd):
+    image = keras.Input((4, 4, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.ops.sinh(image))
+    with pytest.raises(ValueError, match=r"^`subnet` must be made of what TFLite's builtin .* needs Sinh$"):
+        convert(keras.Model(image, keras.layers.Dense(2)(x)))
+    assert capfd.readouterr().err == ""
+
+
+def test_the_converter_is_silent(capfd):
+    convert(residual_net(), "int8", training()[0][:4])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_bug_shows_the_log(capfd):
+    with pytest.raises(RuntimeError), hushed():
+        os.write(2, b"the last words\n")
+        raise RuntimeError
+    assert capfd.readouterr().err == "the last words\n"
+
+
+def test_whoever_asks_for_tensorflows_log_gets_it(capfd, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    with hushed():
+        os.write(2, b"I0000\n")
+    assert capfd.readouterr().err == "I0000\n"
+
+
+def test_one_graph_and_one_signature_in_a_file():
+    tree = parse(converted("none"))
+    assert [signature.signatureKey for signature in tree.signatureDefs] == [b"serving_default"]
+    assert len(tree.subgraphs) == 1

@@ -1,0 +1,178 @@
+"""The export as a whole: a verified file with its description, or none."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from test_tflite_nets import converted, held_out, residual_net, trained_net, training
+
+from ddnn_keras.tflite import export
+from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.export import export_subnet
+from ddnn_keras.tflite.flatbuffer import parse, serialize
+from ddnn_keras.tflite.interpreter import LiteModel
+from ddnn_keras.tflite.metadata import read_metadata
+from ddnn_keras.tflite.modes import MODES
+from ddnn_keras.tflite.verify import VerificationError, verify
+
+FACTS = {"depth": 8, "blocks": [1, 1], "labels": [str(digit) for digit in range(10)], "source": "run/model.keras"}
+
+
+def export_net(path, subnet=None, quantize="none", **arguments):
+    images, labels = held_out()
+    held = {"images": images, "labels": labels, "facts": FACTS, "calibration_images": training()[0][:100]}
+    return export_subnet(subnet or trained_net(), path, quantize=quantize, **{**held, **arguments})
+
+
+@pytest.fixture
+def converted_before(monkeypatch):
+    """Conversion has tests of its own; here its result is the trained net's file, whatever the sub-net."""
+    monkeypatch.setattr(export, "convert", lambda subnet, quantize, calibration_images: converted(quantize))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_real_thing(tmp_path):
+    path = tmp_path / "new" / "net.tflite"
+    verification = export_net(path, quantize="int8")
+    assert verification.passed
+    assert verification.size_bytes == path.stat().st_size
+    assert names(path.parent) == ["net.json", "net.tflite"]
+    assert verify(path, trained_net(), *held_out(), "int8").argmax_agreement == verification.argmax_agreement
+
+
+@pytest.mark.parametrize("quantize", MODES)
+def test_a_file_describes_itself(tmp_path, quantize, converted_before):
+    path = tmp_path / "net.tflite"
+    verification = export_net(path, quantize=quantize)
+    facts = read_metadata(path)
+    assert json.loads((tmp_path / "net.json").read_text()) == facts
+    assert FACTS.items() <= facts.items()
+    assert (facts["quantize"], facts["signature"]) == (quantize, "serving_default")
+    assert facts["verification"]["accuracy"] == verification.accuracy
+    assert sorted(facts["versions"]) == ["ddnn_keras", "keras", "tensorflow"]
+    lite = LiteModel(path)
+    assert facts["input"] == {
+        "name": "image",
+        "shape": [1, 16, 16, 1],
+        "dtype": lite.input.dtype,
+        "scale": lite.input.scale,
+        "zero_point": lite.input.zero_point,
+        "pixel_range": [0, 255],
+    }
+    assert facts["output"]["shape"] == [1, 10]
+    assert facts["output"]["scale"] == lite.output.scale
+
+
+def test_a_failed_verification_leaves_nothing(tmp_path, converted_before):
+    with pytest.raises(VerificationError, match=r"200 images show: a logit differs by \d.*, allowed is 0\.000"):
+        export_net(tmp_path / "net.tflite", residual_net(seed=1))
+    assert names(tmp_path) == []
+
+
+def test_a_failed_verification_keeps_the_older_file(tmp_path, converted_before):
+    path = tmp_path / "net.tflite"
+    export_net(path)
+    before = path.read_bytes(), path.with_suffix(".json").read_bytes()
+    with pytest.raises(VerificationError):
+        export_net(path, residual_net(seed=1))
+    assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
+    assert names(tmp_path) == ["net.json", "net.tflite"]
+
+
+def test_metadata_that_change_the_outputs_are_noticed(tmp_path, converted_before, monkeypatch):
+    def careless(content, facts):
+        tree = parse(content)
+        largest = max(tree.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
+        largest.data = np.roll(largest.data, 4)
+        return serialize(tree)
+
+    monkeypatch.setattr(export, "write_metadata", careless)
+    with pytest.raises(VerificationError, match=r"^The metadata changed what the file computes on 32 images\.$"):
+        export_net(tmp_path / "net.tflite")
+    assert names(tmp_path) == []
+
+
+def test_a_sidecar_never_describes_another_file(tmp_path, converted_before, monkeypatch):
+    path = tmp_path / "net.tflite"
+    export_net(path)
+    rename, seen = os.replace, []
+
+    def observed(source, target):
+        seen.append((os.path.basename(target), names(tmp_path)))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", observed)
+    export_net(path, quantize="float16")
+    visible = [(target, [name for name in present if not name.startswith(".")]) for target, present in seen]
+    assert visible == [("net.tflite", ["net.tflite"]), ("net.json", ["net.tflite"])]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"path": "net.lite"}, r"`path` must end in \.tflite\. Received: '.*net\.lite'"),
+        ({"path": "net"}, r"`path` must end in \.tflite"),
+        ({"facts": {"depth": {1}}}, r"`facts` must be a dict of what JSON can hold\. Received: "),
+        ({"facts": {"versions": 1}}, r"`facts` must leave versions to the export\. Received: "),
+        ({"facts": [1]}, r"`facts` must be a dict of what JSON can hold\. Received: \[1\]"),
+        ({"quantize": "int4"}, r"`quantize` must be one of "),
+        ({"quantize": "int8", "calibration_images": None}, r"`calibration_images` must be given for quantize='int8'"),
+        ({"labels": [0]}, r"`labels` must be 200 integers"),
+        ({"images": np.zeros((1, 4, 4, 1))}, r"`images` must have the shape "),
+    ],
+)
+def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
+    arguments = {"path": "net.tflite", "subnet": residual_net(), **arguments}
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        export_net(**{**arguments, "path": tmp_path / arguments["path"]})
+    assert names(tmp_path) == []
+
+
+# Exports without end, in turn a file that passes and one that does not. Conversion, which takes the most time and
+# writes nothing to the folder, is left out of the turns, so that the kill mostly falls into the rest.
+EXPORT_FOREVER = """
+import contextlib, pathlib, sys
+sys.path.insert(0, "tests")
+from test_tflite_nets import held_out, residual_net
+from ddnn_keras.tflite import export
+path, *contents = map(pathlib.Path, sys.argv[1:])
+subnet, contents = residual_net(seed=0), [content.read_bytes() for content in contents]
+images, labels = held_out(8)
+print("ready", flush=True)
+while True:
+    for content in contents:
+        export.convert = lambda *arguments: content
+        with contextlib.suppress(export.VerificationError):
+            export.export_subnet(subnet, path, images=images, labels=labels, facts={})
+"""
+
+
+@pytest.fixture(scope="module")
+def right_and_wrong(tmp_path_factory):
+    """The files of the sub-net that is exported, and of another one."""
+    paths = [tmp_path_factory.mktemp("files") / name for name in ("right", "wrong")]
+    for seed, path in enumerate(paths):
+        path.write_bytes(convert(residual_net(seed=seed)))
+    return paths
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.5, 1.0])
+def test_kill_never_leaves_an_unverified_file(tmp_path, right_and_wrong, wait):
+    path = tmp_path / "net.tflite"
+    command = [sys.executable, "-c", EXPORT_FOREVER, path, *right_and_wrong]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(wait + random.uniform(0, 0.5))
+        process.kill()
+    if path.exists():
+        verify(path, residual_net(seed=0), *held_out(8))
+        sidecar = path.with_suffix(".json")
+        assert not sidecar.exists() or json.loads(sidecar.read_text()) == read_metadata(path)

@@ -1,0 +1,89 @@
+"""The networks that the other TFLite tests export: small, real, and good enough for accuracy to mean something."""
+
+import functools
+
+import keras
+import numpy as np
+from sklearn.datasets import load_digits
+
+from ddnn_keras.tflite.convert import convert
+
+NUM_TRAINING = 1400
+
+
+@functools.cache
+def digits():
+    """Real handwritten digits as raw pixels of shape (1797, 16, 16, 1), and their labels."""
+    data = load_digits()
+    images = np.rint(np.kron(data.images, np.ones((2, 2)))[..., np.newaxis] * (255 / 16))
+    order = np.random.default_rng(0).permutation(len(images))
+    return images[order].astype("float32"), data.target[order]
+
+
+def training():
+    """Images and labels to train and to calibrate with."""
+    images, labels = digits()
+    return images[:NUM_TRAINING], labels[:NUM_TRAINING]
+
+
+def held_out(number=200):
+    """Images and labels that no network has seen."""
+    images, labels = digits()
+    return images[-number:], labels[-number:]
+
+
+def residual_net(width=8, dtype="float32", seed=0):
+    """A stem and two residual blocks, the second with a stride, a projection and the padding of published weights."""
+    keras.utils.set_random_seed(seed)
+    policy = {"dtype": dtype}
+
+    def convolve(x, filters, size, strides=1):
+        if strides > 1 and size > 1:
+            x = keras.layers.ZeroPadding2D(size // 2, **policy)(x)
+        padding = "valid" if strides > 1 else "same"
+        x = keras.layers.Conv2D(filters, size, strides, padding, use_bias=False, **policy)(x)
+        return keras.layers.BatchNormalization(momentum=0.8, **policy)(x)
+
+    def block(x, filters, strides):
+        shortcut = convolve(x, filters, 1, strides) if strides > 1 else x
+        x = keras.layers.ReLU(**policy)(convolve(x, filters, 3, strides))
+        x = keras.layers.Add(**policy)([convolve(x, filters, 3), shortcut])
+        return keras.layers.ReLU(**policy)(x)
+
+    image = keras.Input((16, 16, 1))
+    x = keras.layers.Rescaling(1 / 127.5, -1.0, **policy)(image)
+    x = keras.layers.ReLU(**policy)(convolve(x, width, 3))
+    x = block(block(x, width, 1), 2 * width, 2)
+    x = keras.layers.GlobalAveragePooling2D(**policy)(x)
+    return keras.Model(image, keras.layers.Dense(10)(x))
+
+
+@functools.cache
+def trained_net():
+    """A `residual_net` that has learned digits."""
+    model = residual_net()
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    model.fit(*training(), epochs=8, batch_size=64, verbose=0)
+    return model
+
+
+def test_the_trained_net_is_good_enough_to_test_with():
+    images, labels = held_out()
+    assert np.mean(trained_net().predict(images, verbose=0).argmax(-1) == labels) > 0.9
+
+
+def mixed_net():
+    """The `trained_net` with a mixed dtype policy."""
+    model = residual_net(dtype="mixed_bfloat16")
+    model.set_weights(trained_net().get_weights())
+    return model
+
+
+@functools.cache
+def converted(quantize):
+    """The `trained_net` as a file's bytes."""
+    return convert(trained_net(), quantize, training()[0][:100])

@@ -1,0 +1,125 @@
+"""Verification: every mode passes on a real network, and what differs is named with its numbers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from test_tflite_nets import converted, held_out, mixed_net, residual_net, trained_net
+
+from ddnn_keras.tflite.flatbuffer import parse, schema, serialize
+from ddnn_keras.tflite.modes import MODES, Tolerance
+from ddnn_keras.tflite.operators import custom_operators
+from ddnn_keras.tflite.verify import Verification, VerificationError, excesses, verify
+
+NUMBERS = Verification(
+    num_images=100,
+    max_abs_error=0.0,
+    max_abs_logit=4.0,
+    argmax_agreement=1.0,
+    accuracy=0.9,
+    keras_accuracy=0.9,
+    milliseconds_per_image=1.0,
+    size_bytes=1,
+)
+
+
+@pytest.mark.parametrize("quantize", MODES)
+def test_every_mode_passes(quantize):
+    images, labels = held_out()
+    verification = verify(converted(quantize), trained_net(), images, labels, quantize)
+    assert verification.passed
+    assert verification.num_images == 200
+    assert verification.size_bytes == len(converted(quantize))
+    assert verification.accuracy > 0.9
+    assert verification.keras_accuracy == np.mean(trained_net().predict(images, verbose=0).argmax(-1) == labels)
+    assert 0 < verification.milliseconds_per_image < 1000
+
+
+def test_a_mixed_precision_model_is_compared_in_float32():
+    assert verify(converted("none"), mixed_net(), *held_out()).max_abs_error < 1e-4
+
+
+@pytest.mark.parametrize("quantize", MODES)
+def test_another_network_fails_with_numbers(quantize, tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(converted(quantize))
+    with pytest.raises(VerificationError) as raised:
+        verify(path, residual_net(seed=1), *held_out(), quantize)
+    sentence, numbers = str(raised.value), raised.value.verification
+    assert sentence.startswith(
+        f"`model` must do what `subnet` does, within the bounds of '{quantize}'. Received: 'net.tflite', of "
+    )
+    assert "200 images" in sentence and f"{1 - numbers.argmax_agreement:.3g}, allowed" in sentence
+    assert not numbers.passed
+
+
+@pytest.mark.parametrize(
+    ("change", "clause"),
+    [
+        ({}, None),
+        ({"max_abs_error": 0.04}, None),
+        ({"max_abs_error": 0.041}, "a logit differs by 0.041, allowed is 0.04"),
+        ({"max_abs_error": 0.011, "max_abs_logit": 0.1}, "a logit differs by 0.011, allowed is 0.01"),
+        ({"max_abs_error": float("nan")}, "a logit differs by nan, allowed is 0.04"),
+        ({"argmax_agreement": 0.91}, None),
+        ({"argmax_agreement": 0.89}, "the fraction of other classes is 0.11, allowed is 0.0947"),
+        ({"accuracy": 0.84}, None),
+        ({"accuracy": 0.82}, "the accuracy drops by 0.08, allowed is 0.0647"),
+        ({"accuracy": 1.0}, None),
+    ],
+)
+def test_bounds(change, clause):
+    tolerance = Tolerance(max_error=0.01, min_agreement=0.95, max_accuracy_drop=0.02)
+    expected = [] if clause is None else [clause]
+    assert excesses(dataclasses.replace(NUMBERS, **change), tolerance) == expected
+
+
+def test_few_images_are_allowed_more():
+    tolerance = MODES["int8"].tolerance
+    assert [round(tolerance.allowance(number), 2) for number in (20, 1000)] == [0.14, 0.02]
+
+
+def test_a_float_file_is_no_int8_file():
+    with pytest.raises(VerificationError, match=r"and it holds tensors of the types FLOAT32$"):
+        verify(converted("dynamic"), trained_net(), *held_out(), "int8")
+
+
+def test_custom_operators_are_refused():
+    tree = parse(converted("none"))
+    code = tree.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = "FlexErf"
+    content = serialize(tree)
+    assert custom_operators(content) == ["CUSTOM: FlexErf"]
+    with pytest.raises(VerificationError, match=r"^`model` must be a 'none' file\. .* and it needs CUSTOM: FlexErf$"):
+        verify(content, trained_net(), *held_out(2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            {"images": np.zeros((2, 8, 8, 1))},
+            r"`images` must have the shape \(at least 1, 16, 16, 1\)\. Received: \(2, 8",
+        ),
+        (
+            {"images": np.full((2, 16, 16, 1), 256)},
+            r"`images` must be raw pixels from 0 to 255\. Received: values from",
+        ),
+        ({"labels": [1]}, r"`labels` must be 2 integers, one for each image\. Received: int64 of shape \(1,\)"),
+        ({"labels": [0.0, 1.0]}, r"`labels` must be 2 integers, one for each image\. Received: float64"),
+        ({"labels": [0, 10]}, r"`labels` must be from 0 to 9\. Received: values from 0 to 10"),
+        ({"quantize": "int4"}, r"`quantize` must be one of 'none', 'float16', 'dynamic', 'int8'\. Received"),
+        ({"signature": "depth_18"}, r"`signature` must be one of the file's, 'serving_default'\. Received"),
+        ({"subnet": None}, r"`subnet` must be a functional keras\.Model .* Received: None"),
+    ],
+)
+def test_wrong_arguments(arguments, sentence):
+    right = {"subnet": residual_net(), "images": np.zeros((2, 16, 16, 1)), "labels": [0, 1]}
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        verify(converted("none"), **{**right, **arguments})
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^`model` must be an existing file"):
+        verify(tmp_path / "gone.tflite", residual_net(), *held_out(2))
