@@ -6,12 +6,14 @@ RUN := $(VENV)/bin/python
 # Keras and TensorFlow would otherwise tell how they were built.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
+# make demo FLAGS="--epochs 5" changes what is trained, DEMO=folder where it goes.
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+FLAGS :=
 
 .PHONY: demo test test-all lint clean
 
 demo: $(VENV)/installed-demo
-	$(RUN) recipes/digits.py --output $(DEMO)
+	$(RUN) recipes/digits.py --output $(DEMO) $(FLAGS)
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8
 	@echo "Pictures: $(DEMO)/curves.png"

@@ -19,6 +19,23 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
+def positive_integer(text):
+    """The type of an argument that counts something.
+
+    Args:
+        text: What stands on the command line.
+
+    Returns:
+        An integer of 1 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
+    return int(text)
+
+
 def run(main, parser):
     """Calls `main` with the parsed command line and turns the user's mistakes into one sentence.
 

@@ -72,6 +72,6 @@ class RunDirectory:
     def keep_epochs(self, count):
         """Cuts `history.csv` to its first `count` epochs: a killed run may have logged one that it did not save."""
         if self.history.is_file():
-            lines = self.history.read_text().splitlines(keepends=True)
+            lines = self.history.read_bytes().splitlines(keepends=True)
             with atomic_write(self.history) as temporary:
-                temporary.write_text("".join(lines[: count + 1]))
+                temporary.write_bytes(b"".join(lines[: count + 1]))

@@ -9,7 +9,7 @@ import time
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import read_metadata
 
@@ -19,8 +19,8 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
     parser.add_argument("images", nargs="+", help="image files", default=argparse.SUPPRESS)
-    parser.add_argument("--top", type=int, default=3, help="how many classes to print")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--top", type=positive_integer, default=3, help="how many classes to print")
+    parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads")
     return parser
 
 

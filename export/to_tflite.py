@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ddnn_keras import data
 from ddnn_keras.checkpoint import load_network
-from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.run_directory import RunDirectory
 from ddnn_keras.tflite.export import export_subnet
@@ -34,8 +34,8 @@ def argument_parser():
     add("--dataset", help="data for calibration and verification; by default the run's own")
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
     add("--manual-dir", help="where archives lie that were downloaded by hand")
-    add("--calibration-images", type=int, default=200, help="training images that give int8 its ranges")
-    add("--verification-images", type=int, default=1000, help="held-out images to verify on, at most")
+    add("--calibration-images", type=positive_integer, default=200, help="training images that give int8 its ranges")
+    add("--verification-images", type=positive_integer, default=1000, help="held-out images to verify on, at most")
     return parser
 
 
@@ -61,7 +61,7 @@ def main(arguments):
                 "depth": depth,
                 "blocks_per_stage": model.depths[depth],
                 "labels": images.class_names,
-                "source": path.name,
+                "source": f"{path.parent.name}/{path.name}",
             },
         )
         print(f"Verified: {file}")

@@ -23,7 +23,7 @@ from rich.table import Table
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.backbones import BACKBONES
 from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network
-from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.cost import count_macs, count_parameters
 from ddnn_keras.curves import draw_curves
 from ddnn_keras.depths import output_key
@@ -50,13 +50,13 @@ def argument_parser(description=__doc__, **defaults):
     add("--dataset", default="digits", help="digits, a TensorFlow Datasets name, folder:PATH or npz:PATH")
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
     add("--manual-dir", help="where archives lie that were downloaded by hand")
-    add("--image-size", type=int, help="height and width of an image; by default the data set's own")
+    add("--image-size", type=positive_integer, help="height and width of an image; by default the data set's own")
     add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
     add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets; the deepest teaches the others")
-    add("--width", type=int, default=64, help="channels of the first stage")
+    add("--width", type=positive_integer, default=64, help="channels of the first stage")
     add("--stem", default="cifar", choices=["cifar", "imagenet"], help="for small images, or for large ones")
-    add("--epochs", type=int, default=30, help="passes over the training images")
-    add("--batch-size", type=int, default=64, help="images per update")
+    add("--epochs", type=positive_integer, default=30, help="passes over the training images")
+    add("--batch-size", type=positive_integer, default=64, help="images per update")
     add("--learning-rate", type=float, default=0.05, help="peak of the cosine schedule")
     add("--warmup-epochs", type=int, default=1, help="epochs of linear warm-up before the cosine")
     add("--weight-decay", type=float, default=5e-4, help="L2 penalty, as in SGD's classical form")
@@ -137,6 +137,7 @@ def train(arguments, run_directory):
         validation_data=images.validation(arguments.batch_size),
         # In this order: an epoch that is saved is also logged.
         callbacks=[keras.callbacks.CSVLogger(run_directory.history, append=True), Checkpoint(run_directory.model)],
+        shuffle=False,  # `train` shuffles
         verbose=1 if sys.stdout.isatty() else 2,
     )
     draw_curves(run_directory.read_history(), run_directory.curves)

@@ -1,0 +1,59 @@
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# Set before TensorFlow is imported: its log would bury the tests'.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Runs a script of the project in a process of its own: `script("recipes/train.py", "--epochs", 1)`."""
+
+    def run(path, *arguments, cwd=None, start=False):
+        command = [sys.executable, str(ROOT / path), *map(str, arguments)]
+        if start:
+            return subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture
+def mistake(monkeypatch, capsys):
+    """The sentence that a script answers a user's mistake with: `mistake("recipes/train.py", "--depths", 17)`.
+
+    The script runs in this process, which has TensorFlow already.
+    """
+
+    def run(path, *arguments):
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        monkeypatch.syspath_prepend(str((ROOT / path).parent))
+        spec = importlib.util.spec_from_file_location("__main__", ROOT / path)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        assert ended.value.code == 2
+        *noise, sentence = capsys.readouterr().err.strip().splitlines()
+        assert not any("Traceback" in line or "usage" in line for line in noise)
+        return sentence
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, script):
+    """The directory of a small real training."""
+    path = tmp_path_factory.mktemp("run") / "digits"
+    finished = script("recipes/train.py", *TINY, "--epochs", 3, "--output", path)
+    assert finished.returncode == 0, finished.stderr
+    return path
+
+
+TINY = ["--dataset", "digits", "--depths", 10, 18, "--width", 4, "--batch-size", 128]

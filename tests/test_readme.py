@@ -1,0 +1,63 @@
+"""What the README promises on its first screen, done on a tiny setting: `make demo`, the ten lines, the board's snippet."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """`make demo` in the environment that runs this test."""
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    variables = [f"VENV={sys.prefix}", f"DEMO={folder}", "FLAGS=--width 2 --epochs 1"]
+    command = ["make", "demo", "--old-file", f"{sys.prefix}/installed-demo", *variables]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished.stdout
+
+
+def test_the_demo_leaves_six_verified_files_and_its_picture(demo):
+    folder, output = demo
+    files = {f"depth_{depth}{suffix}.tflite" for depth in (18, 34, 50) for suffix in ("", "_int8")}
+    assert {path.name for path in folder.glob("tflite/*.tflite")} == files
+    assert output.count("Verified: ") == 6
+    assert (folder / "curves.png").stat().st_size > 10_000
+    assert output.splitlines()[-1] == f"Pictures: {folder}/curves.png"
+
+
+def test_the_snippet_for_a_board_runs_on_the_demos_file(demo):
+    folder, _ = demo
+    (snippet,) = (block for block in blocks("python") if "ai_edge_litert" in block)
+    finished = subprocess.run([sys.executable, "-c", snippet], cwd=folder / "tflite", capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() in list("0123456789")
+
+
+def test_the_ten_lines_run(tmp_path):
+    (snippet,) = (block for block in blocks("python") if "model.fit" in block)
+    for figure, tiny in {"width=16": "width=2", "epochs=10": "epochs=1"}.items():
+        assert figure in snippet
+        snippet = snippet.replace(figure, tiny)
+    snippet += "\nassert phone.output_shape == (None, 10)"
+    finished = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "digits.keras").exists()
+
+
+def test_every_command_names_a_file_and_flags_that_exist(script):
+    commands = re.findall(r"^python ((?:recipes|export)/\w+\.py)(.*?)(?:#.*)?$", README, flags=re.MULTILINE)
+    assert len(commands) >= 5
+    for path, arguments in commands:
+        help_text = script(path, "--help").stdout
+        assert help_text, path
+        for flag in re.findall(r"--[\w-]+", arguments):
+            assert flag in help_text, f"{path} {flag}"

@@ -1,0 +1,90 @@
+"""export/run_tflite.py, as a user runs it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from ddnn_keras import data
+from ddnn_keras.checkpoint import load_network
+from ddnn_keras.tflite.export import export_subnet
+
+
+@pytest.fixture(scope="module")
+def files(finished_run, tmp_path_factory):
+    """A float and an int8 file, and test images as PNG files of another size and in colour."""
+    folder = tmp_path_factory.mktemp("files")
+    subnet = load_network(finished_run / "model.keras").subnet(18)
+    digits = data.load("digits")
+    images, labels = next(iter(digits.test(60)))
+    for quantize in ("none", "int8"):
+        export_subnet(
+            subnet,
+            folder / f"{quantize}.tflite",
+            quantize=quantize,
+            calibration_images=digits.calibration_images(50),
+            images=images.numpy(),
+            labels=labels.numpy(),
+            facts={"labels": [f"digit {name}" for name in digits.class_names]},
+        )
+    for index in range(3):
+        image = Image.fromarray(images[index, ..., 0].numpy().round().astype("uint8"))
+        image.convert("RGB").resize((32, 32), Image.Resampling.NEAREST).save(folder / f"{index}.png")
+    expected = subnet.predict(images, verbose=0)[:3].argmax(-1)
+    return folder, [f"digit {index}" for index in expected]
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_prints_the_top_classes_and_the_latency(files, script, quantize):
+    folder, expected = files
+    images = [folder / f"{index}.png" for index in range(3)]
+    finished = script("export/run_tflite.py", folder / f"{quantize}.tflite", *images, "--top", 2)
+    assert finished.returncode == 0, finished.stderr
+    lines = finished.stdout.splitlines()
+    assert len(lines) == 3
+    for line, image, answer in zip(lines, images, expected):
+        assert line.startswith(f"{image}: {answer} ")
+        assert line.count("digit") == 2
+        assert line.endswith(" ms)")
+
+
+def test_it_needs_neither_keras_nor_tensorflow(files):
+    """As on a board that has Python, NumPy, Pillow and ai-edge-litert alone."""
+    folder, expected = files
+    bare = """
+import runpy, sys
+
+class Missing:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("keras", "tensorflow", "jax", "sklearn", "matplotlib", "rich"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "keras" else found(name, *rest)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    command = [sys.executable, "-c", bare, str(ROOT / "export" / "run_tflite.py")]
+    arguments = [str(folder / "int8.tflite"), str(folder / "0.png")]
+    finished = subprocess.run(command + arguments, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert expected[0] in finished.stdout
+
+
+def test_mistakes(files, mistake, tmp_path):
+    folder, _ = files
+    model, image = folder / "none.tflite", folder / "0.png"
+    assert "/no/file.tflite" in mistake("export/run_tflite.py", "/no/file.tflite", image)
+    assert "/no/image.png" in mistake("export/run_tflite.py", model, "/no/image.png")
+    (tmp_path / "text.png").write_text("no picture")
+    assert "text.png is not an image file" in mistake("export/run_tflite.py", model, tmp_path / "text.png")
+    (tmp_path / "half.tflite").write_bytes(model.read_bytes()[:1000])
+    assert "half.tflite" in mistake("export/run_tflite.py", tmp_path / "half.tflite", image)
+    assert "0 is not a positive integer" in mistake("export/run_tflite.py", model, image, "--threads", 0)
+    assert "images" in mistake("export/run_tflite.py", model)
+    assert np.asarray(Image.open(image)).shape == (32, 32, 3)

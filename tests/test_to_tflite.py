@@ -1,0 +1,122 @@
+"""export/to_tflite.py, as a user runs it."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import data
+from ddnn_keras.checkpoint import load_network
+from ddnn_keras.tflite.interpreter import LiteModel
+from ddnn_keras.tflite.metadata import read_metadata
+
+
+@pytest.fixture
+def runs(finished_run, tmp_path):
+    """A folder with runs/, as the project's own after a training."""
+    shutil.copytree(finished_run, tmp_path / "runs" / "newest")
+    (tmp_path / "runs" / "empty").mkdir()
+    return tmp_path
+
+
+def test_a_depth_alone_takes_the_newest_run(script, runs):
+    finished = script("export/to_tflite.py", "--depth", 18, cwd=runs)
+    assert finished.returncode == 0, finished.stderr
+    assert "runs/newest/model.keras (the newest run)" in finished.stdout
+    folder = runs / "runs" / "newest" / "tflite"
+    assert {"depth_18.tflite", "depth_18.json"} < {path.name for path in folder.iterdir()}
+    model = load_network(runs / "runs" / "newest" / "model.keras")
+    images = data.load("digits").calibration_images(20)
+    logits = LiteModel(folder / "depth_18.tflite")(images)
+    np.testing.assert_allclose(logits, model.subnet(18).predict(images, verbose=0), atol=1e-4)
+    metadata = read_metadata(folder / "depth_18.tflite")
+    assert metadata == json.loads((folder / "depth_18.json").read_text())
+    assert metadata["labels"] == list("0123456789")
+    assert metadata["depth"] == 18
+    assert metadata["blocks_per_stage"] == [2, 2, 2, 2]
+
+    # The next command that it names works as it stands.
+    *_, command = (line for line in finished.stdout.splitlines() if line.startswith("Next: python "))
+    path, *arguments = command.removeprefix("Next: python ").split()
+    classified = script(path, *arguments, cwd=runs)
+    assert classified.returncode == 0, classified.stderr
+    assert "ms)" in classified.stdout
+
+
+@pytest.mark.parametrize("quantize", ["none", "float16", "dynamic", "int8"])
+def test_every_depth_in_every_mode(finished_run, tmp_path, script, quantize):
+    model = finished_run / "model.keras"
+    flags = ["--depth", "all", "--quantize", quantize, "--output", tmp_path, "--calibration-images", 50]
+    finished = script("export/to_tflite.py", "--model", model, *flags)
+    assert finished.returncode == 0, finished.stderr
+    suffix = "" if quantize == "none" else f"_{quantize}"
+    for depth in (10, 18):
+        verification = read_metadata(tmp_path / f"depth_{depth}{suffix}.tflite")["verification"]
+        assert verification["num_images"] == 360
+        assert f"{verification['accuracy']:.2%}" in finished.stdout
+
+
+def test_a_model_without_its_run_takes_a_data_set(finished_run, tmp_path, script, mistake):
+    shutil.copy(finished_run / "model.keras", tmp_path / "lonely.keras")
+    flags = ["--model", tmp_path / "lonely.keras", "--depth", 10]
+    assert "--dataset must be given" in mistake("export/to_tflite.py", *flags)
+    finished = script("export/to_tflite.py", *flags, "--dataset", "digits")
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "tflite" / "depth_10.tflite").exists()
+
+
+def test_a_failed_verification_shows_the_numbers_and_leaves_no_file(tmp_path, mistake):
+    """Weights that overflow float16 and nothing else: no file in that mode can do what the model does."""
+    from ddnn_keras import DDNN
+
+    model = DDNN(depths=(10,), width=2, input_shape=(16, 16, 1))
+    for layer in model.layers:
+        if layer.name == "stem_conv":
+            layer.set_weights([1e6 * weight for weight in layer.get_weights()])
+    model.save(tmp_path / "model.keras")
+    flags = ["--model", tmp_path / "model.keras", "--depth", 10, "--dataset", "digits", "--quantize", "float16"]
+    sentence = mistake("export/to_tflite.py", *flags)
+    assert "allowed is" in sentence
+    assert not list((tmp_path / "tflite").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "allowed"),
+    [
+        (["--depth", "34"], "34", "all or one of 10, 18"),
+        ([], "--depth", "required"),
+        (["--depth", "18", "--quantize", "int4"], "int4", "'none', 'float16', 'dynamic', 'int8'"),
+        (["--depth", "18", "--model", "/no/model.keras"], "/no/model.keras", "no model file"),
+        (["--depth", "18", "--dataset", "npz:/no/file.npz"], "/no/file.npz", "no file"),
+    ],
+)
+def test_mistakes(mistake, finished_run, tmp_path, arguments, named, allowed):
+    model = [] if "--model" in arguments else ["--model", finished_run / "model.keras"]
+    sentence = mistake("export/to_tflite.py", *model, *arguments, "--output", tmp_path / "out")
+    assert named in sentence
+    assert allowed in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_run_at_all(mistake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "recipes/train.py makes one" in mistake("export/to_tflite.py", "--depth", "18")
+
+
+def test_other_models_and_other_data(mistake, finished_run, tmp_path):
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
+    flags = ["--depth", 18, "--dataset", "digits"]
+    assert "ddnn_keras.DDNN" in mistake("export/to_tflite.py", "--model", tmp_path / "other.keras", *flags)
+    random = np.random.default_rng(0)
+    arrays = {"x": random.integers(0, 256, (20, 16, 16, 3)).astype("uint8"), "y": np.arange(20) % 3}
+    np.savez(tmp_path / "colour.npz", x_train=arrays["x"], y_train=arrays["y"], x_test=arrays["x"], y_test=arrays["y"])
+    flags = ["--model", finished_run / "model.keras", "--depth", 18, "--dataset", f"npz:{tmp_path}/colour.npz"]
+    assert "(16, 16, 3)" in mistake("export/to_tflite.py", *flags)
+
+
+def test_an_unwritable_folder(mistake, finished_run, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    flags = ["--model", finished_run / "model.keras", "--depth", 18, "--output", tmp_path / "file" / "out"]
+    assert str(tmp_path / "file") in mistake("export/to_tflite.py", *flags)
