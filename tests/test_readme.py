@@ -1,4 +1,4 @@
-"""What the README promises on its first screen, done on a tiny setting: `make demo`, the ten lines, the board's snippet."""
+"""What the README promises on its first screen, on a tiny setting: `make demo`, the ten lines, a board's snippet."""
 
 import re
 import subprocess

@@ -1,0 +1,62 @@
+"""A data set by its name."""
+
+from ddnn_keras.data.image_data import ImageData
+from ddnn_keras.data.source import Options
+from ddnn_keras.data.sources import digits, folder, npz, tfds
+
+# Every other name is one of TensorFlow Datasets'.
+SOURCES = {"digits": digits.read, "folder:": folder.read, "npz:": npz.read}
+
+
+def load(
+    name, *, image_size=None, data_dir=None, manual_dir=None, validation_fraction=0.1, mirror=None, seed=0
+) -> ImageData:
+    """A data set of labelled images, ready for training.
+
+    | name | what |
+    |---|---|
+    | `"digits"` | scikit-learn's 1,797 real handwritten digits, 8x8, enlarged to 16x16; needs no download |
+    | `"cifar10"`, `"imagenet2012"`, `"emnist/letters"`, ... | an image classification set of TensorFlow Datasets |
+    | `"folder:PATH"` | a folder of images for each class; parted by us, or into `train/`, `validation/`, `test/` |
+    | `"npz:PATH"` | arrays `x_train`, `y_train`, `x_test`, `y_test` and, if wanted, `class_names` |
+
+    `ddnn_keras/data/sources` says of each kind which images are tested.
+
+    Args:
+        name: A string from the table.
+        image_size: Height and width of the images that the model sees, in pixels. By default the data set's own,
+            where all its images have one size, else 224.
+        data_dir: Where TensorFlow Datasets keeps prepared data sets. Defaults to `~/tensorflow_datasets`.
+        manual_dir: Where archives lie that were downloaded by hand, for TensorFlow Datasets to prepare.
+        validation_fraction: Part of the training images to keep for validation, more than 0 and less than 1.
+            Defaults to `0.1`. Test images never take part in it.
+        mirror: Whether training mirrors half of the images. By default, only if a mirrored image keeps its label as
+            far as we know: not for digits, letters and other symbols, and not for `folder:` and `npz:`, of which we
+            cannot know.
+        seed: Which images of `digits`, `folder:` and `npz:` are for validation. Defaults to `0`. TensorFlow
+            Datasets' training splits, shuffled when prepared, give their last part.
+
+    Returns:
+        An `ImageData`.
+
+    Raises:
+        ValueError: If an argument or the data set's content is not as above, or it cannot be prepared.
+        FileNotFoundError: If the folder or file is missing.
+
+    Example:
+    >>> digits = load("digits")
+    >>> digits.image_shape, digits.num_classes, digits.num_train, digits.num_validation, digits.num_test
+    ((16, 16, 1), 10, 1293, 144, 360)
+    >>> images, labels = next(iter(digits.train(batch_size=64)))
+    >>> images.shape, labels.shape
+    (TensorShape([64, 16, 16, 1]), TensorShape([64]))
+    """
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"`validation_fraction` must be more than 0 and less than 1. Received: {validation_fraction}")
+    if image_size is not None and not (isinstance(image_size, int) and image_size > 0):
+        raise ValueError(f"`image_size` must be a positive integer or None. Received: {image_size!r}")
+    options = Options(image_size, data_dir, manual_dir, validation_fraction, seed)
+    kind, colon, location = name.partition(":")
+    own_source = SOURCES.get(kind + colon)
+    source = own_source(location, options) if own_source else tfds.read(name, options)
+    return ImageData(name, source, image_size=image_size, mirror=mirror)

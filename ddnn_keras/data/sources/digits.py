@@ -1,0 +1,37 @@
+"""Real images that come with an installed package: scikit-learn's handwritten digits."""
+
+import numpy as np
+
+from ddnn_keras.data.hold_out import hold_out
+from ddnn_keras.data.in_memory import InMemory
+from ddnn_keras.data.source import Source
+
+TEST_IMAGES = 360
+DEFAULT_SIZE = (16, 16)
+
+
+def read(location, options):
+    """Part of the "Optical Recognition of Handwritten Digits" (https://doi.org/10.24432/C50P49).
+
+    1,797 images of 8x8 pixels with values from 0 to 16, rescaled to 0 to 255, and by default enlarged to 16x16. The
+    test split is the last 360 in the file's order. That order follows the writers, so nobody who wrote a test image
+    wrote a training image, except perhaps the one at the border. A random split would be easier.
+
+    Args:
+        location: Unused: there is but one such data set.
+        options: An `Options`.
+    """
+    from sklearn.datasets import load_digits  # nothing else needs scikit-learn
+
+    digits = load_digits()
+    images = (digits.images[..., np.newaxis] * (255 / 16)).astype(np.float32)
+    labels = digits.target
+    kept, validation = hold_out(len(images) - TEST_IMAGES, options.validation_fraction, options.seed)
+    return Source(
+        train=InMemory(images[kept], labels[kept]),
+        validation=InMemory(images[validation], labels[validation]),
+        test=InMemory(images[-TEST_IMAGES:], labels[-TEST_IMAGES:]),
+        class_names=[str(name) for name in digits.target_names],
+        shape=images.shape[1:],
+        default_size=DEFAULT_SIZE,
+    )

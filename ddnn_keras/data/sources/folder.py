@@ -1,0 +1,105 @@
+"""A folder with a folder of images for each class."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ddnn_keras.data.augmentation import PARALLEL
+from ddnn_keras.data.hold_out import hold_out
+from ddnn_keras.data.in_memory import InMemory
+from ddnn_keras.data.source import Source
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png"}
+CHANNELS = 3
+PARTS = ("train", "validation", "test")
+
+# The same images are tested whatever the training's seed is.
+TEST_FRACTION = 0.2
+TEST_SEED = 0
+
+
+def read(location, options):
+    """JPEG, PNG, BMP and GIF files of any size, under a folder for each class.
+
+    The classes are the folders' names, sorted, as in `keras.utils.image_dataset_from_directory`. Where `location` has
+    the folders `train` and `test`, the classes lie in those, and `validation` may stand beside them; otherwise 20 % of
+    the images are for testing, always the same ones. Every file is read once, so that a damaged one is found before
+    a long training and not in it.
+
+    Args:
+        location: Path of the folder.
+        options: An `Options`. Images that all have `options.image_size` count as images of one size.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds fewer than two classes, no images, or a file that cannot be read.
+    """
+    root = pathlib.Path(location).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder {root}.")
+    found = [part for part in PARTS if (root / part).is_dir()]
+    if found and not {"train", "test"} <= set(found):
+        raise ValueError(f"{root} must have both of the folders train and test, or neither. Found: {', '.join(found)}")
+    class_root = root / "train" if found else root
+    class_names = sorted(path.name for path in class_root.iterdir() if path.is_dir() and path.name[0] != ".")
+    if len(class_names) < 2:
+        raise ValueError(f"{class_root} must have a folder for each of at least 2 classes. Found: {len(class_names)}")
+    listed = {part: list_images(root / part, class_names) for part in found} or {
+        "train": list_images(root, class_names)
+    }
+    sizes = np.concatenate([image_sizes(paths) for paths, _ in listed.values()])
+    if "test" not in listed:
+        listed |= parted(*listed["train"], "test", TEST_FRACTION, TEST_SEED)
+    if "validation" not in listed:
+        listed |= parted(*listed["train"], "validation", options.validation_fraction, options.seed)
+    of_one_size = (sizes == (options.image_size or 0)).all()
+    return Source(
+        **{part: InMemory(*listed[part]) for part in PARTS},
+        class_names=class_names,
+        shape=(*(sizes[0] if of_one_size else (None, None)), CHANNELS),
+        decode=decode_file,
+    )
+
+
+def list_images(folder, class_names):
+    """Paths and labels of the images in a folder of class folders, class by class."""
+    unknown = {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."} - set(class_names)
+    if unknown:
+        raise ValueError(f"{folder} has classes that the training images lack: {', '.join(sorted(unknown))}")
+    listed = [
+        (str(path), label)
+        for label, name in enumerate(class_names)
+        for path in sorted((folder / name).rglob("*"))
+        if path.suffix.lower() in SUFFIXES and path.name[0] != "."
+    ]
+    if not listed:
+        raise ValueError(f"There are no images in the class folders of {folder}: {', '.join(sorted(SUFFIXES))} count.")
+    paths, labels = zip(*listed)
+    return np.array(paths), np.array(labels)
+
+
+def parted(paths, labels, part, fraction, seed):
+    """What is left for training, and the part that is held out."""
+    kept, held_out = hold_out(len(paths), fraction, seed)
+    return {"train": (paths[kept], labels[kept]), part: (paths[held_out], labels[held_out])}
+
+
+def decode_file(path):
+    """The pixels of an image file, of a GIF's first frame."""
+    return tf.io.decode_image(tf.io.read_file(path), channels=CHANNELS, expand_animations=False)
+
+
+def image_sizes(paths):
+    """Height and width of every image, as an array of shape `(n, 2)`.
+
+    Raises:
+        ValueError: If a file is no image or damaged.
+    """
+    sizes = tf.data.Dataset.from_tensor_slices(paths).map(
+        lambda path: (path, tf.shape(decode_file(path))[:2]), **PARALLEL
+    )
+    readable = {path.decode(): size for path, size in sizes.ignore_errors().as_numpy_iterator()}
+    if unreadable := [path for path in paths if path not in readable]:
+        raise ValueError(f"{unreadable[0]} is not a readable image ({len(unreadable)} such files in all).")
+    return np.stack(list(readable.values()))

@@ -1,0 +1,94 @@
+"""A data set in one file of NumPy arrays."""
+
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from ddnn_keras.data.hold_out import hold_out
+from ddnn_keras.data.in_memory import InMemory
+from ddnn_keras.data.source import Source
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def read(location, options):
+    """The arrays that a `.npz` file holds.
+
+    Args:
+        location: Path of the file. In it, `x_train` and `x_test` have the shape `(n, height, width)` or `(n, height,
+            width, channels)` and hold uint8 or floats from 0 to 255; `y_train` and `y_test` hold n labels from 0; the
+            optional `class_names` holds a string for each class.
+        options: An `Options`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or not as above.
+    """
+    arrays = load_arrays(pathlib.Path(location).expanduser())
+    if missing := [name for name in ARRAYS if name not in arrays]:
+        raise ValueError(f"{location} must hold the arrays {', '.join(ARRAYS)}. Missing: {', '.join(missing)}")
+    images = {name: checked_images(location, name, arrays[name]) for name in ("x_train", "x_test")}
+    if images["x_train"].shape[1:] != images["x_test"].shape[1:]:
+        raise ValueError(
+            f"x_train and x_test in {location} must hold images of one shape. "
+            f"Received: {images['x_train'].shape[1:]} and {images['x_test'].shape[1:]}"
+        )
+    y_train = checked_labels(location, "y_train", arrays["y_train"], len(images["x_train"]))
+    y_test = checked_labels(location, "y_test", arrays["y_test"], len(images["x_test"]))
+    class_names = np.asarray(arrays.get("class_names", range(int(y_train.max()) + 1))).astype(str).tolist()
+    if len(class_names) < 2:
+        raise ValueError(f"{location} must hold at least 2 classes. Received: {len(class_names)}")
+    for name, labels in {"y_train": y_train, "y_test": y_test}.items():
+        if labels.max() >= len(class_names):
+            raise ValueError(
+                f"{name} in {location} must be from 0 to {len(class_names) - 1}, one less than there are classes. "
+                f"Received: {labels.max()}"
+            )
+    kept, validation = hold_out(len(y_train), options.validation_fraction, options.seed)
+    return Source(
+        train=InMemory(images["x_train"][kept], y_train[kept]),
+        validation=InMemory(images["x_train"][validation], y_train[validation]),
+        test=InMemory(images["x_test"], y_test),
+        class_names=class_names,
+        shape=images["x_train"].shape[1:],
+    )
+
+
+def load_arrays(path):
+    """A dict of all arrays in the `.npz` file at `path`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
+
+
+def checked_images(location, name, images):
+    """Images with a channel axis, as uint8 or float32."""
+    images = images[..., np.newaxis] if images.ndim == 3 else images
+    if images.ndim != 4 or 0 in images.shape or images.dtype.kind not in "uif":
+        raise ValueError(
+            f"{name} in {location} must be numbers of shape (n, height, width) or (n, height, width, channels). "
+            f"Received: {images.dtype} of shape {images.shape}"
+        )
+    low, high = images.min(), images.max()
+    # An image set without a value above 1 was rescaled; a model that rescales again would see black.
+    if not (low >= 0 and 1 < high <= 255):
+        raise ValueError(f"{name} in {location} must be pixels from 0 to 255. Received: values from {low} to {high}")
+    return images if images.dtype == np.uint8 else images.astype(np.float32)
+
+
+def checked_labels(location, name, labels, count):
+    """One non-negative integer for each of `count` images."""
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} in {location} must be {count} integers, one for each image. "
+            f"Received: {labels.dtype} of shape {labels.shape}"
+        )
+    if labels.min() < 0:
+        raise ValueError(f"{name} in {location} must not be negative. Received: {labels.min()}")
+    return labels

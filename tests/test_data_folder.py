@@ -1,0 +1,142 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddnn_keras import data
+
+ENCODERS = {
+    ".png": tf.io.encode_png,
+    ".JPEG": lambda image: tf.io.encode_jpeg(image, quality=100),
+    ".jpg": lambda image: tf.io.encode_jpeg(image, quality=100),
+}
+
+
+def write(path, value, height=12, width=16):
+    """An image of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((height, width, 3), value, np.uint8)
+    path.write_bytes(ENCODERS[path.suffix](image).numpy())
+
+
+def numbered_images(root, count, start=0, classes=("cat", "dog"), **size):
+    """Images whose grey value is their number, by turns of each class."""
+    for number, name, suffix in zip(range(start, start + count), itertools.cycle(classes), itertools.cycle(ENCODERS)):
+        write(root / name / f"{number}{suffix}", number, **size)
+
+
+def numbers(dataset):
+    """The grey values of a dataset's images."""
+    return [round(float(image.mean())) for images, _ in dataset.as_numpy_iterator() for image in images]
+
+
+def test_a_folder_is_parted(tmp_path):
+    numbered_images(tmp_path, 40)
+    images = data.load(f"folder:{tmp_path}", image_size=8, validation_fraction=0.25)
+    assert images.class_names == ["cat", "dog"]
+    assert images.image_shape == (8, 8, 3)
+    assert (images.num_train, images.num_validation, images.num_test) == (24, 8, 8)
+    assert images.mirror is False and data.load(f"folder:{tmp_path}", mirror=True).mirror is True
+    parts = numbers(images.train(24).take(1)) + numbers(images.validation(8)) + numbers(images.test(5))
+    assert sorted(parts) == list(range(40))
+    for shown, labels in images.test(8).as_numpy_iterator():
+        np.testing.assert_array_equal(labels, np.round(shown.mean((1, 2, 3))) % 2)
+    assert set(numbers(images.train(24).take(1))) == {round(float(i.mean())) for i in images.calibration_images(24)}
+
+
+def test_test_images_do_not_depend_on_the_seed(tmp_path):
+    numbered_images(tmp_path, 40)
+    first, second = (data.load(f"folder:{tmp_path}", image_size=8, seed=seed) for seed in (0, 1))
+    assert numbers(first.test(8)) == numbers(second.test(8))
+    assert numbers(first.validation(8)) != numbers(second.validation(8))
+
+
+def test_images_of_any_size_are_cropped_at_random(tmp_path):
+    numbered_images(tmp_path, 10, height=30, width=20)
+    numbered_images(tmp_path, 10, start=10, height=9, width=50)
+    images = data.load(f"folder:{tmp_path}")
+    assert images.image_shape == (224, 224, 3)
+    batch, _ = next(images.train(4).as_numpy_iterator())
+    assert batch.shape == (4, 224, 224, 3) and batch.dtype == np.float32
+    np.testing.assert_allclose(batch, np.broadcast_to(batch[:, :1, :1], batch.shape), atol=0.01)  # nothing filled in
+
+
+def test_images_that_all_have_the_models_size_are_shifted(tmp_path):
+    numbered_images(tmp_path, 40, start=1, height=32, width=32)
+    images = data.load(f"folder:{tmp_path}", image_size=32)
+    batch, _ = next(images.train(28).as_numpy_iterator())
+    assert 0 < (batch == 0).mean() < 0.3  # zeros are what a shift fills in
+    assert numbers(images.test(8)) == [
+        image.max() for shown, _ in images.test(8).as_numpy_iterator() for image in shown
+    ]
+
+
+def test_training_taken_up_again_sees_the_same(tmp_path):
+    numbered_images(tmp_path, 20)
+    images = data.load(f"folder:{tmp_path}", image_size=8, mirror=True)
+    whole = [batch for batch, _ in images.train(4, seed=1).take(9).as_numpy_iterator()]
+    rest = [batch for batch, _ in images.train(4, seed=1, first_epoch=2).take(3).as_numpy_iterator()]
+    assert images.steps_per_epoch(4) == 3
+    np.testing.assert_array_equal(whole[6:], rest)
+
+
+def test_folders_for_the_parts(tmp_path):
+    numbered_images(tmp_path / "train", 10)
+    numbered_images(tmp_path / "test", 4, start=10)
+    images = data.load(f"folder:{tmp_path}", image_size=8, validation_fraction=0.2)
+    assert (images.num_train, images.num_validation, images.num_test) == (8, 2, 4)
+    assert sorted(numbers(images.test(4))) == [10, 11, 12, 13]
+    numbered_images(tmp_path / "validation", 6, start=20)
+    images = data.load(f"folder:{tmp_path}", image_size=8)
+    assert (images.num_train, images.num_validation, images.num_test) == (10, 6, 4)
+    assert sorted(numbers(images.validation(4))) == list(range(20, 26))
+
+
+def test_hidden_files_and_other_files_are_passed_over(tmp_path):
+    numbered_images(tmp_path, 20)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "cat" / "._0.png").write_bytes(b"not an image")
+    (tmp_path / "cat" / "notes.txt").write_bytes(b"not an image")
+    images = data.load(f"folder:{tmp_path}", image_size=8)
+    assert images.class_names == ["cat", "dog"]
+    assert images.num_train + images.num_validation + images.num_test == 20
+
+
+def test_there_is_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^There is no folder .*nowhere\.$"):
+        data.load(f"folder:{tmp_path}/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("folders", "sentence"),
+    [
+        ([], r"must have a folder for each of at least 2 classes. Found: 0"),
+        (["cat"], r"must have a folder for each of at least 2 classes. Found: 1"),
+        (["cat", "dog"], r"There are no images in the class folders of .*: \.bmp, \.gif, .* count"),
+        (["train/cat", "train/dog"], r"both of the folders train and test, or neither. Found: train"),
+        (["train/cat", "validation/cat"], r"both of the folders train and test, .* Found: train, validation"),
+        (["train/cat", "test/cat"], r"train must have a folder for each of at least 2 classes. Found: 1"),
+    ],
+)
+def test_wrong_folders(folders, sentence, tmp_path):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(ValueError, match=rf"^[^\n]*{sentence}\.?$"):
+        data.load(f"folder:{tmp_path}")
+
+
+def test_a_class_that_is_only_tested(tmp_path):
+    numbered_images(tmp_path / "train", 4)
+    numbered_images(tmp_path / "test", 3, classes=("cat", "dog", "eel"))
+    with pytest.raises(ValueError, match=r"^.*test has classes that the training images lack: eel$"):
+        data.load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b"", lambda content: b"text" * 50])
+def test_an_unreadable_image_is_named(damage, tmp_path):
+    numbered_images(tmp_path, 20)
+    path = tmp_path / "dog" / "7.JPEG"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"^[^\n]*7.JPEG is not a readable image \(1 such files in all\)\.$"):
+        data.load(f"folder:{tmp_path}")

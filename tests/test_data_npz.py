@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from ddnn_keras import data
+
+RNG = np.random.default_rng(0)
+
+
+def arrays(**changes):
+    """A valid data set of 30 + 6 colour images, with other arrays where `changes` has them; None leaves one out."""
+    valid = {
+        "x_train": RNG.integers(0, 256, (30, 8, 10, 3), np.uint8),
+        "y_train": np.arange(30) % 3,
+        "x_test": RNG.integers(0, 256, (6, 8, 10, 3), np.uint8),
+        "y_test": np.arange(6, dtype=np.uint8) % 3,
+    }
+    return {name: array for name, array in (valid | changes).items() if array is not None}
+
+
+def load(tmp_path, content=None, **options):
+    """The data set, from a real file."""
+    path = tmp_path / "arrays.npz"
+    np.savez_compressed(path, **(content or arrays()))
+    return data.load(f"npz:{path}", **options)
+
+
+def test_arrays_become_a_data_set(tmp_path):
+    content = arrays()
+    images = load(tmp_path, content)
+    assert images.image_shape == (8, 10, 3)
+    assert images.class_names == ["0", "1", "2"]
+    assert (images.num_train, images.num_validation, images.num_test) == (27, 3, 6)
+    assert images.mirror is False and load(tmp_path, mirror=True).mirror is True
+    (x_test, y_test), *rest = images.test(6).as_numpy_iterator()
+    np.testing.assert_array_equal(x_test, content["x_test"])
+    np.testing.assert_array_equal(y_test, content["y_test"])
+    assert not rest
+    x_train, y_train = next(images.train(27).as_numpy_iterator())
+    assert x_train.shape == (27, 8, 10, 3) and len(y_train) == 27
+
+
+def test_train_and_validation_part_the_training_images(tmp_path):
+    content = arrays()
+    images = load(tmp_path, content, validation_fraction=0.3)
+    (validation, labels), *_ = images.validation(9).as_numpy_iterator()
+    numbers = {image.tobytes(): number for number, image in enumerate(content["x_train"].astype(np.float32))}
+    held_out = [numbers[image.tobytes()] for image in validation]
+    np.testing.assert_array_equal(labels, content["y_train"][held_out])
+    kept = [numbers[image.tobytes()] for image in images.calibration_images(21)]
+    assert sorted(held_out + kept) == list(range(30))
+
+
+def test_grey_floats_and_class_names(tmp_path):
+    content = arrays(
+        x_train=RNG.uniform(0, 255, (30, 8, 8)),
+        x_test=RNG.uniform(0, 255, (6, 8, 8)),
+        class_names=np.array(["cat", "dog", "eel", "fly"]),
+    )
+    images = load(tmp_path, content, image_size=16)
+    assert images.image_shape == (16, 16, 1)
+    assert images.class_names == ["cat", "dog", "eel", "fly"] and images.num_classes == 4
+    assert next(images.test(6).as_numpy_iterator())[0].shape == (6, 16, 16, 1)
+
+
+def test_labels_of_one_byte(tmp_path):
+    images = load(tmp_path, arrays(y_train=np.linspace(0, 255, 30).astype(np.uint8)))
+    assert images.num_classes == 256
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"x_test": None, "y_train": None}, r"must hold the arrays x_train, .* Missing: y_train, x_test"),
+        ({"x_train": np.ones((30, 8))}, r"x_train .* numbers of shape .* Received: float64 of shape \(30, 8\)"),
+        ({"x_test": np.full((6, 8, 10, 3), "a")}, r"x_test .* numbers .* Received: <U1 of shape"),
+        ({"x_test": np.ones((0, 8, 10, 3))}, r"x_test .* Received: float64 of shape \(0, 8, 10, 3\)"),
+        ({"x_test": np.full((6, 9, 10, 3), 7.0)}, r"one shape. Received: \(8, 10, 3\) and \(9, 10, 3\)"),
+        ({"x_train": np.full((30, 8, 10, 3), 256.0)}, r"x_train .* pixels from 0 to 255. .* 256.0 to 256.0"),
+        ({"x_train": np.full((30, 8, 10, 3), -1)}, r"x_train .* pixels from 0 to 255. .* -1 to -1"),
+        ({"x_train": np.full((30, 8, 10, 3), 0.5)}, r"x_train .* pixels from 0 to 255. .* 0.5 to 0.5"),
+        ({"x_train": np.full((30, 8, 10, 3), np.nan)}, r"x_train .* pixels from 0 to 255. .* nan to nan"),
+        ({"y_train": np.zeros(29, int)}, r"y_train .* 30 integers, .* Received: int64 of shape \(29,\)"),
+        ({"y_train": np.zeros((30, 3), int)}, r"y_train .* 30 integers, .* Received: int64 of shape \(30, 3\)"),
+        ({"y_test": np.zeros(6)}, r"y_test .* 6 integers, .* Received: float64 of shape \(6,\)"),
+        ({"y_train": np.full(30, -1)}, r"y_train .* must not be negative. Received: -1"),
+        ({"y_train": np.zeros(30, int)}, r"at least 2 classes. Received: 1"),
+        ({"y_test": np.full(6, 3)}, r"y_test .* from 0 to 2, .* Received: 3"),
+        ({"class_names": np.array(["cat", "dog"])}, r"y_train .* from 0 to 1, .* Received: 2"),
+        ({"y_train": np.array([{}] * 30)}, r"not a readable .npz file of plain arrays: .*pickle.*"),
+    ],
+)
+def test_wrong_arrays(changes, sentence, tmp_path):
+    with pytest.raises(ValueError, match=r"^[^\n]*arrays\.npz[^\n]*$") as raised:
+        load(tmp_path, arrays(**changes))
+    raised.match(sentence)
+
+
+def test_a_truncated_file(tmp_path):
+    load(tmp_path)
+    path = tmp_path / "arrays.npz"
+    content = path.read_bytes()
+    for length in (0, 100, len(content) // 2, len(content) - 10):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"^[^\n]*arrays.npz is not a readable .npz file[^\n]*$"):
+            data.load(f"npz:{path}")
+    damaged = bytearray(content)
+    damaged[1000] ^= 255
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"^[^\n]*arrays.npz is not a readable .npz file[^\n]*$"):
+        data.load(f"npz:{path}")
+
+
+def test_other_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^There is no file .*nowhere\.npz\.$"):
+        data.load(f"npz:{tmp_path}/nowhere.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"^[^\n]*array.npy is not a readable .npz file[^\n]*$"):
+        data.load(f"npz:{tmp_path}/array.npy")
