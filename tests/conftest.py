@@ -1,6 +1,6 @@
-import importlib.util
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -26,21 +26,34 @@ def script():
 
 
 @pytest.fixture
-def mistake(monkeypatch, capsys):
-    """The sentence that a script answers a user's mistake with: `mistake("recipes/train.py", "--depths", 17)`.
+def main(monkeypatch, capsys):
+    """Runs a script in this process, which has TensorFlow already: `main("export/to_tflite.py", "--help")`.
 
-    The script runs in this process, which has TensorFlow already.
+    Gives its exit code and what it wrote to standard output and to standard error.
     """
 
     def run(path, *arguments):
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
         monkeypatch.syspath_prepend(str((ROOT / path).parent))
-        spec = importlib.util.spec_from_file_location("__main__", ROOT / path)
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        assert ended.value.code == 2
-        *noise, sentence = capsys.readouterr().err.strip().splitlines()
+        try:
+            runpy.run_path(str(ROOT / path), run_name="__main__")
+            code = 0
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def mistake(main):
+    """The sentence that a script answers a user's mistake with: `mistake("recipes/train.py", "--depths", 17)`."""
+
+    def run(path, *arguments):
+        code, _, errors = main(path, *arguments)
+        assert code == 2
+        *noise, sentence = errors.strip().splitlines()
         assert not any("Traceback" in line or "usage" in line for line in noise)
         return sentence
 

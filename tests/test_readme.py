@@ -53,11 +53,11 @@ def test_the_ten_lines_run(tmp_path):
     assert (tmp_path / "digits.keras").exists()
 
 
-def test_every_command_names_a_file_and_flags_that_exist(script):
+def test_every_command_names_a_file_and_flags_that_exist(main):
     commands = re.findall(r"^python ((?:recipes|export)/\w+\.py)(.*?)(?:#.*)?$", README, flags=re.MULTILINE)
     assert len(commands) >= 5
     for path, arguments in commands:
-        help_text = script(path, "--help").stdout
-        assert help_text, path
+        code, help_text, _ = main(path, "--help")
+        assert code == 0, path
         for flag in re.findall(r"--[\w-]+", arguments):
             assert flag in help_text, f"{path} {flag}"

@@ -46,24 +46,24 @@ def test_a_depth_alone_takes_the_newest_run(script, runs):
 
 
 @pytest.mark.parametrize("quantize", ["none", "float16", "dynamic", "int8"])
-def test_every_depth_in_every_mode(finished_run, tmp_path, script, quantize):
+def test_every_depth_in_every_mode(finished_run, tmp_path, main, quantize):
     model = finished_run / "model.keras"
     flags = ["--depth", "all", "--quantize", quantize, "--output", tmp_path, "--calibration-images", 50]
-    finished = script("export/to_tflite.py", "--model", model, *flags)
-    assert finished.returncode == 0, finished.stderr
+    code, output, errors = main("export/to_tflite.py", "--model", model, *flags)
+    assert code == 0, errors
     suffix = "" if quantize == "none" else f"_{quantize}"
     for depth in (10, 18):
         verification = read_metadata(tmp_path / f"depth_{depth}{suffix}.tflite")["verification"]
         assert verification["num_images"] == 360
-        assert f"{verification['accuracy']:.2%}" in finished.stdout
+        assert f"{verification['accuracy']:.2%}" in output
 
 
-def test_a_model_without_its_run_takes_a_data_set(finished_run, tmp_path, script, mistake):
+def test_a_model_without_its_run_takes_a_data_set(finished_run, tmp_path, main, mistake):
     shutil.copy(finished_run / "model.keras", tmp_path / "lonely.keras")
     flags = ["--model", tmp_path / "lonely.keras", "--depth", 10]
     assert "--dataset must be given" in mistake("export/to_tflite.py", *flags)
-    finished = script("export/to_tflite.py", *flags, "--dataset", "digits")
-    assert finished.returncode == 0, finished.stderr
+    code, _, errors = main("export/to_tflite.py", *flags, "--dataset", "digits")
+    assert code == 0, errors
     assert (tmp_path / "tflite" / "depth_10.tflite").exists()
 
 
