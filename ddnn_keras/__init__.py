@@ -1,12 +1,16 @@
 """Depth-level dynamic neural networks with embedded knowledge distillation, for Keras 3."""
 
-import importlib.util
-
 __version__ = "0.1.0"
+__all__ = ["DDNN", "EKD"]
 
-# A device that only runs .tflite files has no Keras, and `ddnn_keras.tflite.interpreter` needs none.
-if importlib.util.find_spec("keras"):
+try:
     from ddnn_keras.distillation import EKD
     from ddnn_keras.model import DDNN
+except ModuleNotFoundError as error:
+    # A device that only runs .tflite files has no Keras, or no backend; ddnn_keras.tflite.interpreter needs none.
+    _missing = error.name
 
-    __all__ = ["DDNN", "EKD"]
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise ImportError(f"ddnn_keras.{name} needs {_missing}: pip install 'ddnn_keras[tensorflow]' or '[jax]'.")

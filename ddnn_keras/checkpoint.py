@@ -1,15 +1,20 @@
-"""A network in a file: one holds weights, optimizer and, by the optimizer's step count, the epoch of a training."""
+"""A network in a file, with all that a training needs to go on: weights, optimizer and epoch, always of one moment."""
 
+import json
 import pathlib
+import zipfile
 
 import keras
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.model import DDNN
 
+# A .keras file is a zip archive, in which Keras minds only its own members.
+PROGRESS = "ddnn_progress.json"
+
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the compiled model after every epoch, under its final name only when complete.
+    """Saves the compiled model and the epoch after every epoch, under the final name only when complete.
 
     Keras' own `ModelCheckpoint` writes into the final file, which a kill leaves truncated.
 
@@ -25,19 +30,27 @@ class Checkpoint(keras.callbacks.Callback):
         """Saves the model."""
         with atomic_write(self.path) as temporary:
             self.model.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(PROGRESS, json.dumps({"finished_epochs": epoch + 1}))
 
 
-def finished_epochs(model, steps_per_epoch):
-    """How many epochs a compiled model has been trained for.
+def finished_epochs(path):
+    """How many epochs the network in a file was trained for.
 
     Args:
-        model: A compiled `keras.Model`.
-        steps_per_epoch: Updates in an epoch, a positive integer.
+        path: A file that `Checkpoint` wrote.
 
     Returns:
         An integer.
+
+    Raises:
+        ValueError: If something else wrote it.
     """
-    return int(model.optimizer.iterations) // steps_per_epoch
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(PROGRESS))["finished_epochs"]
+    except (KeyError, zipfile.BadZipFile):
+        raise ValueError(f"{path} does not say how far its training came: recipes/train.py did not write it.") from None
 
 
 def load_network(path):

@@ -1,6 +1,7 @@
 """How every script of the project meets its user: one sentence for an error, and exit code 2."""
 
 import argparse
+import math
 import sys
 
 
@@ -17,6 +18,12 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message):
         """Ends the process."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+    def typed(self, args=None):
+        """What stands on the command line itself, without defaults: a dict."""
+        unset = object()
+        parsed = self.parse_args(args, namespace=argparse.Namespace(**{action.dest: unset for action in self._actions}))
+        return {name: value for name, value in vars(parsed).items() if value is not unset}
 
 
 def positive_integer(text):
@@ -36,6 +43,34 @@ def positive_integer(text):
     return int(text)
 
 
+def non_negative_integer(text):
+    """As `positive_integer`, with 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not an integer of 0 or more")
+    return int(text)
+
+
+def non_negative_number(text):
+    """The type of an argument that is a finite number of 0 or more.
+
+    Args:
+        text: What stands on the command line.
+
+    Returns:
+        A float.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
+    return number
+
+
 def run(main, parser):
     """Calls `main` with the parsed command line and turns the user's mistakes into one sentence.
 
@@ -49,6 +84,7 @@ def run(main, parser):
     try:
         main(arguments)
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        # One sentence, even where a library breaks its own into lines.
+        parser.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,6 +1,7 @@
 """What a depth is: a name for a number of blocks per stage, and a key for its output."""
 
 import itertools
+import numbers
 import re
 from collections.abc import Mapping
 
@@ -45,12 +46,17 @@ def resolve_depths(depths, known):
         raise ValueError(f"`depths` must name at least one depth. Received: depths={depths!r}")
     num_stages = len(next(iter(known.values())))
     for name, blocks in pairs:
-        _check_name(name)
+        _check_name(name, pairs)
         _check_blocks(name, blocks, num_stages)
     pairs = sorted(((name, tuple(blocks)) for name, blocks in pairs), key=lambda pair: (sum(pair[1]), pair[1]))
     for shallow, deep in itertools.pairwise(pairs):
         _check_nested(shallow, deep)
     return dict(pairs)
+
+
+def is_positive_integer(value):
+    """Whether `value` is an integer of 1 or more, Python's or NumPy's, and no truth value."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
 def _look_up(depths, known):
@@ -66,15 +72,20 @@ def _look_up(depths, known):
     return [(depth, known[depth]) for depth in depths]
 
 
-def _check_name(name):
-    # Names become layer names, metric names and TFLite signatures.
-    if not re.fullmatch(r"\w+", str(name), flags=re.ASCII):
-        raise ValueError(f"A depth's name must be made of letters, digits and underscores. Received: {name!r}")
+def _check_name(name, pairs):
+    # Names become layer names, metric names and TFLite signatures; depth_a_kl_loss is the KL term of depth a.
+    if not re.fullmatch(r"\w+", str(name), flags=re.ASCII) or str(name).endswith(("_kl", "_attention")):
+        raise ValueError(
+            "A depth's name must be made of letters, digits and underscores and not end in _kl or _attention. "
+            f"Received: {name!r}"
+        )
+    if [output_key(other) for other, _ in pairs].count(output_key(name)) > 1:
+        raise ValueError(f"`depths` must not repeat a depth. Received: {name!r} as a number and as a string")
 
 
 def _check_blocks(name, blocks, num_stages):
     wellformed = isinstance(blocks, tuple | list) and len(blocks) == num_stages
-    if not wellformed or not all(isinstance(count, int) and count >= 1 for count in blocks):
+    if not wellformed or not all(is_positive_integer(count) for count in blocks):
         raise ValueError(f"Depth {name!r} must have {num_stages} stages of at least 1 block. Received: {blocks!r}")
 
 

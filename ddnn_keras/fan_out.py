@@ -1,33 +1,41 @@
 """One loss, one list of metrics, one batch of labels: for every output the same. Keras wants a dict for each."""
 
+import inspect
 from collections.abc import Mapping
 
 import keras
 
-# Outputs are logits, which a loss given by name must be told.
-CROSS_ENTROPIES = {
-    "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
-    "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
-}
-
 
 def per_output(value, keys):
-    """`value` for each of `keys`; a dict or `None` as it is.
+    """`value` for each of `keys`; `None`, or a dict that has all of them, as it is.
+
+    Raises:
+        ValueError: If a dict lacks one.
 
     Example:
     >>> per_output([3, 1], ["depth_18", "depth_34"])
     {'depth_18': [3, 1], 'depth_34': [3, 1]}
     """
-    return value if value is None or isinstance(value, Mapping) else {key: value for key in keys}
+    if not isinstance(value, Mapping):
+        return None if value is None else dict.fromkeys(keys, value)
+    if missing := [key for key in keys if key not in value]:
+        raise ValueError(f"A dict by output must have {', '.join(keys)}. Missing: {', '.join(missing)}")
+    return value
 
 
 def losses_per_output(loss, keys):
-    """The losses of each of `keys`, where cross-entropies given by name are those of logits."""
-    losses = per_output(loss, keys)
-    return losses and {
-        key: CROSS_ENTROPIES[loss](from_logits=True) if isinstance(loss, str) and loss in CROSS_ENTROPIES else loss
-        for key, loss in losses.items()
-    }
+    """The losses of each of `keys`. The outputs are logits, so a cross-entropy given by name is that of logits."""
+    if loss is None:
+        return None
+    losses = loss if isinstance(loss, Mapping) else dict.fromkeys(keys, loss)
+    return {key: _of_logits(loss) if isinstance(loss, str) else loss for key, loss in losses.items()}
+
+
+def _of_logits(name):
+    camel_case = name if name in dir(keras.losses) and name[0].isupper() else name.title().replace("_", "")
+    loss_class = getattr(keras.losses, camel_case, None)
+    takes_logits = loss_class and "from_logits" in inspect.signature(loss_class).parameters
+    return loss_class(from_logits=True) if takes_logits else name
 
 
 def metrics_per_output(metrics, keys):

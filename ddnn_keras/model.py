@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from ddnn_keras.backbones import BACKBONES
-from ddnn_keras.depths import output_key, resolve_depths
+from ddnn_keras.depths import is_positive_integer, output_key, resolve_depths
 from ddnn_keras.distillation import CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
 from ddnn_keras.paths import Path, deepest, grow
@@ -77,26 +77,31 @@ class DDNN(keras.Model):
         if backbone not in BACKBONES:
             allowed = ", ".join(map(repr, BACKBONES))
             raise ValueError(f"`backbone` must be one of {allowed}. Received: backbone={backbone!r}")
+        # Keras' layers and JSON take no NumPy integers.
+        num_classes = int(num_classes)
+        input_shape = tuple(int(size) for size in input_shape)
         family = BACKBONES[backbone](width=width, stem=stem)
         depths = resolve_depths(depths, family.DEPTHS)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
 
-        image = keras.Input(tuple(input_shape), name="image")
+        image = keras.Input(input_shape, name="image")
         normalized = normalize_pixels(image, pixel_mean, pixel_std, policy)
         logits, features = grow_outputs(family, normalized, depths, num_classes, policy)
         super().__init__(inputs=image, outputs=logits, name=name)
         self.dtype_policy = policy
+        # Keras' own would take one image without a batch axis for a batch of rows.
+        self.input_spec = keras.layers.InputSpec(shape=(None, *input_shape), name="image")
 
         # Only the bound method is kept: as an attribute, the model itself would be tracked and saved as a layer.
         self._call_with_features = keras.Model(image, {"logits": logits, "features": features}).call
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._arguments = {
-            "depths": [[depth, list(blocks)] for depth, blocks in self._depths],
+            "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
             "backbone": backbone,
             "num_classes": num_classes,
             "input_shape": list(input_shape),
-            "width": width,
+            "width": int(width),
             "stem": stem,
             "pixel_mean": pixel_mean,
             "pixel_std": pixel_std,
@@ -275,17 +280,18 @@ def split(y_pred):
 
 def _check_images(input_shape, num_classes):
     wellformed = isinstance(input_shape, tuple | list) and len(input_shape) == 3
-    if not wellformed or not all(isinstance(size, int) and size >= 1 for size in input_shape):
+    if not wellformed or not all(is_positive_integer(size) for size in input_shape):
         raise ValueError(
             "`input_shape` must be three positive integers, (height, width, channels). "
             f"Received: input_shape={input_shape!r}"
         )
-    if not isinstance(num_classes, int) or num_classes < 1:
+    if not is_positive_integer(num_classes):
         raise ValueError(f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}")
 
 
 def _check_pixels(argument, value, channels, allow_zero):
     numbers = np.asarray(value)
-    if numbers.dtype.kind not in "iuf" or numbers.shape not in ((), (channels,)) or not (allow_zero or numbers.all()):
+    wellformed = numbers.dtype.kind in "iuf" and numbers.shape in ((), (channels,)) and np.isfinite(numbers).all()
+    if not wellformed or not (allow_zero or numbers.all()):
         kind = "a number" if allow_zero else "a number other than 0"
         raise ValueError(f"`{argument}` must be {kind}, or {channels} of them. Received: {argument}={value!r}")

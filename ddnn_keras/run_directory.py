@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import shutil
 
 from ddnn_keras.atomic_write import atomic_write
 
@@ -46,7 +47,7 @@ class RunDirectory:
     def write_json(self, path, content):
         """Writes `content` to one of the run's JSON files."""
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def read_config(self):
         """The content of `config.json`.
@@ -58,9 +59,15 @@ class RunDirectory:
         if not self.config.is_file():
             raise FileNotFoundError(f"{self.path} holds no run: there is no {self.config.name} in it.")
         try:
-            return json.loads(self.config.read_text())
-        except json.JSONDecodeError as error:
+            config = json.loads(self.config.read_text())
+            return {**config, "arguments": dict(config["arguments"])}
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.config} is damaged: {error}.") from None
+
+    @property
+    def files(self):
+        """All of the above."""
+        return [self.model, self.config, self.history, self.metrics, self.curves]
 
     def read_history(self):
         """The rows of `history.csv`: a list of dicts of floats, empty before the first epoch ends."""
@@ -69,9 +76,12 @@ class RunDirectory:
         with open(self.history, newline="") as file:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
-    def keep_epochs(self, count):
-        """Cuts `history.csv` to its first `count` epochs: a killed run may have logged one that it did not save."""
+    def tidy(self, finished_epochs):
+        """Removes what a killed run left half done: the row of an epoch that was not saved, and temporary folders."""
+        for file in self.files:
+            for folder in self.path.glob(f".{file.name}.*"):
+                shutil.rmtree(folder)
         if self.history.is_file():
             lines = self.history.read_bytes().splitlines(keepends=True)
             with atomic_write(self.history) as temporary:
-                temporary.write_bytes(b"".join(lines[: count + 1]))
+                temporary.write_bytes(b"".join(lines[: finished_epochs + 1]))

@@ -7,7 +7,7 @@ import argparse
 import time
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.tflite.interpreter import LiteModel
@@ -27,7 +27,7 @@ def argument_parser():
 def main(arguments):
     """Prints the likeliest classes of each image, and how long the network took."""
     model = LiteModel(arguments.model, num_threads=arguments.threads)
-    labels = read_metadata(arguments.model)["labels"]
+    labels = read_metadata(arguments.model).get("labels", range(model.output.shape[-1]))
     for path in arguments.images:
         image = model.input.encode(read_image(path, model.input.shape[1:])[np.newaxis])
         start = time.perf_counter()
@@ -44,10 +44,14 @@ def read_image(path, shape):
     height, width, channels = shape
     try:
         with Image.open(path) as image:
-            image = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+            upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+            # The centre, as in evaluation: stretching would show the network what it never saw.
+            image = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
             return np.asarray(image, "float32").reshape(shape)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is not an image file that Pillow can read.") from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # Pillow's own errors among them
+        raise ValueError(f"{path} is not an image file that Pillow can read: {error}") from None
 
 
 def softmax(logits):

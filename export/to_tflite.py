@@ -6,6 +6,8 @@ python export/to_tflite.py --depth all --quantize int8 --model runs/digits_.../m
 
 import os
 import pathlib
+import re
+import shlex
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -15,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ddnn_keras import data
+from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.depths import output_key
@@ -45,16 +48,19 @@ def main(arguments):
     model = load_network(path)
     depths = chosen_depths(model, arguments.depth)
     images = load_images(arguments, path, model)
-    held_out, labels = first_images(images.test(batch_size=100), arguments.verification_images)
+    held_out, labels = images.test_sample(min(arguments.verification_images, images.num_test))
+    calibration_images = None
+    if MODES[arguments.quantize].needs_calibration:
+        calibration_images = images.calibration_images(min(arguments.calibration_images, images.num_train))
     output = pathlib.Path(arguments.output or path.parent / "tflite")
     verifications = {}
     for depth in depths:
         file = output / file_name(depth, arguments.quantize)
-        verifications[file] = export_subnet(
+        verifications[depth] = export_subnet(
             model.subnet(depth),
             file,
             quantize=arguments.quantize,
-            calibration_images=images.calibration_images(arguments.calibration_images),
+            calibration_images=calibration_images,
             images=held_out,
             labels=labels,
             facts={
@@ -65,9 +71,9 @@ def main(arguments):
             },
         )
         print(f"Verified: {file}")
-    print_table(arguments.quantize, dict(zip(depths, verifications.values())))
+    print_table(arguments.quantize, verifications)
     sample = write_sample(held_out[0], images.class_names[labels[0]], output)
-    print(f"Next: python export/run_tflite.py {file} {sample}")
+    print(f"Next: python export/run_tflite.py {shlex.quote(str(file))} {shlex.quote(str(sample))}")
 
 
 def model_path(arguments):
@@ -90,35 +96,34 @@ def chosen_depths(model, wanted):
 
 def load_images(arguments, path, model):
     """The data set that the network was trained on, or the one asked for."""
-    chosen = {"name": arguments.dataset, "data_dir": arguments.data_dir, "manual_dir": arguments.manual_dir}
-    if not arguments.dataset:
-        run_directory = RunDirectory(path.parent)
-        if not run_directory.config.is_file():
-            raise ValueError(f"--dataset must be given: {path} lies in no run directory that tells its data.")
-        saved = run_directory.read_config()["arguments"]
-        # The seed settles which images were held out for validation.
-        chosen = {
-            "name": saved["dataset"],
-            "data_dir": arguments.data_dir or saved["data_dir"],
-            "manual_dir": arguments.manual_dir or saved["manual_dir"],
-            "seed": saved["seed"],
-        }
-    images = data.load(**chosen, image_size=model.input_shape[1])
-    if (
-        images.image_shape != model.input_shape[1:]
-        or images.num_classes != model.subnet(next(iter(model.depths))).output_shape[-1]
-    ):
+    chosen = data_arguments(arguments, path)
+    images = data.load(**chosen)
+    expected, num_classes = model.input_shape[1:], model.subnet(next(iter(model.depths))).output_shape[-1]
+    if images.image_shape != expected and expected[0] == expected[1]:
+        images = data.load(**{**chosen, "image_size": expected[0]})
+    if (images.image_shape, images.num_classes) != (expected, num_classes):
         raise ValueError(
-            f"--dataset must have images and classes as the network: {model.input_shape[1:]}. "
-            f"Received: {chosen['name']}, {images.image_shape} and {images.num_classes} classes"
+            f"--dataset must have images {expected} of {num_classes} classes, as the network takes. "
+            f"Received: {chosen['name']}, {images.image_shape} of {images.num_classes} classes"
         )
     return images
 
 
-def first_images(batches, count):
-    """The first `count` images and labels of a data set, as arrays."""
-    images, labels = zip(*batches.unbatch().take(count).as_numpy_iterator())
-    return np.stack(images), np.asarray(labels)
+def data_arguments(arguments, path):
+    """What `data.load` needs: from the command line, and for the rest from the run that the model lies in."""
+    given = {"data_dir": arguments.data_dir, "manual_dir": arguments.manual_dir}
+    if arguments.dataset:
+        return {"name": arguments.dataset, **given}
+    run_directory = RunDirectory(path.parent)
+    if not run_directory.config.is_file():
+        raise ValueError(f"--dataset must be given: {path} lies in no run directory that tells its data.")
+    saved = run_directory.read_config()["arguments"]
+    return {
+        "name": saved["dataset"],
+        # The seed settles which images were held out for validation.
+        **{name: saved[name] for name in ("image_size", "seed")},
+        **{name: value or saved[name] for name, value in given.items()},
+    }
 
 
 def file_name(depth, quantize):
@@ -129,8 +134,9 @@ def file_name(depth, quantize):
 
 def write_sample(image, label, folder):
     """Writes a held-out image to try the files on; its name tells what it shows."""
-    path = folder / f"sample_{label}.png"
-    keras.utils.save_img(path, image, scale=False)
+    path = folder / f"sample_{re.sub(r'[^A-Za-z0-9]+', '-', label)}.png"
+    with atomic_write(path) as temporary:
+        keras.utils.save_img(temporary, np.rint(image), scale=False)
     return path
 
 

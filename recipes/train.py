@@ -10,8 +10,10 @@ import datetime
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
 import re
+import shlex
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -22,8 +24,15 @@ from rich.table import Table
 
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.backbones.resnet import STEMS
 from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network
-from ddnn_keras.command_line import ArgumentParser, positive_integer, run
+from ddnn_keras.command_line import (
+    ArgumentParser,
+    non_negative_integer,
+    non_negative_number,
+    positive_integer,
+    run,
+)
 from ddnn_keras.cost import count_macs, count_parameters
 from ddnn_keras.curves import draw_curves
 from ddnn_keras.depths import output_key
@@ -54,19 +63,24 @@ def argument_parser(description=__doc__, **defaults):
     add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
     add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets; the deepest teaches the others")
     add("--width", type=positive_integer, default=64, help="channels of the first stage")
-    add("--stem", default="cifar", choices=["cifar", "imagenet"], help="for small images, or for large ones")
+    add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
     add("--epochs", type=positive_integer, default=30, help="passes over the training images")
     add("--batch-size", type=positive_integer, default=64, help="images per update")
-    add("--learning-rate", type=float, default=0.05, help="peak of the cosine schedule")
-    add("--warmup-epochs", type=int, default=1, help="epochs of linear warm-up before the cosine")
-    add("--weight-decay", type=float, default=5e-4, help="L2 penalty, as in SGD's classical form")
+    add("--learning-rate", type=non_negative_number, default=0.05, help="peak of the cosine schedule")
+    add("--warmup-epochs", type=non_negative_integer, default=1, help="epochs of linear warm-up before the cosine")
+    add("--weight-decay", type=non_negative_number, default=5e-4, help="L2 penalty, as in SGD's classical form")
     add("--distillation", default="ekd", choices=DISTILLATIONS, help="what the full-net teaches")
-    add("--temperature", type=float, default=ekd.temperature, help="of the KL divergence")
-    add("--kl-weight", type=float, default=ekd.kl_weight, help="weight of the KL divergence")
-    add("--attention-weight", type=float, default=ekd.attention_weight, help="weight of attention distillation")
+    add("--temperature", type=non_negative_number, default=ekd.temperature, help="of the KL divergence")
+    add("--kl-weight", type=non_negative_number, default=ekd.kl_weight, help="weight of the KL divergence")
+    add(
+        "--attention-weight",
+        type=non_negative_number,
+        default=ekd.attention_weight,
+        help="weight of the attention term",
+    )
     add("--attention", default=ekd.attention, choices=ATTENTION_MAPS, help="kind of attention map")
     add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
-    add("--seed", type=int, default=0, help="of weights, split, order and augmentation")
+    add("--seed", type=non_negative_integer, default=0, help="of weights, split, order and augmentation")
     add("--output", help="the run directory; by default a new one in runs/")
     add("--resume", metavar="RUN", help="goes on with the run in this directory, with that run's arguments")
     parser.set_defaults(**defaults)
@@ -83,24 +97,44 @@ def main(arguments, parser):
     """Trains a new network, or goes on with a run."""
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
-        arguments = resumed(arguments, parser, run_directory.read_config()["arguments"])
+        arguments = resumed(run_directory, parser.typed())
     else:
         run_directory = RunDirectory(arguments.output or new_output(arguments))
-        if run_directory.config.exists():
-            raise ValueError(f"--output {run_directory.path} holds a run already: --resume goes on with it.")
+        if found := [file.name for file in run_directory.files if file.exists()]:
+            raise ValueError(
+                f"--output {run_directory.path} holds {', '.join(found)} already: --resume goes on with a run."
+            )
+        arguments = with_absolute_paths(arguments)
     print(f"Run directory: {run_directory.path}")
     train(arguments, run_directory)
     print_table(json.loads(run_directory.metrics.read_text()))
-    print(f"Next: python export/to_tflite.py --model {run_directory.model} --depth all")
+    print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all")
 
 
-def resumed(arguments, parser, saved):
+def resumed(run_directory, typed):
     """A run's own arguments; other ones on the command line would not give the run that was begun."""
-    for name, value in saved.items():
-        if getattr(arguments, name) not in (value, parser.get_default(name)):
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} {getattr(arguments, name)} differs from the {value} that {arguments.resume} has.")
+    config = run_directory.read_config()
+    saved, backend = config["arguments"], keras.backend.backend()
+    if config["backend"] != backend:
+        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
+    for name in set(typed) - {"resume"}:
+        flag = "--" + name.replace("_", "-")
+        if name not in saved:
+            raise ValueError(f"{flag} does not go with --resume.")
+        if typed[name] != saved[name]:
+            raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
     return argparse.Namespace(**saved)
+
+
+def with_absolute_paths(arguments):
+    """The arguments, so that a run finds its data from any folder."""
+    found = vars(arguments).copy()
+    for name in ("data_dir", "manual_dir"):
+        found[name] = found[name] and str(pathlib.Path(found[name]).expanduser().absolute())
+    kind, colon, path = found["dataset"].partition(":")
+    if kind in ("folder", "npz"):
+        found["dataset"] = kind + colon + str(pathlib.Path(path).expanduser().absolute())
+    return argparse.Namespace(**found)
 
 
 def new_output(arguments):
@@ -113,7 +147,8 @@ def new_output(arguments):
 
 def train(arguments, run_directory):
     """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it."""
-    make_deterministic(arguments.seed)
+    keras.utils.set_random_seed(arguments.seed)
+    check_depths(arguments)
     images = data.load(
         arguments.dataset,
         image_size=arguments.image_size,
@@ -122,36 +157,57 @@ def train(arguments, run_directory):
         seed=arguments.seed,
     )
     steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
+    first_epoch = 0
     if run_directory.model.exists():
-        model = load_network(run_directory.model)
+        model, first_epoch = load_network(run_directory.model), finished_epochs(run_directory.model)
     else:
         model = compiled_network(arguments, images, steps_per_epoch)
         run_directory.write_json(run_directory.config, configuration(arguments, images))
-    first_epoch = finished_epochs(model, steps_per_epoch)
-    run_directory.keep_epochs(first_epoch)
-    model.fit(
-        images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch),
-        steps_per_epoch=steps_per_epoch,
-        initial_epoch=first_epoch,
-        epochs=arguments.epochs,
-        validation_data=images.validation(arguments.batch_size),
-        # In this order: an epoch that is saved is also logged.
-        callbacks=[keras.callbacks.CSVLogger(run_directory.history, append=True), Checkpoint(run_directory.model)],
-        shuffle=False,  # `train` shuffles
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    run_directory.tidy(first_epoch)
+    make_deterministic()
+    fit(model, arguments, images, run_directory, first_epoch)
     draw_curves(run_directory.read_history(), run_directory.curves)
     run_directory.write_json(run_directory.metrics, test_metrics(model, images.test(arguments.batch_size)))
 
 
-def make_deterministic(seed):
-    """Makes a run a function of its arguments, so that a resumed one ends as if it had never been killed."""
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+def fit(model, arguments, images, run_directory, first_epoch):
+    """Plain `model.fit`, with a log and a checkpoint of every epoch."""
+    try:
+        model.fit(
+            images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch),
+            steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
+            initial_epoch=first_epoch,
+            epochs=arguments.epochs,
+            validation_data=images.validation(arguments.batch_size),
+            # In this order: an epoch that is saved is also logged.
+            callbacks=[
+                keras.callbacks.TerminateOnNaN(raise_error=True),
+                keras.callbacks.CSVLogger(run_directory.history, append=True),
+                Checkpoint(run_directory.model),
+            ],
+            shuffle=False,  # `train` shuffles
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except RuntimeError as error:
+        if "NaN or Inf loss" not in str(error):
+            raise
+        raise ValueError(f"{error} A smaller --learning-rate may help.") from None
 
+
+def make_deterministic():
+    """Makes a run a function of its arguments, so that a resumed one ends as if it had never been killed."""
+    import tensorflow as tf  # for the data, whatever trains
+
+    if keras.backend.backend() == "tensorflow":
         # This also turns XLA off, which on a CPU takes three times as long as TensorFlow's own kernels.
         tf.config.experimental.enable_op_determinism()
+
+
+def check_depths(arguments):
+    """Says in the command line's terms which depths there are."""
+    known = BACKBONES[arguments.backbone].DEPTHS
+    if unknown := sorted(set(arguments.depths) - set(known)):
+        raise ValueError(f"--depths must be among {', '.join(map(str, known))}. Received: {unknown[0]}")
 
 
 def compiled_network(arguments, images, steps_per_epoch):

@@ -53,9 +53,12 @@ def mistake(main):
     def run(path, *arguments):
         code, _, errors = main(path, *arguments)
         assert code == 2
-        *noise, sentence = errors.strip().splitlines()
-        assert not any("Traceback" in line or "usage" in line for line in noise)
-        return sentence
+        # TensorFlow's own log comes before; what we say is one line.
+        lines = errors.strip().splitlines()
+        (start,) = (index for index, line in enumerate(lines) if line.startswith(f"{pathlib.Path(path).name}: "))
+        assert start == len(lines) - 1
+        assert not any("Traceback" in line or "usage" in line for line in lines)
+        return lines[start]
 
     return run
 

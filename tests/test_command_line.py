@@ -1,15 +1,18 @@
+import argparse
 import os
 import subprocess
 import sys
 
 import pytest
 
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer
+
 SCRIPT = """
 from ddnn_keras.command_line import ArgumentParser, run
 
 def main(arguments):
     if arguments.fail == "value":
-        raise ValueError("`x` must be 1. Received: x=2")
+        raise ValueError("`x` must be 1.\\n  Received: x=2")
     if arguments.fail == "file":
         open("/nowhere/at/all")
     if arguments.fail == "bug":
@@ -34,8 +37,8 @@ def script(*arguments):
 def test_mistakes_are_one_sentence_and_exit_code_2(arguments, named):
     finished = script(*arguments)
     assert finished.returncode == 2
-    last = finished.stderr.splitlines()[-1]
-    assert named in last
+    (sentence,) = finished.stderr.splitlines()
+    assert named in sentence
     assert "Traceback" not in finished.stderr
     assert "usage" not in finished.stderr
 
@@ -50,3 +53,27 @@ def test_success():
     finished = script()
     assert (finished.returncode, finished.stdout) == (0, "fine\n")
     assert "default: no" in script("--help").stdout
+
+
+def test_typed_arguments_are_told_from_defaults():
+    parser = ArgumentParser("What it does.")
+    parser.add_argument("--epochs", type=positive_integer, default=30)
+    parser.add_argument("--seed", type=non_negative_integer, default=0)
+    parser.set_defaults(seed=1)
+    assert parser.typed(["--epochs", "30"]) == {"epochs": 30}
+    assert parser.typed([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "accepted", "refused"),
+    [
+        (positive_integer, {"1": 1, "20": 20}, ["0", "-1", "1.5", "many", ""]),
+        (non_negative_integer, {"0": 0, "7": 7}, ["-1", "1.5", "nan"]),
+        (non_negative_number, {"0": 0.0, "1e-4": 1e-4, "3": 3.0}, ["-0.1", "nan", "inf", "much"]),
+    ],
+)
+def test_types(kind, accepted, refused):
+    assert {text: kind(text) for text in accepted} == accepted
+    for text in refused:
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^{text} is not"):
+            kind(text)

@@ -37,6 +37,9 @@ def test_output_keys():
         ({"a": 3}, "3", "4 stages"),
         ({"a": (1, 1, 1, 1.5)}, "1.5", "at least 1 block"),
         ({"a/b": (1, 1, 1, 1)}, "'a/b'", "letters, digits and underscores"),
+        ({"a_kl": (1, 1, 1, 1)}, "'a_kl'", "not end in _kl"),
+        ({10: (1, 1, 1, 1), "10": (1, 2, 1, 1)}, "10", "must not repeat"),
+        ({"a": (1, True, 1, 1)}, "(1, True, 1, 1)", "at least 1 block"),
         ({"a": (1, 3, 1, 1), "b": (2, 2, 2, 2)}, "'a' (1, 3, 1, 1)", "must nest"),
     ],
 )

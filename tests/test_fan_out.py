@@ -21,6 +21,25 @@ def test_cross_entropies_by_name_are_told_of_logits():
     assert float(losses["depth_18"](np.array([1]), np.array([[5.0, 5.0]]))) == pytest.approx(0.6931, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "name", ["SparseCategoricalCrossentropy", "sparse_categorical_crossentropy", "CategoricalCrossentropy"]
+)
+def test_every_spelling_of_a_cross_entropy_means_logits(name):
+    assert losses_per_output(name, KEYS)["depth_34"].get_config()["from_logits"] is True
+    assert losses_per_output({"depth_18": name}, KEYS)["depth_18"].get_config()["from_logits"] is True
+
+
+def test_other_losses_stay_as_they_are():
+    assert losses_per_output("mse", KEYS) == {"depth_18": "mse", "depth_34": "mse"}
+    own = keras.losses.SparseCategoricalCrossentropy(from_logits=False)
+    assert losses_per_output(own, KEYS)["depth_18"] is own
+
+
+def test_labels_for_some_outputs_alone():
+    with pytest.raises(ValueError, match="Missing: depth_34"):
+        per_output({"depth_18": [1]}, KEYS)
+
+
 def test_each_output_gets_metrics_of_its_own():
     metric = keras.metrics.SparseTopKCategoricalAccuracy(k=3, name="top3")
     metrics = metrics_per_output(["accuracy", metric], KEYS)

@@ -26,25 +26,30 @@ def test_config(tmp_path):
         run.read_config()
     run.write_json(run.config, {"arguments": {"depths": [18]}})
     assert run.read_config() == {"arguments": {"depths": [18]}}
-    run.config.write_text('{"arguments": {')
-    with pytest.raises(ValueError, match=r"config.json is damaged"):
-        run.read_config()
+    for damaged in ('{"arguments": {', "{}", "[]", '{"arguments": 1}'):
+        run.config.write_text(damaged)
+        with pytest.raises(ValueError, match=r"config.json is damaged"):
+            run.read_config()
 
 
-def test_history_is_cut_to_the_epochs_that_were_saved(tmp_path):
+def test_what_a_kill_left_half_done_is_removed(tmp_path):
     run = RunDirectory(tmp_path)
-    run.keep_epochs(0)
+    run.tidy(0)
     assert run.read_history() == []
     run.history.write_text("epoch,loss\n0,3.5\n1,2.25\n2,1.125\n")
-    run.keep_epochs(2)
+    (tmp_path / ".model.keras.x7f3").mkdir()
+    (tmp_path / ".model.keras.x7f3" / "model.keras").write_bytes(b"half")
+    (tmp_path / ".own").mkdir()
+    run.tidy(2)
     assert run.read_history() == [{"epoch": 0, "loss": 3.5}, {"epoch": 1, "loss": 2.25}]
-    run.keep_epochs(0)
+    assert {path.name for path in tmp_path.iterdir()} == {"history.csv", ".own"}
+    run.tidy(0)
     assert run.history.read_text() == "epoch,loss\n"
 
 
 def test_json_is_replaced_as_a_whole(tmp_path):
     run = RunDirectory(tmp_path)
     run.write_json(run.metrics, {"depth_18": {"accuracy": 0.5}})
-    with pytest.raises(TypeError):
-        run.write_json(run.metrics, {"depth_18": object()})
+    with pytest.raises(ValueError):
+        run.write_json(run.metrics, {"depth_18": {"accuracy": float("nan")}})
     assert json.loads(run.metrics.read_text()) == {"depth_18": {"accuracy": 0.5}}

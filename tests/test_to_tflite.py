@@ -1,6 +1,7 @@
 """export/to_tflite.py, as a user runs it."""
 
 import json
+import shlex
 import shutil
 
 import keras
@@ -65,6 +66,31 @@ def test_a_model_without_its_run_takes_a_data_set(finished_run, tmp_path, main, 
     code, _, errors = main("export/to_tflite.py", *flags, "--dataset", "digits")
     assert code == 0, errors
     assert (tmp_path / "tflite" / "depth_10.tflite").exists()
+
+
+def test_a_run_on_few_oblong_images_with_unusual_class_names(main, script, tmp_path, monkeypatch):
+    """A run begun with a relative path to its data, exported from another folder."""
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    images = random.integers(0, 100, (60, 12, 20, 1)) + 150 * labels[:, None, None, None]
+    arrays = {"x_train": images[:40], "y_train": labels[:40], "x_test": images[40:], "y_test": labels[40:]}
+    names = ["T-shirt/top", "Ankle boot"]
+    np.savez(tmp_path / "a.npz", **{name: array.astype("uint8") for name, array in arrays.items()}, class_names=names)
+    flags = ["--depths", 10, "--width", 4, "--epochs", 4, "--batch-size", 6, "--output", tmp_path / "my run"]
+    finished = script("recipes/train.py", "--dataset", "npz:a.npz", *flags, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for quantize in ("none", "int8"):
+        model = tmp_path / "my run" / "model.keras"
+        code, output, errors = main("export/to_tflite.py", "--model", model, "--depth", 10, "--quantize", quantize)
+        assert code == 0, errors
+    (sample,) = (tmp_path / "my run" / "tflite").glob("*.png")
+    assert sample.name in ("sample_T-shirt-top.png", "sample_Ankle-boot.png")
+    command = output.splitlines()[-1].removeprefix("Next: python ")
+    code, output, errors = main(*shlex.split(command))
+    assert code == 0, errors
+    assert "T-shirt/top" in output and "Ankle boot" in output
 
 
 def test_a_failed_verification_shows_the_numbers_and_leaves_no_file(tmp_path, mistake):

@@ -2,25 +2,23 @@
 
 import csv
 import json
+import subprocess
+import sys
 import time
 
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import ROOT, TINY
 
 from ddnn_keras import data
-from ddnn_keras.checkpoint import load_network
+from ddnn_keras.checkpoint import finished_epochs, load_network
+
+FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png"}
 
 
 def test_the_run_directory(finished_run):
-    assert {path.name for path in finished_run.iterdir()} == {
-        "model.keras",
-        "config.json",
-        "history.csv",
-        "metrics.json",
-        "curves.png",
-    }
+    assert {path.name for path in finished_run.iterdir()} == FILES
     config = json.loads((finished_run / "config.json").read_text())
     assert config["arguments"]["depths"] == [10, 18]
     assert config["arguments"]["seed"] == 0
@@ -75,6 +73,7 @@ def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(finished_run
     assert finished.returncode == 0, finished.stderr
     assert history.read_bytes() == (finished_run / "history.csv").read_bytes()
     assert (run / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
+    assert {path.name for path in run.iterdir()} == FILES
 
 
 def test_resuming_a_finished_run_changes_nothing(finished_run, script):
@@ -98,7 +97,9 @@ def test_distillation_none_and_a_named_recipe(script, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "named", "allowed"),
     [
-        (["--depths", "17"], "17", "10, 18, 34, 50, 100"),
+        (["--depths", "17"], "17", "--depths must be among 10, 18, 34, 50, 100"),
+        (["--learning-rate", "nan"], "--learning-rate", "nan is not a number of 0 or more"),
+        (["--warmup-epochs", "-1"], "--warmup-epochs", ""),
         (["--depths", "18", "18"], "18", "must not repeat"),
         (["--depths"], "--depths", "expected at least one argument"),
         (["--dataset", "nothing_of_this_name"], "nothing_of_this_name", ""),
@@ -123,18 +124,104 @@ def test_mistakes(mistake, tmp_path, arguments, named, allowed):
 
 def test_a_run_is_never_overwritten(mistake, finished_run):
     before = (finished_run / "model.keras").read_bytes()
-    assert "holds a run already: --resume" in mistake("recipes/train.py", *TINY, "--output", finished_run)
+    assert "already: --resume goes on with a run" in mistake("recipes/train.py", *TINY, "--output", finished_run)
     assert (finished_run / "model.keras").read_bytes() == before
 
 
-def test_a_resumed_run_keeps_its_arguments(mistake, finished_run):
-    sentence = mistake("recipes/train.py", "--resume", finished_run, "--epochs", 9)
-    assert "--epochs 9 differs from the 3" in sentence
+@pytest.mark.parametrize("epochs", [9, 30])  # 30 is the default
+def test_a_resumed_run_keeps_its_arguments(mistake, finished_run, epochs):
+    sentence = mistake("recipes/train.py", "--resume", finished_run, "--epochs", epochs)
+    assert f"--epochs {epochs} differs from the 3" in sentence
+    assert "--output does not go with --resume" in mistake(
+        "recipes/train.py", "--resume", finished_run, "--output", "elsewhere"
+    )
+
+
+def test_a_resumed_run_keeps_its_backend(mistake, finished_run, tmp_path):
+    config = json.loads((finished_run / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "backend": "torch"}))
+    assert "begun with KERAS_BACKEND=torch" in mistake("recipes/train.py", "--resume", tmp_path)
+
+
+def test_a_folder_with_a_model_of_other_making_is_left_alone(mistake, tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"not ours")
+    (tmp_path / "history.csv").write_text("epoch,loss\n0,1.0\n")
+    sentence = mistake("recipes/train.py", *TINY, "--output", tmp_path)
+    assert "holds model.keras, history.csv already" in sentence
+    assert (tmp_path / "model.keras").read_bytes() == b"not ours"
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss\n0,1.0\n"
 
 
 def test_an_unwritable_output(mistake, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     assert str(tmp_path / "file") in mistake("recipes/train.py", *TINY, "--output", tmp_path / "file" / "run")
+
+
+def test_a_diverging_run_says_so_and_saves_nothing_of_it(script, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--depths", 10, "--width", 2, "--epochs", 2, "--warmup-epochs", 0, "--learning-rate", 1e30]
+    finished = script("recipes/train.py", "--dataset", "digits", *flags, "--output", run)
+    assert finished.returncode == 2
+    assert "A smaller --learning-rate may help." in finished.stderr.splitlines()[-1]
+    assert not (run / "model.keras").exists()
+
+
+def test_mixed_precision_resumes_at_the_right_epoch(script, tmp_path):
+    """Dynamic loss scaling skips updates, so the optimizer's steps do not tell the epoch."""
+    run = tmp_path / "run"
+    flags = ["--depths", 10, "--width", 2, "--batch-size", 64, "--epochs", 2, "--precision", "mixed_float16"]
+    finished = script("recipes/train.py", "--dataset", "digits", *flags, "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    before = (run / "history.csv").read_bytes()
+    assert finished_epochs(run / "model.keras") == 2
+    finished = script("recipes/train.py", "--resume", run)
+    assert finished.returncode == 0, finished.stderr
+    assert (run / "history.csv").read_bytes() == before
+
+
+# Runs a recipe on data that TensorFlow Datasets makes up, in the shapes of the real ones.
+ON_MOCK_DATA = """
+import runpy, sys
+import tensorflow_datasets as tfds
+
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+with tfds.testing.mock_data(num_examples=60):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "image_shape"),
+    [
+        ("cifar10", [32, 32, 3]),
+        pytest.param("cifar100", [32, 32, 3], marks=pytest.mark.slow),
+        pytest.param("imagenet", [224, 224, 3], marks=pytest.mark.slow),
+    ],
+)
+def test_a_named_recipe_trains_on_the_shapes_of_its_data(recipe, image_shape, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", ON_MOCK_DATA, str(ROOT / "recipes" / f"{recipe}.py")]
+    flags = ["--depths", "10", "18", "--width", "2", "--epochs", "2", "--batch-size", "16", "--output", str(run)]
+    finished = subprocess.run(command + flags, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((run / "config.json").read_text())["image_shape"] == image_shape
+    assert (run / "history.csv").read_text().count("\n") == 3
+    assert json.loads((run / "metrics.json").read_text())["depth_18"]["parameters"] > 0
+
+
+@pytest.mark.slow
+def test_a_run_on_jax_resumes_and_exports_with_tensorflow(script, tmp_path, monkeypatch):
+    pytest.importorskip("jax")
+    run = tmp_path / "run"
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    flags = ["--depths", 10, "--width", 4, "--epochs", 2, "--precision", "mixed_bfloat16", "--output", run]
+    finished = script("recipes/train.py", "--dataset", "digits", *flags)
+    assert finished.returncode == 0, finished.stderr
+    assert script("recipes/train.py", "--resume", run).returncode == 0
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    finished = script("export/to_tflite.py", "--model", run / "model.keras", "--depth", 10)
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_a_truncated_model(mistake, finished_run, tmp_path):

@@ -6,6 +6,7 @@ Symmetric padding, stride in the first 3x3 convolution, a projection (1x1 convol
 import keras
 
 from ddnn_keras.backbones.layers import convolution, normalization
+from ddnn_keras.depths import is_positive_integer
 
 # The layers of the name: two per block, the stem's convolution and the classifier. 18 and 34 are the paper's; its 50,
 # 101 and 152 are made of bottlenecks, which cannot share weights with basic blocks. The 50 of this family is the
@@ -35,11 +36,11 @@ class ResNet:
     num_stages = 4
 
     def __init__(self, width=64, stem="cifar"):
-        if not isinstance(width, int) or width < 1:
+        if not is_positive_integer(width):
             raise ValueError(f"`width` must be a positive integer. Received: width={width!r}")
         if stem not in STEMS:
             raise ValueError(f"`stem` must be one of {', '.join(map(repr, STEMS))}. Received: stem={stem!r}")
-        self.width = width
+        self.width = int(width)
         self._stem = STEMS[stem]
 
     def stem(self, path, x):

@@ -124,14 +124,38 @@ class ImageData:
         >>> data.load("digits").calibration_images(5).shape
         (5, 16, 16, 1)
         """
-        if not 1 <= count <= self.num_train:
+        return self._sample(self._source.train, "training", count)[0]
+
+    def test_sample(self, count):
+        """Test images and their labels, as `test` gives them, for instance to check an exported file.
+
+        Args:
+            count: How many, at most `num_test`. They are drawn at random, since some data sets are sorted by class, and
+                always the same ones.
+
+        Returns:
+            A float32 array of shape `(count, height, width, channels)`, from 0 to 255, and an int32 array of labels.
+
+        Raises:
+            ValueError: If there are not as many.
+
+        Example:
+        >>> from ddnn_keras import data
+        >>> images, labels = data.load("digits").test_sample(7)
+        >>> images.shape, labels.shape
+        ((7, 16, 16, 1), (7,))
+        """
+        return self._sample(self._source.test, "test", count)
+
+    def _sample(self, split, kind, count):
+        if not 1 <= count <= len(split):
             raise ValueError(
-                f"`count` must be from 1 to {self.num_train}, the number of training images of {self.name!r}. "
+                f"`count` must be from 1 to {len(split)}, the number of {kind} images of {self.name!r}. "
                 f"Received: {count}"
             )
-        examples = self._source.train.shuffled(tf.constant([0, 0], tf.int64)).take(count)
-        images, _ = next(iter(self._evaluation(examples, batch_size=count)))
-        return images.numpy()
+        examples = split.shuffled(tf.constant([0, 0], tf.int64)).take(count)
+        images, labels = next(iter(self._evaluation(examples, batch_size=count)))
+        return images.numpy(), labels.numpy()
 
     def _evaluation(self, examples, batch_size):
         if batch_size < 1:
