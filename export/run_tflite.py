@@ -1,6 +1,6 @@
 """Classifies image files with a .tflite file.
 
-python export/run_tflite.py depth_18.tflite photo.jpg
+    python export/run_tflite.py depth_18.tflite photo.jpg
 """
 
 import argparse

@@ -1,5 +1,8 @@
 """The family is the published one, block by block."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -66,3 +69,20 @@ def random_resnet():
     random = np.random.default_rng(0)
     model.set_weights([np.abs(random.normal(size=weight.shape)) * 0.3 + 0.1 for weight in model.get_weights()])
     return model, {variable.path: np.array(variable, "float64") for variable in model.variables}
+
+
+ODD_BATCH = """
+import keras, numpy as np
+from ddnn_keras import DDNN
+
+model = DDNN(depths=(10,), width=4)
+model.compile("sgd", jit_compile=False)
+model.fit(np.zeros((45, 32, 32, 3)), np.zeros(45, "int32"), batch_size=15, verbose=0)
+print("survived")
+"""
+
+
+def test_odd_batches_of_narrow_networks_do_not_kill_the_process():
+    """The gradient of a strided 1x1 convolution did, with TensorFlow 2.21 on CPUs."""
+    finished = subprocess.run([sys.executable, "-c", ODD_BATCH], capture_output=True, text=True)
+    assert finished.stdout == "survived\n", finished.stderr

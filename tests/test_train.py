@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import ROOT, TINY
+from test_data_tfds import write_metadata
 
 from ddnn_keras import data
 from ddnn_keras.checkpoint import finished_epochs, load_network
@@ -184,25 +185,27 @@ ON_MOCK_DATA = """
 import runpy, sys
 import tensorflow_datasets as tfds
 
-sys.argv = sys.argv[1:]
+data_dir, *sys.argv = sys.argv[1:]
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-with tfds.testing.mock_data(num_examples=60):
+with tfds.testing.mock_data(num_examples=30, data_dir=data_dir):
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @pytest.mark.parametrize(
-    ("recipe", "image_shape"),
+    ("recipe", "dataset", "image_shape"),
     [
-        ("cifar10", [32, 32, 3]),
-        pytest.param("cifar100", [32, 32, 3], marks=pytest.mark.slow),
-        pytest.param("imagenet", [224, 224, 3], marks=pytest.mark.slow),
+        ("cifar10", "cifar10", [32, 32, 3]),
+        pytest.param("cifar100", "cifar100", [32, 32, 3], marks=pytest.mark.slow),
+        pytest.param("imagenet", "imagenet2012", [224, 224, 3], marks=pytest.mark.slow),
     ],
 )
-def test_a_named_recipe_trains_on_the_shapes_of_its_data(recipe, image_shape, tmp_path):
+def test_a_named_recipe_trains_on_the_shapes_of_its_data(recipe, dataset, image_shape, tmp_path):
+    write_metadata(tmp_path, dataset, {"train": 33, "validation": 30, "test": 30})
     run = tmp_path / "run"
-    command = [sys.executable, "-c", ON_MOCK_DATA, str(ROOT / "recipes" / f"{recipe}.py")]
-    flags = ["--depths", "10", "18", "--width", "2", "--epochs", "2", "--batch-size", "16", "--output", str(run)]
+    command = [sys.executable, "-c", ON_MOCK_DATA, str(tmp_path), str(ROOT / "recipes" / f"{recipe}.py")]
+    flags = ["--depths", "10", "18", "--width", "2", "--epochs", "2", "--batch-size", "15"]
+    flags += ["--data-dir", str(tmp_path), "--output", str(run)]
     finished = subprocess.run(command + flags, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert json.loads((run / "config.json").read_text())["image_shape"] == image_shape
