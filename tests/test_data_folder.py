@@ -27,8 +27,8 @@ def numbered_images(root, count, start=0, classes=("cat", "dog"), **size):
 
 
 def numbers(dataset):
-    """The grey values of a dataset's images."""
-    return [round(float(image.mean())) for images, _ in dataset.as_numpy_iterator() for image in images]
+    """The grey values of a dataset's images, beside which a shift fills in zeros."""
+    return [round(float(image.max())) for images, _ in dataset.as_numpy_iterator() for image in images]
 
 
 def test_a_folder_is_parted(tmp_path):
@@ -42,7 +42,7 @@ def test_a_folder_is_parted(tmp_path):
     assert sorted(parts) == list(range(40))
     for shown, labels in images.test(8).as_numpy_iterator():
         np.testing.assert_array_equal(labels, np.round(shown.mean((1, 2, 3))) % 2)
-    assert set(numbers(images.train(24).take(1))) == {round(float(i.mean())) for i in images.calibration_images(24)}
+    assert set(numbers(images.train(24).take(1))) == {round(float(i.max())) for i in images.calibration_images(24)}
 
 
 def test_test_images_do_not_depend_on_the_seed(tmp_path):
@@ -62,14 +62,34 @@ def test_images_of_any_size_are_cropped_at_random(tmp_path):
     np.testing.assert_allclose(batch, np.broadcast_to(batch[:, :1, :1], batch.shape), atol=0.01)  # nothing filled in
 
 
-def test_images_that_all_have_the_models_size_are_shifted(tmp_path):
+def test_images_of_one_size_keep_it_and_are_shifted(tmp_path):
     numbered_images(tmp_path, 40, start=1, height=32, width=32)
-    images = data.load(f"folder:{tmp_path}", image_size=32)
+    images = data.load(f"folder:{tmp_path}")
+    assert images.image_shape == (32, 32, 3)
     batch, _ = next(images.train(28).as_numpy_iterator())
     assert 0 < (batch == 0).mean() < 0.3  # zeros are what a shift fills in
-    assert numbers(images.test(8)) == [
-        image.max() for shown, _ in images.test(8).as_numpy_iterator() for image in shown
-    ]
+    tested = np.concatenate([shown for shown, _ in images.test(8).as_numpy_iterator()])
+    np.testing.assert_array_equal(tested.min((1, 2)), tested.max((1, 2)))  # nothing filled in
+
+
+def test_images_of_one_size_in_another_size(tmp_path):
+    numbered_images(tmp_path, 40, start=1, height=12, width=16)
+    assert data.load(f"folder:{tmp_path}").image_shape == (12, 16, 3)
+    images = data.load(f"folder:{tmp_path}", image_size=24, validation_fraction=0.125)
+    batch, _ = next(images.train(28).as_numpy_iterator())
+    assert batch.shape == (28, 24, 24, 3)
+    assert 0 < (batch == 0).mean() < 0.3
+    assert sorted(numbers(images.train(28).take(1)) + numbers(images.validation(4)) + numbers(images.test(8))) == list(
+        range(1, 41)
+    )
+
+
+def test_one_image_of_another_size_makes_a_folder_of_any_size(tmp_path):
+    numbered_images(tmp_path / "train", 10, height=16, width=16)
+    numbered_images(tmp_path / "test", 3, start=10, height=16, width=16)
+    assert data.load(f"folder:{tmp_path}").image_shape == (16, 16, 3)
+    numbered_images(tmp_path / "test", 1, start=13, height=16, width=17)
+    assert data.load(f"folder:{tmp_path}").image_shape == (224, 224, 3)
 
 
 def test_training_taken_up_again_sees_the_same(tmp_path):

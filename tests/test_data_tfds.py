@@ -1,5 +1,4 @@
 import re
-import time
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ddnn_keras import data
-from ddnn_keras.data.sources.tfds import NOT_MIRRORED, UNLABELLED_TEST_SPLITS
+from ddnn_keras.data.sources.tfds import NOT_MIRRORED, UNLABELLED_TEST_SPLITS, choose_splits
 from ddnn_keras.data.streamed import Streamed
 
 
@@ -188,8 +187,10 @@ def write_metadata(folder, name, counts):
 )
 def test_known_sets(name, test_split, shape, classes, first, mirror, tmp_path):
     # Fake data has as many images in every split as are asked for, so all splits are of that size.
-    splits = {"train": 16, "validation": 8, "test": 8} if name == "imagenet2012" else {"train": 16, "test": 8}
-    write_metadata(tmp_path, name, splits)
+    others = {"imagenet2012": {"validation": 8}, "svhn_cropped": {"extra": 8}}.get(name, {})
+    write_metadata(tmp_path, name, {"train": 16, "test": 8, **others})
+    builder = tfds.builder(name, data_dir=tmp_path, try_gcs=False)
+    assert choose_splits(name, builder, 0.5) == ("train[:8]", "train[8:16]", test_split)
     with tfds.testing.mock_data(num_examples=8, data_dir=str(tmp_path)):
         images = data.load(name, validation_fraction=0.5)
         assert images.image_shape == shape
@@ -201,9 +202,6 @@ def test_known_sets(name, test_split, shape, classes, first, mirror, tmp_path):
         assert labels.min() >= 0 and labels.max() < classes
         tested, _ = next(images.test(8).as_numpy_iterator())
         assert tested.shape == (8, *shape) and 100 < tested.max() <= 255
-        if isinstance(images._source.test, Streamed):
-            assert images._source.test.split == test_split
-            assert images._source.train.split == "train[:8]"
 
 
 def test_a_set_of_one_size_in_another_size(tmp_path):
@@ -243,13 +241,11 @@ def test_errors(name, sentence, tmp_path):
     assert re.fullmatch(sentence, str(raised.value)), raised.value
 
 
-def test_without_network_it_fails_soon(tmp_path, monkeypatch):
+def test_without_network_it_is_one_sentence(tmp_path, monkeypatch):
     # Nothing listens on the discard port, wherever these tests run.
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    start = time.monotonic()
     with pytest.raises(
         ValueError, match=r"^`name` 'cifar10' is not in .*cifar10.* \(https://[^ ]* cannot be reached\)\.$"
     ):
         data.load("cifar10", data_dir=tmp_path)
-    assert time.monotonic() - start < 20

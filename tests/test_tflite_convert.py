@@ -1,6 +1,8 @@
 """Conversion: signature, number types, operators, dtype policies, and one sentence for every mistake."""
 
 import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -166,3 +168,21 @@ def test_one_graph_and_one_signature_in_a_file():
     tree = parse(converted("none"))
     assert [signature.signatureKey for signature in tree.signatureDefs] == [b"serving_default"]
     assert len(tree.subgraphs) == 1
+
+
+def test_another_backend_is_refused(tmp_path):
+    program = """
+import keras
+from ddnn_keras.tflite.convert import convert
+image = keras.Input((4, 4, 1))
+try:
+    convert(keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(image))))
+except ValueError as error:
+    print(error)
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout == (
+        "TFLite export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow. Received: backend 'numpy'\n"
+    )

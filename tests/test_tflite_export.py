@@ -2,21 +2,21 @@
 
 import json
 import os
+import pathlib
 import random
 import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 from test_tflite_nets import converted, held_out, residual_net, trained_net, training
 
-from ddnn_keras.tflite import export
-from ddnn_keras.tflite.convert import convert
-from ddnn_keras.tflite.export import export_subnet
+from ddnn_keras.tflite.export import check_same_outputs, export_subnet
 from ddnn_keras.tflite.flatbuffer import parse, serialize
 from ddnn_keras.tflite.interpreter import LiteModel
-from ddnn_keras.tflite.metadata import read_metadata
+from ddnn_keras.tflite.metadata import read_metadata, write_metadata
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import VerificationError, verify
 
@@ -29,10 +29,13 @@ def export_net(path, subnet=None, quantize="none", **arguments):
     return export_subnet(subnet or trained_net(), path, quantize=quantize, **{**held, **arguments})
 
 
-@pytest.fixture
-def converted_before(monkeypatch):
-    """Conversion has tests of its own; here its result is the trained net's file, whatever the sub-net."""
-    monkeypatch.setattr(export, "convert", lambda subnet, quantize, calibration_images: converted(quantize))
+def linear_net(scale=1.0):
+    """One layer, soon converted. With the scale 1e6 its weights are beyond float16, and such a file must fail."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 1))
+    model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))))
+    model.set_weights([scale * weights for weights in model.get_weights()])
+    return model
 
 
 def names(folder):
@@ -49,7 +52,7 @@ def test_the_real_thing(tmp_path):
 
 
 @pytest.mark.parametrize("quantize", MODES)
-def test_a_file_describes_itself(tmp_path, quantize, converted_before):
+def test_a_file_describes_itself(tmp_path, quantize):
     path = tmp_path / "net.tflite"
     verification = export_net(path, quantize=quantize)
     facts = read_metadata(path)
@@ -71,38 +74,35 @@ def test_a_file_describes_itself(tmp_path, quantize, converted_before):
     assert facts["output"]["scale"] == lite.output.scale
 
 
-def test_a_failed_verification_leaves_nothing(tmp_path, converted_before):
-    with pytest.raises(VerificationError, match=r"200 images show: a logit differs by \d.*, allowed is 0\.000"):
-        export_net(tmp_path / "net.tflite", residual_net(seed=1))
+def test_a_failed_verification_leaves_nothing(tmp_path):
+    with pytest.raises(VerificationError, match=r"200 images show: a logit differs by \d.*, allowed is \d"):
+        export_net(tmp_path / "net.tflite", linear_net(1e6), "float16")
     assert names(tmp_path) == []
 
 
-def test_a_failed_verification_keeps_the_older_file(tmp_path, converted_before):
+def test_a_failed_verification_keeps_the_older_file(tmp_path):
     path = tmp_path / "net.tflite"
-    export_net(path)
+    export_net(path, linear_net())
     before = path.read_bytes(), path.with_suffix(".json").read_bytes()
     with pytest.raises(VerificationError):
-        export_net(path, residual_net(seed=1))
+        export_net(path, linear_net(1e6), "float16")
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
     assert names(tmp_path) == ["net.json", "net.tflite"]
 
 
-def test_metadata_that_change_the_outputs_are_noticed(tmp_path, converted_before, monkeypatch):
-    def careless(content, facts):
-        tree = parse(content)
-        largest = max(tree.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
-        largest.data = np.roll(largest.data, 4)
-        return serialize(tree)
-
-    monkeypatch.setattr(export, "write_metadata", careless)
+def test_metadata_that_change_the_outputs_are_noticed():
+    content, (images, _) = converted("none"), held_out(32)
+    tree = parse(content)
+    largest = max(tree.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
+    largest.data = np.roll(largest.data, 4)
+    check_same_outputs(content, write_metadata(content, FACTS), images)
     with pytest.raises(VerificationError, match=r"^The metadata changed what the file computes on 32 images\.$"):
-        export_net(tmp_path / "net.tflite")
-    assert names(tmp_path) == []
+        check_same_outputs(content, serialize(tree), images)
 
 
-def test_a_sidecar_never_describes_another_file(tmp_path, converted_before, monkeypatch):
+def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
     path = tmp_path / "net.tflite"
-    export_net(path)
+    export_net(path, linear_net())
     rename, seen = os.replace, []
 
     def observed(source, target):
@@ -110,7 +110,7 @@ def test_a_sidecar_never_describes_another_file(tmp_path, converted_before, monk
         rename(source, target)
 
     monkeypatch.setattr(os, "replace", observed)
-    export_net(path, quantize="float16")
+    export_net(path, linear_net(), "float16")
     visible = [(target, [name for name in present if not name.startswith(".")]) for target, present in seen]
     assert visible == [("net.tflite", ["net.tflite"]), ("net.json", ["net.tflite"])]
 
@@ -136,43 +136,35 @@ def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
     assert names(tmp_path) == []
 
 
-# Exports without end, in turn a file that passes and one that does not. Conversion, which takes the most time and
-# writes nothing to the folder, is left out of the turns, so that the kill mostly falls into the rest.
+# Exports without end, in turn a file that passes and one that does not, and tells when the first has its name.
 EXPORT_FOREVER = """
-import contextlib, pathlib, sys
-sys.path.insert(0, "tests")
-from test_tflite_nets import held_out, residual_net
-from ddnn_keras.tflite import export
-path, *contents = map(pathlib.Path, sys.argv[1:])
-subnet, contents = residual_net(seed=0), [content.read_bytes() for content in contents]
+import contextlib, sys
+sys.path.insert(0, sys.argv[1])
+from test_tflite_export import export_net, held_out, linear_net
+from ddnn_keras.tflite.verify import VerificationError
+right, wrong = linear_net(), linear_net(1e6)
 images, labels = held_out(8)
-print("ready", flush=True)
+path, held = sys.argv[2], {"images": images, "labels": labels}
+export_net(path, right, **held)
+print("written", flush=True)
 while True:
-    for content in contents:
-        export.convert = lambda *arguments: content
-        with contextlib.suppress(export.VerificationError):
-            export.export_subnet(subnet, path, images=images, labels=labels, facts={})
+    with contextlib.suppress(VerificationError):
+        export_net(path, wrong, "float16", **held)
+        sys.exit("a wrong file passed")
+    export_net(path, right, **held)
 """
 
 
-@pytest.fixture(scope="module")
-def right_and_wrong(tmp_path_factory):
-    """The files of the sub-net that is exported, and of another one."""
-    paths = [tmp_path_factory.mktemp("files") / name for name in ("right", "wrong")]
-    for seed, path in enumerate(paths):
-        path.write_bytes(convert(residual_net(seed=seed)))
-    return paths
-
-
-@pytest.mark.parametrize("wait", [0.0, 0.5, 1.0])
-def test_kill_never_leaves_an_unverified_file(tmp_path, right_and_wrong, wait):
+@pytest.mark.parametrize("earliest", [0.0, 0.5, 1.0])
+def test_kill_never_leaves_an_unverified_file(tmp_path, earliest):
     path = tmp_path / "net.tflite"
-    command = [sys.executable, "-c", EXPORT_FOREVER, path, *right_and_wrong]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(wait + random.uniform(0, 0.5))
+    command = [sys.executable, "-c", EXPORT_FOREVER, pathlib.Path(__file__).parent, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout.readline() == b"written\n"
+        time.sleep(earliest + random.uniform(0, 0.5))
+        assert process.poll() is None
         process.kill()
-    if path.exists():
-        verify(path, residual_net(seed=0), *held_out(8))
-        sidecar = path.with_suffix(".json")
-        assert not sidecar.exists() or json.loads(sidecar.read_text()) == read_metadata(path)
+    assert path.exists()
+    verify(path, linear_net(), *held_out(8))
+    sidecar = path.with_suffix(".json")
+    assert not sidecar.exists() or json.loads(sidecar.read_text()) == read_metadata(path)

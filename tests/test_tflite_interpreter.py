@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_tflite_nets import converted, held_out, trained_net
 
+import ddnn_keras
 from ddnn_keras.tflite import flatbuffer
 from ddnn_keras.tflite.interpreter import LiteModel, Tensor
 from ddnn_keras.tflite.modes import MODES
@@ -85,15 +86,16 @@ def test_a_wrong_number_of_threads(num_threads):
         LiteModel(converted("none"), num_threads=num_threads)
 
 
-def test_tensorflow_is_not_needed():
+def test_tensorflow_is_not_needed(tmp_path):
     # The package itself imports Keras; what a device uses of it, by file, must not.
     program = """
 import sys, types
 package = types.ModuleType("ddnn_keras")
-package.__path__ = ["ddnn_keras"]
+package.__path__ = sys.argv[1:]
 sys.modules["ddnn_keras"] = package
 import ddnn_keras.tflite.interpreter, ddnn_keras.tflite.metadata, ddnn_keras.tflite.operators
 print(sorted({"tensorflow", "keras"} & set(sys.modules)))
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program, *ddnn_keras.__path__]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"

@@ -2,10 +2,13 @@
 
 from ddnn_keras.data.image_data import ImageData
 from ddnn_keras.data.source import Options
-from ddnn_keras.data.sources import digits, folder, npz, tfds
+from ddnn_keras.data.sources import digits, folder, npz
 
 # Every other name is one of TensorFlow Datasets'.
 SOURCES = {"digits": digits.read, "folder:": folder.read, "npz:": npz.read}
+
+# Some data sets need these, and who brings arrays or a folder need not have them.
+RECIPES_EXTRA = {"importlib_resources", "sklearn", "tensorflow_datasets"}
 
 
 def load(
@@ -40,7 +43,8 @@ def load(
         An `ImageData`.
 
     Raises:
-        ValueError: If an argument or the data set's content is not as above, or it cannot be prepared.
+        ValueError: If an argument or the data set's content is not as above, it cannot be prepared, or a package that
+            it needs is not installed.
         FileNotFoundError: If the folder or file is missing.
 
     Example:
@@ -58,5 +62,20 @@ def load(
     options = Options(image_size, data_dir, manual_dir, validation_fraction, seed)
     kind, colon, location = name.partition(":")
     own_source = SOURCES.get(kind + colon)
-    source = own_source(location, options) if own_source else tfds.read(name, options)
+    try:
+        source = own_source(location, options) if own_source else read_tfds(name, options)
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing not in RECIPES_EXTRA:
+            raise
+        raise ValueError(
+            f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[recipes]"'
+        ) from error
     return ImageData(name, source, image_size=image_size, mirror=mirror)
+
+
+def read_tfds(name, options):
+    """A set of TensorFlow Datasets, which is imported for no other kind."""
+    from ddnn_keras.data.sources import tfds
+
+    return tfds.read(name, options)

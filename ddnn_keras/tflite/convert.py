@@ -41,7 +41,7 @@ def convert(subnet, quantize="none", calibration_images=None, signature="serving
         `bytes`.
 
     Raises:
-        ValueError: If an argument is not as above.
+        ValueError: If an argument is not as above, or Keras runs on another backend than TensorFlow.
 
     Example:
     >>> import keras
@@ -51,6 +51,7 @@ def convert(subnet, quantize="none", calibration_images=None, signature="serving
     >>> convert(model)[4:8]
     b'TFL3'
     """
+    check_backend()
     mode = mode_named(quantize)
     shape = image_shape(subnet)
     if mode.needs_calibration:
@@ -66,6 +67,15 @@ def convert(subnet, quantize="none", calibration_images=None, signature="serving
                 (signature, {INPUT: image[np.newaxis]}) for image in calibration_images
             )
         return converted(converter)
+
+
+def check_backend():
+    """Raises a `ValueError` if a file could not be made: the converter reads TensorFlow's variables and graphs."""
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "TFLite export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow. "
+            f"Received: backend {keras.backend.backend()!r}"
+        )
 
 
 def image_shape(subnet):

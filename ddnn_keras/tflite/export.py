@@ -61,7 +61,7 @@ def export_subnet(subnet, path, *, quantize="none", calibration_images=None, ima
         verification = verify(temporary, subnet, images, labels, quantize)
         description = describe(content, quantize, verification, facts)
         temporary.write_bytes(write_metadata(content, description))
-        _check_same_outputs(content, temporary, images[:PROBES])
+        check_same_outputs(content, temporary, images[:PROBES])
         verification = dataclasses.replace(verification, size_bytes=temporary.stat().st_size)
         sidecar.unlink(missing_ok=True)
     with atomic_write(sidecar) as temporary:
@@ -86,6 +86,12 @@ def describe(content, quantize, verification, facts):
     }
 
 
+def check_same_outputs(content, described, images):
+    """Raises a `VerificationError` unless two files, paths or bytes, compute the same on every image, bit for bit."""
+    if not np.array_equal(LiteModel(content)(images), LiteModel(described)(images)):
+        raise VerificationError(f"The metadata changed what the file computes on {len(images)} images.")
+
+
 def versions():
     """The versions of what made a file, by name."""
     return {"ddnn_keras": ddnn_keras.__version__, "tensorflow": tf.__version__, "keras": keras.__version__}
@@ -102,8 +108,3 @@ def _check_facts(facts):
     taken = {"quantize", "signature", "input", "output", "verification", "versions"}.intersection(facts)
     if taken:
         raise ValueError(f"`facts` must leave {', '.join(sorted(taken))} to the export. Received: {facts!r}")
-
-
-def _check_same_outputs(content, described, images):
-    if not np.array_equal(LiteModel(content)(images), LiteModel(described)(images)):
-        raise VerificationError(f"The metadata changed what the file computes on {len(images)} images.")

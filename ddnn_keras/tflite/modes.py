@@ -26,6 +26,9 @@ import tensorflow as tf
 
 INTEGERS = frozenset({"INT8", "INT32"})
 
+# A variable that was not made a constant: the file holds its handle instead of its numbers.
+FORBIDDEN_TENSOR_TYPES = frozenset({"RESOURCE"})
+
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
@@ -56,7 +59,7 @@ class Mode:
         target_spec: Attributes of its `target_spec`, by name.
         needs_calibration: Whether the ranges of activations must be measured on images.
         tensor_types: The only types that tensors of the file may have, names of the schema's `TensorType`, or
-            `None` for no such check.
+            `None` for all but `FORBIDDEN_TENSOR_TYPES`.
     """
 
     tolerance: Tolerance

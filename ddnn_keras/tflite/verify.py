@@ -11,7 +11,7 @@ from ddnn_keras.tflite.flatbuffer import content_of, description
 from ddnn_keras.tflite.float32 import float32_logits
 from ddnn_keras.tflite.images import checked_images, checked_labels
 from ddnn_keras.tflite.interpreter import LiteModel
-from ddnn_keras.tflite.modes import mode_named
+from ddnn_keras.tflite.modes import FORBIDDEN_TENSOR_TYPES, mode_named
 from ddnn_keras.tflite.operators import custom_operators, tensor_types
 
 WARM_UP, TIMED = 5, 30  # invocations: the first ones allocate and fill caches
@@ -63,10 +63,11 @@ class VerificationError(ValueError):
 def verify(model, subnet, images, labels, quantize="none", signature=None):
     """Compares a file with the Keras model that it was made of, and raises if they differ by too much.
 
-    In every mode the file must consist of builtin operators; `"int8"` must hold integers alone. How much the outputs
-    may differ stands in `ddnn_keras.tflite.modes`: int8, for one, must give the same class on 0.9 of the images, and
-    lose 0.02 of the accuracy at most. Both fractions are widened by `2 * sqrt((1 - min_agreement) / n)`, two standard
-    errors, for what a sample of n images shows by chance: 0.02 for int8 with 1,000 images, 0.14 with 20.
+    In every mode the file must consist of builtin operators and hold its weights as constants; `"int8"` must hold
+    integers alone. How much the outputs may differ stands in `ddnn_keras.tflite.modes`: int8, for one, must give the
+    same class on 0.9 of the images, and lose 0.02 of the accuracy at most. Both fractions are widened by
+    `2 * sqrt((1 - min_agreement) / n)`, two standard errors, for what a sample of n images shows by chance: 0.02 for
+    int8 with 1,000 images, 0.14 with 20.
 
     Args:
         model: The path of a `.tflite` file, or its bytes.
@@ -129,7 +130,8 @@ def compare(logits, reference, labels):
 def forbidden_parts(content, mode):
     """What a file must not hold: a list of clauses, empty if all is well."""
     custom = custom_operators(content)
-    types = set(tensor_types(content)) - (mode.tensor_types or set(tensor_types(content)))
+    types = set(tensor_types(content))
+    types = types & FORBIDDEN_TENSOR_TYPES if mode.tensor_types is None else types - mode.tensor_types
     return [
         *([f"it needs {', '.join(custom)}"] if custom else []),
         *([f"it holds tensors of the types {', '.join(sorted(types))}"] if types else []),

@@ -20,7 +20,7 @@ TEST_SEED = 0
 
 
 def read(location, options):
-    """JPEG, PNG, BMP and GIF files of any size, under a folder for each class.
+    """JPEG, PNG, BMP and GIF files, all of one size or each of its own, under a folder for each class.
 
     The classes are the folders' names, sorted, as in `keras.utils.image_dataset_from_directory`. Where `location` has
     the folders `train` and `test`, the classes lie in those, and `validation` may stand beside them; otherwise 20 % of
@@ -29,7 +29,7 @@ def read(location, options):
 
     Args:
         location: Path of the folder.
-        options: An `Options`. Images that all have `options.image_size` count as images of one size.
+        options: An `Options`.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -53,11 +53,11 @@ def read(location, options):
         listed |= parted(*listed["train"], "test", TEST_FRACTION, TEST_SEED)
     if "validation" not in listed:
         listed |= parted(*listed["train"], "validation", options.validation_fraction, options.seed)
-    of_one_size = (sizes == (options.image_size or 0)).all()
+    of_one_size = (sizes == sizes[0]).all()
     return Source(
         **{part: InMemory(*listed[part]) for part in PARTS},
         class_names=class_names,
-        shape=(*(sizes[0] if of_one_size else (None, None)), CHANNELS),
+        shape=(*(sizes[0].tolist() if of_one_size else (None, None)), CHANNELS),
         decode=decode_file,
     )
 
