@@ -1,5 +1,7 @@
 """Classifies image files with a .tflite file.
 
+For example:
+
     python export/run_tflite.py depth_18.tflite photo.jpg
 """
 

@@ -1,5 +1,7 @@
 """Exports sub-nets of a trained network to TFLite, each file verified against its Keras model.
 
+For example:
+
     python export/to_tflite.py --depth 18
     python export/to_tflite.py --depth all --quantize int8 --model runs/digits_.../model.keras
 """

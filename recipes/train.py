@@ -1,5 +1,7 @@
 """Trains one network that holds several depths, and writes a run directory.
 
+For example:
+
     python recipes/train.py --dataset digits --depths 18 34 50 --width 16
     python recipes/train.py --resume runs/digits_...
 """
