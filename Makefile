@@ -19,10 +19,10 @@ demo: $(VENV)/installed-demo
 	@echo "Pictures: $(DEMO)/curves.png"
 
 test: lint
-	$(RUN) -m pytest -n auto -m "not slow"
+	$(RUN) -m pytest -n auto --dist worksteal -m "not slow"
 
 test-all: lint
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

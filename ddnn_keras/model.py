@@ -103,8 +103,8 @@ class DDNN(keras.Model):
             "input_shape": list(input_shape),
             "width": int(width),
             "stem": stem,
-            "pixel_mean": pixel_mean,
-            "pixel_std": pixel_std,
+            "pixel_mean": np.asarray(pixel_mean).tolist(),
+            "pixel_std": np.asarray(pixel_std).tolist(),
         }
 
     @property

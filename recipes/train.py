@@ -198,9 +198,9 @@ def fit(model, arguments, images, run_directory, first_epoch):
 
 def make_deterministic():
     """Makes a run a function of its arguments, so that a resumed one ends as if it had never been killed."""
-    import tensorflow as tf  # for the data, whatever trains
-
     if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
         # This also turns XLA off, which on a CPU takes three times as long as TensorFlow's own kernels.
         tf.config.experimental.enable_op_determinism()
 

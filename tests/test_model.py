@@ -384,6 +384,7 @@ def test_wrong_image_shape(shape):
 
 
 def test_numpy_integers_are_integers(tmp_path):
-    model = small_network(num_classes=np.int64(3), width=np.int32(2), input_shape=tuple(np.array([16, 16, 1])))
+    numpys = {"num_classes": np.int64(3), "width": np.int32(2), "pixel_std": np.array([64.0])}
+    model = small_network(**numpys, input_shape=tuple(np.array([16, 16, 1])))
     model.save(tmp_path / "model.keras")
     assert keras.saving.load_model(tmp_path / "model.keras").get_config() == model.get_config()

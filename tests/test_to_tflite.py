@@ -46,7 +46,11 @@ def test_a_depth_alone_takes_the_newest_run(script, runs):
     assert "ms)" in classified.stdout
 
 
-@pytest.mark.parametrize("quantize", ["none", "float16", "dynamic", "int8"])
+# The other modes' files are checked in test_tflite_export.py; here they only take their way through the script.
+@pytest.mark.parametrize(
+    "quantize",
+    ["none", "int8", pytest.param("float16", marks=pytest.mark.slow), pytest.param("dynamic", marks=pytest.mark.slow)],
+)
 def test_every_depth_in_every_mode(finished_run, tmp_path, main, quantize):
     model = finished_run / "model.keras"
     flags = ["--depth", "all", "--quantize", quantize, "--output", tmp_path, "--calibration-images", 50]
