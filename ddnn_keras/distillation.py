@@ -70,6 +70,8 @@ def activation_attention(features):
 
 ATTENTION_MAPS = {"standardized": standardized_attention, "activation": activation_attention}
 
+TEACHERS = ("full-net", "mean")
+
 
 def attention_loss(teacher_features, student_features, attention="standardized"):
     """Mean over stages of the mean squared difference between the attention maps of teacher and student.
@@ -115,19 +117,22 @@ class EKD:
         kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, from the same runs.
         attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`: there it neither helped nor hurt.
         attention: Which attention map: `"standardized"` or `"activation"`; the usual weight of the latter is 1000.
+        teacher: Whose class probabilities teach: `"full-net"`, or `"mean"` for the mean of all depths' logits, which
+            then teaches the full-net too. Attention maps are always the full-net's. Defaults to `"full-net"`.
 
     Raises:
         ValueError: If an argument is not as above.
 
     Example:
     >>> EKD(kl_weight=0.5)
-    EKD(temperature=1.0, kl_weight=0.5, attention_weight=0.1, attention='standardized')
+    EKD(temperature=1.0, kl_weight=0.5, attention_weight=0.1, attention='standardized', teacher='full-net')
     """
 
     temperature: float = 1.0
     kl_weight: float = 1.0
     attention_weight: float = 0.1
     attention: str = "standardized"
+    teacher: str = "full-net"
 
     def __post_init__(self):
         if not self.temperature > 0:
@@ -135,25 +140,33 @@ class EKD:
         for name in ("kl_weight", "attention_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must be 0 or more. Received: {name}={getattr(self, name)!r}")
-        if self.attention not in ATTENTION_MAPS:
-            allowed = ", ".join(map(repr, ATTENTION_MAPS))
-            raise ValueError(f"`attention` must be one of {allowed}. Received: attention={self.attention!r}")
+        for name, allowed in {"attention": ATTENTION_MAPS, "teacher": TEACHERS}.items():
+            if getattr(self, name) not in allowed:
+                known = ", ".join(map(repr, allowed))
+                raise ValueError(f"`{name}` must be one of {known}. Received: {name}={getattr(self, name)!r}")
 
     @property
     def terms(self):
-        """The terms of a sub-net's loss beside its cross-entropy, those with a weight above 0.
+        """The terms of a depth's loss beside its cross-entropy, those with a weight above 0.
 
-        A dict from a term's name to a pair: its weight, and a function from the teacher's and the student's
-        `(logits, features)` to values per sample, shape `(batch,)`.
+        A dict from a term's name to its weight and to a function from the student's key and from all depths' logits
+        and features, dicts whose last entry is the full-net's, to values per sample, shape `(batch,)`.
         """
         terms = {"kl_loss": (self.kl_weight, self._kl), "attention_loss": (self.attention_weight, self._attention)}
         return {name: term for name, term in terms.items() if term[0]}
 
-    def _kl(self, teacher, student):
-        return kl_divergence(teacher[0], student[0], self.temperature)
+    def students(self, term, keys):
+        """The keys of the depths that a term teaches, of `keys`, whose last is the full-net's."""
+        return keys if term == "kl_loss" and self.teacher == "mean" else keys[:-1]
 
-    def _attention(self, teacher, student):
-        return attention_loss(teacher[1], student[1], self.attention)
+    def _kl(self, key, logits, features):
+        *_, full_net = logits.values()
+        teacher = full_net if self.teacher == "full-net" else sum(logits.values()) / len(logits)
+        return kl_divergence(teacher, logits[key], self.temperature)
+
+    def _attention(self, key, logits, features):
+        *_, full_net = features.values()
+        return attention_loss(full_net, features[key], self.attention)
 
     def get_config(self):
         """The arguments, by name."""
@@ -175,16 +188,19 @@ class CompiledDistillation:
 
     def __init__(self, distillation, keys):
         self.distillation = distillation
-        *self._students, self._teacher = keys
+        self._keys = keys
         self._terms = distillation.terms if distillation else {}
         self._trackers = {
-            (key, term): keras.metrics.Mean(name=f"{key}_{term}") for key in self._students for term in self._terms
+            (key, term): keras.metrics.Mean(name=f"{key}_{term}")
+            for key in keys
+            for term in self._terms
+            if key in distillation.students(term, keys)
         }
         self._mean = BatchMean()
 
     @property
     def metrics(self):
-        """A `keras.metrics.Mean` for each term of each sub-net, such as `depth_18_kl_loss`; without the weights."""
+        """A `keras.metrics.Mean` for each term of each student, such as `depth_18_kl_loss`; without the weights."""
         return list(self._trackers.values())
 
     def __call__(self, logits, features, sample_weight=None):
@@ -198,11 +214,12 @@ class CompiledDistillation:
         Returns:
             A scalar.
         """
-        teacher = logits[self._teacher], features[self._teacher]
+        # Dicts that went through a Keras model need not have the order that they were given.
+        logits, features = ({key: values[key] for key in self._keys} for values in (logits, features))
         total = 0.0
         for (key, name), tracker in self._trackers.items():
             weight, term = self._terms[name]
-            values = term(teacher, (logits[key], features[key]))
+            values = term(key, logits, features)
             if sample_weight is not None:
                 values = values * ops.reshape(ops.cast(sample_weight[key], values.dtype), (-1,))
             tracker.update_state(values)

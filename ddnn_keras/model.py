@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import random
 
 import keras
 import numpy as np
@@ -34,8 +35,10 @@ class DDNN(keras.Model):
         backbone: The family, a name in `ddnn_keras.backbones.BACKBONES`. Defaults to `"resnet"`.
         num_classes: Number of classes, a positive integer. Defaults to `10`.
         input_shape: `(height, width, channels)` of an image, positive integers. Defaults to `(32, 32, 3)`.
-        width: Channels of the first stage. Defaults to `64`, the published networks' width.
-        stem: `"cifar"` (keeps the resolution of small images, the default) or `"imagenet"` (a quarter of it).
+        width: Channels of the first stage. Defaults to that of the published networks: `64` for `"resnet"`, `16` for
+            `"resnet_cifar"`.
+        stem: `"cifar"` (keeps the resolution of small images, the default), `"strided"` (half of it) or `"imagenet"`
+            (a quarter of it).
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
         pixel_std: Divides each pixel after that. Defaults to `127.5`, so that 0..255 becomes -1..1.
         dtype: The dtype policy of the layers. Defaults to Keras' global one.
@@ -64,7 +67,7 @@ class DDNN(keras.Model):
         backbone="resnet",
         num_classes=10,
         input_shape=(32, 32, 3),
-        width=64,
+        width=None,
         stem="cifar",
         pixel_mean=127.5,
         pixel_std=127.5,
@@ -80,7 +83,7 @@ class DDNN(keras.Model):
         # Keras' layers and JSON take no NumPy integers.
         num_classes = int(num_classes)
         input_shape = tuple(int(size) for size in input_shape)
-        family = BACKBONES[backbone](width=width, stem=stem)
+        family = BACKBONES[backbone](BACKBONES[backbone].WIDTH if width is None else width, stem)
         depths = resolve_depths(depths, family.DEPTHS)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
 
@@ -101,7 +104,7 @@ class DDNN(keras.Model):
             "backbone": backbone,
             "num_classes": num_classes,
             "input_shape": list(input_shape),
-            "width": int(width),
+            "width": family.width,
             "stem": stem,
             "pixel_mean": np.asarray(pixel_mean).tolist(),
             "pixel_std": np.asarray(pixel_std).tolist(),
@@ -257,11 +260,17 @@ class DDNN(keras.Model):
 def grow_outputs(backbone, x, depths, num_classes, policy):
     """Logits and stage features of every depth: two dicts from output keys."""
     depths = {output_key(depth): blocks for depth, blocks in depths.items()}
-    trunk = Path(deepest(depths), {}, policy)
+    # From the generator that `keras.utils.set_random_seed` seeds.
+    trunk = Path(deepest(depths), {}, policy, seed=random.getrandbits(32))
     logits, features = {}, {}
     for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
         # Logits in full precision: under a mixed policy, half precision costs accuracy in the softmax.
-        classifier = keras.layers.Dense(num_classes, dtype=policy.variable_dtype, name=key)
+        classifier = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=keras.initializers.GlorotUniform(path.seed(key)),
+            dtype=policy.variable_dtype,
+            name=key,
+        )
         logits[key], features[key] = classifier(backbone.head(path, stages[-1])), stages
     return logits, features
 

@@ -8,6 +8,7 @@ inputs are distributed differently once paths have parted.
 """
 
 import itertools
+import zlib
 
 
 class Path:
@@ -19,16 +20,26 @@ class Path:
         name: The key of the deepest depth that this path serves, such as `"depth_50"`.
         layers: A dict that all paths of a network have in common: the layers made so far, by name.
         dtype: A dtype policy for the layers.
+        seed: Of the network's initial weights, an integer.
     """
 
-    def __init__(self, name, layers, dtype):
+    def __init__(self, name, layers, dtype, seed):
         self.name = name
         self.dtype = dtype
         self._layers = layers
+        self._seed = seed
 
     def fork(self, name):
         """A `Path` that parts from this one: shared layers in common, private layers its own."""
-        return Path(name, self._layers, self.dtype)
+        return Path(name, self._layers, self.dtype, self._seed)
+
+    def seed(self, name):
+        """The seed for the initial weights of the layer called `name`.
+
+        It depends on nothing else, so that a sub-net trained alone can start from the weights that it has within a
+        larger network: comparisons need that.
+        """
+        return zlib.crc32(f"{self._seed} {name}".encode())
 
     def shared(self, layer_class, name, **arguments):
         """The layer called `name`, made at the first call and the same on every path."""

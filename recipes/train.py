@@ -38,7 +38,7 @@ from ddnn_keras.command_line import (
 from ddnn_keras.cost import count_macs, count_parameters
 from ddnn_keras.curves import draw_curves
 from ddnn_keras.depths import output_key
-from ddnn_keras.distillation import ATTENTION_MAPS
+from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
 from ddnn_keras.run_directory import RunDirectory
 
 MOMENTUM = 0.9
@@ -55,22 +55,43 @@ DISTILLATIONS = {
 
 def argument_parser(description=__doc__, **defaults):
     """The command line of a recipe, whose defaults a named recipe replaces."""
-    ekd = EKD()
     parser = ArgumentParser(description)
+    add_settings(parser)
+    add_distillation(parser)
+    add = parser.add_argument
+    add("--evaluate-on", default="test", choices=["test", "validation"], help="the split that metrics.json is about")
+    add("--seed", type=non_negative_integer, default=0, help="of weights, split, order and augmentation")
+    add("--output", help="the run directory; by default a new one in runs/")
+    add("--resume", metavar="RUN", help="goes on with the run in this directory, with that run's arguments")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def add_settings(parser):
+    """The arguments that say what is trained, and how, whatever the full-net teaches."""
     add = parser.add_argument
     add("--dataset", default="digits", help="digits, a TensorFlow Datasets name, folder:PATH or npz:PATH")
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
     add("--manual-dir", help="where archives lie that were downloaded by hand")
+    add("--train-images", type=positive_integer, help="how many of the training images to use; by default all")
     add("--image-size", type=positive_integer, help="height and width of an image; by default the data set's own")
     add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
     add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets; the deepest teaches the others")
-    add("--width", type=positive_integer, default=64, help="channels of the first stage")
+    add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
     add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
     add("--epochs", type=positive_integer, default=30, help="passes over the training images")
     add("--batch-size", type=positive_integer, default=64, help="images per update")
     add("--learning-rate", type=non_negative_number, default=0.05, help="peak of the cosine schedule")
     add("--warmup-epochs", type=non_negative_integer, default=1, help="epochs of linear warm-up before the cosine")
     add("--weight-decay", type=non_negative_number, default=5e-4, help="L2 penalty, as in SGD's classical form")
+    add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
+    add("--validation-freq", type=positive_integer, default=1, help="epochs from one validation to the next")
+
+
+def add_distillation(parser):
+    """The arguments that say what the full-net teaches."""
+    ekd = EKD()
+    add = parser.add_argument
     add("--distillation", default="ekd", choices=DISTILLATIONS, help="what the full-net teaches")
     add("--temperature", type=non_negative_number, default=ekd.temperature, help="of the KL divergence")
     add("--kl-weight", type=non_negative_number, default=ekd.kl_weight, help="weight of the KL divergence")
@@ -81,12 +102,7 @@ def argument_parser(description=__doc__, **defaults):
         help="weight of the attention term",
     )
     add("--attention", default=ekd.attention, choices=ATTENTION_MAPS, help="kind of attention map")
-    add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
-    add("--seed", type=non_negative_integer, default=0, help="of weights, split, order and augmentation")
-    add("--output", help="the run directory; by default a new one in runs/")
-    add("--resume", metavar="RUN", help="goes on with the run in this directory, with that run's arguments")
-    parser.set_defaults(**defaults)
-    return parser
+    add("--teacher", default=ekd.teacher, choices=TEACHERS, help="whose probabilities teach")
 
 
 def command(description=__doc__, **defaults):
@@ -109,7 +125,7 @@ def main(arguments, parser):
         arguments = with_absolute_paths(arguments)
     print(f"Run directory: {run_directory.path}")
     train(arguments, run_directory)
-    print_table(json.loads(run_directory.metrics.read_text()))
+    print_table(json.loads(run_directory.metrics.read_text()), arguments.evaluate_on)
     print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all")
 
 
@@ -156,6 +172,7 @@ def train(arguments, run_directory):
         image_size=arguments.image_size,
         data_dir=arguments.data_dir,
         manual_dir=arguments.manual_dir,
+        train_images=arguments.train_images,
         seed=arguments.seed,
     )
     steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
@@ -169,7 +186,8 @@ def train(arguments, run_directory):
     make_deterministic()
     fit(model, arguments, images, run_directory, first_epoch)
     draw_curves(run_directory.read_history(), run_directory.curves)
-    run_directory.write_json(run_directory.metrics, test_metrics(model, images.test(arguments.batch_size)))
+    split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
+    run_directory.write_json(run_directory.metrics, final_metrics(model, split(arguments.batch_size)))
 
 
 def fit(model, arguments, images, run_directory, first_epoch):
@@ -181,6 +199,7 @@ def fit(model, arguments, images, run_directory, first_epoch):
             initial_epoch=first_epoch,
             epochs=arguments.epochs,
             validation_data=images.validation(arguments.batch_size),
+            validation_freq=arguments.validation_freq,
             # In this order: an epoch that is saved is also logged.
             callbacks=[
                 keras.callbacks.TerminateOnNaN(raise_error=True),
@@ -248,6 +267,7 @@ def distillation(arguments):
         kl_weight=arguments.kl_weight,
         attention_weight=arguments.attention_weight,
         attention=arguments.attention,
+        teacher=arguments.teacher,
     )
     return dataclasses.replace(ekd, **DISTILLATIONS[arguments.distillation])
 
@@ -264,9 +284,9 @@ def configuration(arguments, images):
     }
 
 
-def test_metrics(model, test_images):
-    """Each depth's accuracy and loss on the test split, and its cost."""
-    results = model.evaluate(test_images, return_dict=True, verbose=0)
+def final_metrics(model, images):
+    """Each depth's accuracy and loss on a split, and its cost."""
+    results = model.evaluate(images, return_dict=True, verbose=0)
     metrics = {}
     for depth in model.depths:
         key, subnet = output_key(depth), model.subnet(depth)
@@ -280,9 +300,9 @@ def test_metrics(model, test_images):
     return metrics
 
 
-def print_table(metrics):
+def print_table(metrics, split):
     """The results, for people."""
-    table = Table("depth", "test accuracy", "parameters", "MACs")
+    table = Table("depth", f"{split} accuracy", "parameters", "MACs")
     for column in table.columns[1:]:
         column.justify = "right"
     for key, row in metrics.items():

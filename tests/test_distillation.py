@@ -122,6 +122,23 @@ def test_compiled_distillation_sums_the_weighted_terms_of_every_student(random):
     ]
 
 
+def test_the_mean_of_all_depths_teaches_every_depth(random):
+    keys = ["depth_8", "depth_14", "depth_20"]
+    logits = {key: random.normal(size=(4, 10)).astype("float32") for key in keys}
+    features = {key: [random.normal(size=(4, 4, 4, 3)).astype("float32")] for key in keys}
+    mean = np.mean([logits[key] for key in keys], axis=0)
+    compiled = CompiledDistillation(EKD(attention_weight=2.0, teacher="mean"), keys)
+    expected = sum(np.mean(kl_divergence(mean, logits[key])) for key in keys)
+    expected += sum(2 * np.mean(attention_loss(features["depth_20"], features[key])) for key in keys[:2])
+    # In whatever order a model gives its outputs.
+    for order in (keys, sorted(keys)):
+        total = compiled({key: logits[key] for key in order}, {key: features[key] for key in order})
+        assert float(total) == pytest.approx(float(expected), rel=1e-5)
+    names = [metric.name for metric in compiled.metrics]
+    assert [name for name in names if "kl" in name] == [f"{key}_kl_loss" for key in keys]
+    assert [name for name in names if "attention" in name] == [f"{key}_attention_loss" for key in keys[:2]]
+
+
 def test_ekd_survives_serialization():
     ekd = EKD(temperature=2.0, kl_weight=0.1, attention_weight=3.0, attention="activation")
     config = keras.saving.serialize_keras_object(ekd)
@@ -136,6 +153,7 @@ def test_ekd_survives_serialization():
         {"kl_weight": -1},
         {"attention_weight": -0.5},
         {"attention": "softmax"},
+        {"teacher": "shallowest"},
     ],
 )
 def test_errors_name_the_argument_and_the_value(argument):

@@ -239,7 +239,7 @@ def test_mixed_precision(examples, policy, tmp_path):
 
 def test_callbacks_see_the_logs(examples):
     model = compiled(small_network())
-    stop = keras.callbacks.EarlyStopping("val_depth_c_accuracy", mode="max", patience=0, baseline=2.0)
+    stop = keras.callbacks.EarlyStopping("val_depth_c_accuracy", mode="max", patience=0, min_delta=2.0)
     history = model.fit(*examples, epochs=5, validation_data=examples, callbacks=[stop], verbose=0)
     assert len(history.epoch) == 2
 

@@ -25,7 +25,7 @@ class Recorder:
 def test_common_parts_are_computed_once_and_paths_part_where_one_keeps_fewer_blocks():
     backbone = Recorder()
     depths = {"shallow": (1, 1, 1), "middle": (2, 1, 1), "deep": (2, 2, 1)}
-    grown = grow(backbone, Path("deep", {}, "float32"), (), depths)
+    grown = grow(backbone, Path("deep", {}, "float32", seed=0), (), depths)
     assert backbone.blocks == [
         ("deep", 0, 0),
         ("deep", 0, 1),
@@ -46,7 +46,7 @@ def test_common_parts_are_computed_once_and_paths_part_where_one_keeps_fewer_blo
 
 
 def test_shared_layers_are_one_object_and_private_ones_are_not():
-    trunk = Path("deep", {}, "float32")
+    trunk = Path("deep", {}, "float32", seed=0)
     branch = trunk.fork("shallow")
     conv = [path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=3) for path in (trunk, branch, branch)]
     norm = [path.private(keras.layers.BatchNormalization, "bn") for path in (trunk, branch, branch)]

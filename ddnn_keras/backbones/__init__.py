@@ -3,6 +3,7 @@
 A backbone is an object with
 
 - `DEPTHS`: a dict from integers to tuples of blocks per stage, and `num_stages`;
+- `WIDTH`: the published networks' width, and `width`, its own;
 - `stem(path, x)`: the layers before the first stage;
 - `block(path, x, stage, index)`: one block of a stage, both counted from 0;
 - `head(path, x)`: from the last block's output to the feature vector that the classifier sees.
@@ -12,5 +13,6 @@ A backbone is an object with
 """
 
 from ddnn_keras.backbones.resnet import ResNet
+from ddnn_keras.backbones.resnet_cifar import ResNetCIFAR
 
-BACKBONES = {"resnet": ResNet}
+BACKBONES = {"resnet": ResNet, "resnet_cifar": ResNetCIFAR}

@@ -21,7 +21,7 @@ def convolution(path, x, filters, kernel_size, strides, name):
         strides=strides,
         padding="valid" if strides > 1 else "same",
         use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", path.seed(name)),
     )(x)
 
 

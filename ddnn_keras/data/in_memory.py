@@ -1,5 +1,6 @@
 """A split that is held in memory."""
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -18,6 +19,11 @@ class InMemory:
 
     def __len__(self):
         return len(self.labels)
+
+    def sample(self, count, seed):
+        """The split of `count` of these images, which `seed`, an integer, chooses."""
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return InMemory(tf.gather(self.images, chosen), tf.gather(self.labels, chosen))
 
     def ordered(self):
         """A dataset of images and labels in the order in which they were given."""

@@ -1,5 +1,7 @@
 """A data set by its name."""
 
+import dataclasses
+
 from ddnn_keras.data.image_data import ImageData
 from ddnn_keras.data.source import Options
 from ddnn_keras.data.sources import digits, folder, npz
@@ -12,7 +14,15 @@ RECIPES_EXTRA = {"importlib_resources", "sklearn", "tensorflow_datasets"}
 
 
 def load(
-    name, *, image_size=None, data_dir=None, manual_dir=None, validation_fraction=0.1, mirror=None, seed=0
+    name,
+    *,
+    image_size=None,
+    data_dir=None,
+    manual_dir=None,
+    validation_fraction=0.1,
+    train_images=None,
+    mirror=None,
+    seed=0,
 ) -> ImageData:
     """A data set of labelled images, ready for training.
 
@@ -33,11 +43,14 @@ def load(
         manual_dir: Where archives lie that were downloaded by hand, for TensorFlow Datasets to prepare.
         validation_fraction: Part of the training images to keep for validation, more than 0 and less than 1.
             Defaults to `0.1`. Test images never take part in it.
+        train_images: How many of the training images to use, for instance to learn what a method is worth where data
+            are scarce; validation and test stay whole. By default all.
         mirror: Whether training mirrors half of the images. By default, only if a mirrored image keeps its label as
             far as we know: not for digits, letters and other symbols, and not for `folder:` and `npz:`, of which we
             cannot know.
-        seed: Which images of `digits`, `folder:` and `npz:` are for validation. Defaults to `0`. TensorFlow
-            Datasets' training splits, shuffled when prepared, give their last part.
+        seed: Which images of `digits`, `folder:` and `npz:` are for validation, and which ones `train_images` are.
+            Defaults to `0`. TensorFlow Datasets' training splits, shuffled when prepared, give their last part for
+            validation, and those that do not fit into memory their first `train_images`.
 
     Returns:
         An `ImageData`.
@@ -71,6 +84,13 @@ def load(
         raise ValueError(
             f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[recipes]"'
         ) from error
+    if train_images is not None:
+        if not (isinstance(train_images, int) and 0 < train_images <= len(source.train)):
+            raise ValueError(
+                f"`train_images` must be from 1 to {len(source.train)}, the number of training images of {name!r}. "
+                f"Received: {train_images!r}"
+            )
+        source = dataclasses.replace(source, train=source.train.sample(train_images, seed))
     return ImageData(name, source, image_size=image_size, mirror=mirror)
 
 

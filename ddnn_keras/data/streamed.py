@@ -1,5 +1,7 @@
 """A split of a TensorFlow Datasets set that is too large for memory."""
 
+import re
+
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -28,6 +30,11 @@ class Streamed:
 
     def __len__(self):
         return self.builder.info.splits[self.split].num_examples
+
+    def sample(self, count, seed):
+        """The split of the first `count` images: their order is random since the data set was prepared."""
+        name = re.match(r"\w+", self.split)[0]
+        return Streamed(self.builder, f"{name}[:{count}]", self.image_key, self.label_key)
 
     def ordered(self):
         """A dataset of encoded images and labels in the files' order."""

@@ -1,0 +1,267 @@
+"""Compares ways to train several depths, over the same seeds: alone, jointly, and with each part of EKD.
+
+For example:
+
+    python recipes/compare.py --dataset digits --backbone resnet_cifar --depths 8 14 20 --output comparison
+
+- alone: every depth in a training of its own;
+- joint: all depths in one network, cross-entropy only;
+- kl, attention: with one of EKD's terms;
+- ekd: with both;
+- `--variant NAME FLAGS`: jointly, with these flags of train.py.
+
+All of them see the same images in the same order under the same schedule, and start from the same weights where they
+have any in common. Each run is a process of train.py in OUTPUT/runs; a command that was stopped goes on where it was,
+and no run is made twice. OUTPUT/results.json has every run, table.md and accuracy.png show them: on the validation
+split, which all choices are made on, until `--test` looks at the test split, once, at the end.
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import time
+
+import comparison_report
+import filelock
+import train
+
+from ddnn_keras import data
+from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.checkpoint import load_network
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
+from ddnn_keras.command_line import run as run_command
+from ddnn_keras.run_directory import RunDirectory
+
+# The flags of train.py that make each method. "alone" trains every depth on its own.
+METHODS = {
+    "alone": "--distillation none",
+    "joint": "--distillation none",
+    "kl": "--distillation kl",
+    "attention": "--distillation attention",
+    "ekd": "--distillation ekd",
+}
+
+
+def argument_names(add):
+    """The names of the arguments that `add` gives a parser."""
+    parser = ArgumentParser("")
+    add(parser)
+    return list(vars(parser.parse_args([])))
+
+
+# What may differ from run to run; with other settings, runs cannot be compared.
+OF_ONE_RUN = {"depths", "seed", *argument_names(train.add_distillation)}
+
+# Where things are on this machine is nobody else's business.
+OF_THIS_MACHINE = {"data_dir", "manual_dir"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training to do.
+
+    Args:
+        method: Its name in the table.
+        depths: The depths of its network.
+        seed: Its seed.
+        flags: The command line of train.py, without `--output`.
+    """
+
+    method: str
+    depths: tuple
+    seed: int
+    flags: tuple
+
+    @property
+    def name(self):
+        """The name of its run directory."""
+        return f"{self.method}_{'-'.join(map(str, self.depths))}_seed{self.seed}"
+
+    @property
+    def arguments(self):
+        """All arguments of train.py, those of this machine excepted."""
+        arguments = vars(train.with_absolute_paths(train.argument_parser().parse_args(self.flags)))
+        return portable(arguments)
+
+
+def argument_parser():
+    """The command line: every setting of train.py, and what is compared."""
+    parser = ArgumentParser(__doc__)
+    train.add_settings(parser)
+    add = parser.add_argument
+    add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
+    add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help="a method of your own")
+    add("--seeds", type=non_negative_integer, nargs="+", default=[0, 1, 2], help="the repetitions")
+    add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores evenly")
+    add("--test", action="store_true", help="looks at the test split when all runs are done")
+    add("--output", required=True, help="folder for results, table and picture; one that exists is gone on with")
+    return parser
+
+
+def main(arguments):
+    """Does what is left to do, and writes the report after every run."""
+    output = pathlib.Path(arguments.output)
+    runs = plan(arguments)
+    output.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(output):
+        records = {record["name"]: record for record in read_records(output)}
+        check_records(records, runs, output)
+        todo = [run for run in runs if run.name not in records]
+        print(f"{len(runs) - len(todo)} of {len(runs)} runs are done.", flush=True)
+        for record in finished(todo, output, arguments.jobs):
+            records[record["name"]] = record
+            write_records(output, records.values())
+            print(f"{len(records)} runs. {record['name']}: {accuracies(record['validation'])}", flush=True)
+        if arguments.test:
+            test(records, output, arguments)
+            write_records(output, records.values())
+    comparison_report.write(list(records.values()), output)
+    print(comparison_report.table(list(records.values())))
+
+
+def plan(arguments):
+    """Every run that the command line asks for; one seed after the other, so that comparisons come early."""
+    settings = []
+    for name in argument_names(train.add_settings):
+        value = getattr(arguments, name)
+        if name != "depths" and value is not None:
+            settings += ["--" + name.replace("_", "-"), str(value)]
+    methods = {name: METHODS[name] for name in arguments.methods} | dict(arguments.variant)
+    runs = []
+    for seed in arguments.seeds:
+        for method, flags in methods.items():
+            networks = [(depth,) for depth in arguments.depths] if method == "alone" else [tuple(arguments.depths)]
+            for depths in networks:
+                of_run = ["--depths", *map(str, depths), "--seed", str(seed), "--evaluate-on", "validation"]
+                runs.append(Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags))))
+    for name in dict(arguments.variant).keys() & METHODS.keys():
+        raise ValueError(f"--variant must not have the name of a method. Received: {name}")
+    return runs
+
+
+def one_at_a_time(output):
+    """Keeps a second command out of the folder."""
+    lock = filelock.FileLock(output / ".lock")
+    try:
+        return lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise ValueError(f"--output {output} is being written by another process.") from None
+
+
+def read_records(output):
+    """The runs in `results.json`: a list of dicts."""
+    path = output / "results.json"
+    if not path.exists():
+        return []
+    try:
+        return json.loads(path.read_text())["runs"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from None
+
+
+def write_records(output, records):
+    """Writes `results.json`, in the order of the names: the order in which runs end is chance."""
+    with atomic_write(output / "results.json") as temporary:
+        records = sorted(records, key=lambda record: record["name"])
+        temporary.write_text(json.dumps({"runs": records}, indent=1, allow_nan=False) + "\n")
+
+
+def check_records(records, runs, output):
+    """Refuses to mix runs that cannot be compared."""
+    # An argument that a record lacks came into being after that run, with a default that changed nothing.
+    defaults = vars(train.argument_parser().parse_args([]))
+    for run in runs:
+        for name, record in records.items():
+            compared = run.arguments.keys() if name == run.name else run.arguments.keys() - OF_ONE_RUN
+            for argument in sorted(compared):
+                wanted, found = run.arguments[argument], record["arguments"].get(argument, defaults[argument])
+                if wanted != found:
+                    raise ValueError(
+                        f"--output {output} holds the run {name} with {argument} {found}, which does not compare with "
+                        f"the {wanted} of {run.name}: choose another folder."
+                    )
+
+
+def finished(runs, output, jobs):
+    """Trains `jobs` networks at a time; gives the record of each when it is done."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(trained, run, output, threads) for run in runs]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def trained(run, output, threads):
+    """Trains one network in a process of its own, or goes on with it, and gives its record."""
+    directory = RunDirectory(output / "runs" / run.name)
+    resumed = directory.config.exists()
+    flags = ["--resume", str(directory.path)] if resumed else [*run.flags, "--output", str(directory.path)]
+    script = str(pathlib.Path(train.__file__))
+    # Several small trainings, each on few threads, use the cores better than one on all of them.
+    environment = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads), **os.environ}
+    begin = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, script, *flags], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    if process.returncode:
+        raise ValueError(f"{run.name} failed: {(process.stderr.strip().splitlines() or ['no message'])[-1]}")
+    config = directory.read_config()
+    return {
+        "name": run.name,
+        "method": run.method,
+        "depths": list(run.depths),
+        "seed": run.seed,
+        # Shells quote, since that is how a reader will run it.
+        "command": "python recipes/train.py " + shlex.join(portable_flags(run.flags)),
+        "arguments": portable(config["arguments"]),
+        "versions": config["versions"],
+        "backend": config["backend"],
+        "seconds": round(time.monotonic() - begin, 1),
+        "resumed": resumed,
+        "validation": json.loads(directory.metrics.read_text()),
+    }
+
+
+def portable(arguments):
+    """The arguments without those of this machine."""
+    arguments = {name: value for name, value in arguments.items() if name not in OF_THIS_MACHINE | {"output", "resume"}}
+    kind, colon, path = arguments["dataset"].partition(":")
+    return {**arguments, "dataset": kind + colon + os.path.basename(path) if colon else arguments["dataset"]}
+
+
+def portable_flags(flags):
+    """The flags without those of this machine."""
+    local = {"--" + name.replace("_", "-") for name in OF_THIS_MACHINE}
+    return [flag for before, flag in zip(("", *flags), flags) if not {before, flag} & local]
+
+
+def test(records, output, arguments):
+    """Evaluates every run that has not been on the test split."""
+    images = data.load(
+        arguments.dataset,
+        image_size=arguments.image_size,
+        data_dir=arguments.data_dir,
+        manual_dir=arguments.manual_dir,
+    )
+    for name, record in records.items():
+        if "test" not in record:
+            model = load_network(RunDirectory(output / "runs" / name).model)
+            record["test"] = train.final_metrics(model, images.test(arguments.batch_size))
+
+
+def accuracies(metrics):
+    """The accuracy of each depth, for people."""
+    return ", ".join(f"{key.removeprefix('depth_')} {row['accuracy']:.2%}" for key, row in metrics.items())
+
+
+if __name__ == "__main__":
+    run_command(main, argument_parser())

@@ -1,0 +1,142 @@
+"""What the runs of a comparison show: means, paired gains with confidence intervals, a table and a picture."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+from ddnn_keras.atomic_write import atomic_write
+
+CONFIDENCE = 0.95
+
+
+def write(records, output):
+    """Writes `table.md` and `accuracy.png` into the folder `output`.
+
+    Args:
+        records: A list of dicts, the runs of `results.json`.
+        output: A `pathlib.Path`.
+    """
+    with atomic_write(output / "table.md") as temporary:
+        temporary.write_text(table(records))
+    with atomic_write(output / "accuracy.png") as temporary:
+        picture(records).savefig(temporary, dpi=120)
+
+
+def table(records):
+    """A Markdown table: for each depth and method, the accuracy and its gain over training alone and jointly."""
+    split = split_of(records)
+    seeds = sorted({record["seed"] for record in records})
+    lines = [
+        f"Accuracy on the {split} split in %, mean ± standard deviation over seeds ({', '.join(map(str, seeds))}).",
+        "Gains in points over the same depth trained alone, and jointly without distillation, each with the",
+        f"{CONFIDENCE:.0%} confidence interval of its mean (Student's t, paired by seed); errors relative to alone.",
+        "",
+        "| depth | method | seeds | accuracy | gain over alone | errors | gain over joint |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    grouped = accuracies(records, split)
+    for key in sorted({key for _, key in grouped}, key=lambda key: cost(records, key)):
+        for method in methods(records):
+            if (method, key) in grouped:
+                lines.append(row(grouped, method, key))
+    return "\n".join(lines) + "\n"
+
+
+def row(grouped, method, key):
+    """One line of the table."""
+    values = list(grouped[method, key].values())
+    alone, joint = (paired_gain(grouped, method, key, baseline) for baseline in ("alone", "joint"))
+    base = grouped.get(("alone", key))
+    fewer = -alone.mean / (100 - np.mean(list(base.values()))) if alone and base else None
+    cells = [
+        key.removeprefix("depth_"),
+        method,
+        str(len(values)),
+        f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""),
+        str(alone or ""),
+        f"{fewer:+.1%}" if fewer is not None else "",
+        str(joint or ""),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+class Gain:
+    """A mean of paired differences with its confidence interval.
+
+    Args:
+        differences: One number for each seed.
+    """
+
+    def __init__(self, differences):
+        count = len(differences)
+        self.mean = float(np.mean(differences))
+        self.half_width = math.nan
+        if count > 1:
+            error = np.std(differences, ddof=1) / math.sqrt(count)
+            self.half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * error)
+
+    def __str__(self):
+        if math.isnan(self.half_width):
+            return f"{self.mean:+.2f}"
+        return f"{self.mean:+.2f} [{self.mean - self.half_width:+.2f}, {self.mean + self.half_width:+.2f}]"
+
+
+def paired_gain(grouped, method, key, baseline):
+    """The `Gain` of a method over `baseline` at one depth, over the seeds that both have; `None` without any."""
+    ours, theirs = grouped.get((method, key), {}), grouped.get((baseline, key), {})
+    seeds = sorted(ours.keys() & theirs.keys())
+    return Gain([ours[seed] - theirs[seed] for seed in seeds]) if seeds and method != baseline else None
+
+
+def accuracies(records, split):
+    """Accuracies in %, by seed, of every method and depth: a dict from `(method, key)` to a dict from seeds."""
+    grouped = {}
+    for record in records:
+        for key, metrics in record[split].items():
+            grouped.setdefault((record["method"], key), {})[record["seed"]] = 100 * metrics["accuracy"]
+    return grouped
+
+
+def split_of(records):
+    """The test split, once all runs have been evaluated on it."""
+    return "test" if all("test" in record for record in records) else "validation"
+
+
+def methods(records):
+    """The methods in the order of the table: the usual five, then variants by name."""
+    usual = ["alone", "joint", "kl", "attention", "ekd"]
+    found = {record["method"] for record in records}
+    return [method for method in usual if method in found] + sorted(found - set(usual))
+
+
+def cost(records, key):
+    """The multiply-accumulates of one depth."""
+    return next(record["validation"][key]["macs"] for record in records if key in record["validation"])
+
+
+def picture(records):
+    """Accuracy against multiply-accumulates: a line for each method, with the standard error of its means."""
+    split = split_of(records)
+    grouped = accuracies(records, split)
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = figure.subplots()
+    shown = methods(records)
+    for index, method in enumerate(shown):
+        keys = sorted((key for name, key in grouped if name == method), key=lambda key: cost(records, key))
+        values = [list(grouped[method, key].values()) for key in keys]
+        errors = [np.std(value, ddof=1) / math.sqrt(len(value)) if len(value) > 1 else 0 for value in values]
+        # Side by side, or the bars would hide each other.
+        shift = 1 + 0.012 * (index - (len(shown) - 1) / 2)
+        macs = [shift * cost(records, key) / 1e6 for key in keys]
+        axes.errorbar(macs, [np.mean(value) for value in values], errors, marker="o", capsize=3, label=method)
+    axes.set(
+        xscale="log",
+        xlabel="multiply-accumulates of one image, in millions",
+        ylabel=f"{split} accuracy in %",
+        title="Mean over seeds, with its standard error",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
