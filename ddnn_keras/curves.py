@@ -1,5 +1,7 @@
 """Training curves, drawn from a run's history."""
 
+from math import isnan, nan
+
 from matplotlib.figure import Figure
 
 from ddnn_keras.atomic_write import atomic_write
@@ -30,8 +32,10 @@ def draw(axes, history, names):
     epochs = [row["epoch"] + 1 for row in history]
     for color, name in enumerate(names):
         axes.plot(epochs, [row[name] for row in history], "--", color=f"C{color}", alpha=0.6)
-        validation = [row.get(f"val_{name}", float("nan")) for row in history]
-        axes.plot(epochs, validation, color=f"C{color}", label=name.replace("_", " "))
+        # Epochs without validation would leave gaps that hide the points between them.
+        validated = [row for row in history if not isnan(row.get(f"val_{name}", nan))]
+        values = [row[f"val_{name}"] for row in validated]
+        axes.plot([row["epoch"] + 1 for row in validated], values, color=f"C{color}", label=name.replace("_", " "))
 
 
 def names_ending(quantity, history):

@@ -70,11 +70,16 @@ class RunDirectory:
         return [self.model, self.config, self.history, self.metrics, self.curves]
 
     def read_history(self):
-        """The rows of `history.csv`: a list of dicts of floats, empty before the first epoch ends."""
+        """The rows of `history.csv`: a list of dicts of floats, empty before the first epoch ends.
+
+        Where an epoch was not validated, its `val_` entries are NaN.
+        """
         if not self.history.is_file():
             return []
         with open(self.history, newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            rows = list(csv.DictReader(file))
+        # Keras writes NA.
+        return [{name: float("nan" if value == "NA" else value) for name, value in row.items()} for row in rows]
 
     def tidy(self, finished_epochs):
         """Removes what a killed run left half done: the row of an epoch that was not saved, and temporary folders."""

@@ -27,8 +27,8 @@ import sys
 import time
 
 import comparison_report
-import filelock
 import train
+from one_at_a_time import one_at_a_time
 
 from ddnn_keras import data
 from ddnn_keras.atomic_write import atomic_write
@@ -107,7 +107,6 @@ def main(arguments):
     """Does what is left to do, and writes the report after every run."""
     output = pathlib.Path(arguments.output)
     runs = plan(arguments)
-    output.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(output):
         records = {record["name"]: record for record in read_records(output)}
         check_records(records, runs, output)
@@ -142,15 +141,6 @@ def plan(arguments):
     for name in dict(arguments.variant).keys() & METHODS.keys():
         raise ValueError(f"--variant must not have the name of a method. Received: {name}")
     return runs
-
-
-def one_at_a_time(output):
-    """Keeps a second command out of the folder."""
-    lock = filelock.FileLock(output / ".lock")
-    try:
-        return lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise ValueError(f"--output {output} is being written by another process.") from None
 
 
 def read_records(output):
@@ -195,7 +185,8 @@ def finished(runs, output, jobs):
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
-        except BaseException:
+        except BaseException as error:
+            print(f"Stopping, as soon as the trainings end that have begun: {error}", flush=True)
             pool.shutdown(cancel_futures=True)
             raise
 

@@ -49,14 +49,14 @@ def row(grouped, method, key):
     values = list(grouped[method, key].values())
     alone, joint = (paired_gain(grouped, method, key, baseline) for baseline in ("alone", "joint"))
     base = grouped.get(("alone", key))
-    fewer = -alone.mean / (100 - np.mean(list(base.values()))) if alone and base else None
+    more_errors = (0 - alone.mean) / (100 - np.mean(list(base.values()))) if alone and base else None
     cells = [
         key.removeprefix("depth_"),
         method,
         str(len(values)),
         f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""),
         str(alone or ""),
-        f"{fewer:+.1%}" if fewer is not None else "",
+        f"{more_errors:+.1%}" if more_errors is not None else "",
         str(joint or ""),
     ]
     return "| " + " | ".join(cells) + " |"

@@ -7,6 +7,7 @@ For example:
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -21,6 +22,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Table
 
@@ -42,7 +44,7 @@ from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
 from ddnn_keras.run_directory import RunDirectory
 
 MOMENTUM = 0.9
-PACKAGES = ["ddnn_keras", "keras", "tensorflow", "numpy"]
+PACKAGES = ["ddnn_keras", "keras", "tensorflow", "jax", "numpy"]
 
 # The weights that each way of training switches off.
 DISTILLATIONS = {
@@ -175,19 +177,23 @@ def train(arguments, run_directory):
         train_images=arguments.train_images,
         seed=arguments.seed,
     )
-    steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
-    first_epoch = 0
+    with one_at_a_time(run_directory.path):
+        model, first_epoch = begun_network(arguments, images, run_directory)
+        run_directory.tidy(first_epoch)
+        make_deterministic()
+        fit(model, arguments, images, run_directory, first_epoch)
+        draw_curves(run_directory.read_history(), run_directory.curves)
+        split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
+        run_directory.write_json(run_directory.metrics, final_metrics(model, split(arguments.batch_size)))
+
+
+def begun_network(arguments, images, run_directory):
+    """The network as the run left it, and how many epochs it has behind it; a new one for a new run."""
     if run_directory.model.exists():
-        model, first_epoch = load_network(run_directory.model), finished_epochs(run_directory.model)
-    else:
-        model = compiled_network(arguments, images, steps_per_epoch)
-        run_directory.write_json(run_directory.config, configuration(arguments, images))
-    run_directory.tidy(first_epoch)
-    make_deterministic()
-    fit(model, arguments, images, run_directory, first_epoch)
-    draw_curves(run_directory.read_history(), run_directory.curves)
-    split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
-    run_directory.write_json(run_directory.metrics, final_metrics(model, split(arguments.batch_size)))
+        return load_network(run_directory.model), finished_epochs(run_directory.model)
+    model = compiled_network(arguments, images)
+    run_directory.write_json(run_directory.config, configuration(arguments, images))
+    return model, 0
 
 
 def fit(model, arguments, images, run_directory, first_epoch):
@@ -231,7 +237,7 @@ def check_depths(arguments):
         raise ValueError(f"--depths must be among {', '.join(map(str, known))}. Received: {unknown[0]}")
 
 
-def compiled_network(arguments, images, steps_per_epoch):
+def compiled_network(arguments, images):
     """A new network with its optimizer and objective."""
     model = DDNN(
         depths=arguments.depths,
@@ -242,6 +248,7 @@ def compiled_network(arguments, images, steps_per_epoch):
         stem=arguments.stem,
         dtype=arguments.precision,
     )
+    steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
     model.compile(optimizer(arguments, steps_per_epoch), metrics=["accuracy"], distillation=distillation(arguments))
     return model
 
@@ -280,8 +287,17 @@ def configuration(arguments, images):
         "image_shape": list(images.image_shape),
         "backend": keras.backend.backend(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
     }
+
+
+def versions():
+    """The versions of the packages that a run depends on and has."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def final_metrics(model, images):

@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from ddnn_keras.curves import draw_curves, names_ending
+from ddnn_keras.curves import draw, draw_curves, names_ending
 
 
 def history(**names):
@@ -26,6 +29,15 @@ def test_the_picture_shows_different_things_for_different_histories(tmp_path):
     assert pictures[0].shape == (540, 1440, 4)
     assert np.unique(pictures[0].reshape(-1, 4), axis=0).shape[0] > 10
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_epochs_without_validation_do_not_hide_the_others(tmp_path):
+    logged = history(depth_18_accuracy=0.4, val_depth_18_accuracy=0.5, depth_18_loss=1.0, val_depth_18_loss=1.0)
+    for row in logged[::2]:
+        row["val_depth_18_accuracy"] = math.nan
+    axes = Figure().subplots()
+    draw(axes, logged, ["depth_18_accuracy"])
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [[2, 0.25], [4, 0.125]])
 
 
 def test_a_history_without_validation(tmp_path):

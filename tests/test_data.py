@@ -12,6 +12,7 @@ from ddnn_keras import data
 from ddnn_keras.data.augmentation import PadAndCrop
 from ddnn_keras.data.in_memory import InMemory
 from ddnn_keras.data.source import Source
+from ddnn_keras.data.tf_pipelines import TFPipelines
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def numbered_data(count, mirror=False, size=8):
     numbers = np.arange(count)
     images = np.broadcast_to(numbers[:, None, None, None], (count, size, size, 1)).astype(np.uint8)
     split = InMemory(images, numbers)
-    return data.ImageData("numbered", Source(split, split, split, [*"ab"], (size, size, 1)), mirror=mirror)
+    return TFPipelines("numbered", Source(split, split, split, [*"ab"], (size, size, 1)), mirror=mirror)
 
 
 def test_digits_describe_themselves(digits):
@@ -136,7 +137,7 @@ def mirrored_fraction(mirror):
     """Of images whose left half is dark, the fraction whose right half is in training."""
     images = np.concatenate([np.full((400, 8, 4, 1), value, np.uint8) for value in (100, 200)], axis=2)
     split = InMemory(images, np.zeros(400))
-    dataset = data.ImageData("halves", Source(split, split, split, [*"ab"], (8, 8, 1)), mirror=mirror).train(400)
+    dataset = TFPipelines("halves", Source(split, split, split, [*"ab"], (8, 8, 1)), mirror=mirror).train(400)
     batch = arrays(dataset, 1)[0][0]
     return float(np.mean(batch[:, 4, 1, 0] == 200))
 

@@ -388,3 +388,20 @@ def test_numpy_integers_are_integers(tmp_path):
     model = small_network(**numpys, input_shape=tuple(np.array([16, 16, 1])))
     model.save(tmp_path / "model.keras")
     assert keras.saving.load_model(tmp_path / "model.keras").get_config() == model.get_config()
+
+
+def test_a_depth_alone_starts_from_the_weights_that_it_has_within_a_network():
+    def initial_weights(depths):
+        keras.utils.set_random_seed(7)
+        return {weight.path: weight.numpy() for weight in small_network(depths=depths).weights}
+
+    alone, together = initial_weights({"a": DEPTHS["a"]}), initial_weights(DEPTHS)
+    common = alone.keys() & together.keys()
+    assert {"stem_conv/kernel", "stage4_block1_conv2/kernel", "depth_a/kernel"} <= common
+    for path in common:
+        np.testing.assert_array_equal(alone[path], together[path])
+    kernels = [kernel for path, kernel in together.items() if path.endswith("conv2/kernel") and "stage1" in path]
+    assert len(kernels) > 1
+    assert not np.array_equal(kernels[0], kernels[1])
+    keras.utils.set_random_seed(8)
+    assert not np.array_equal(small_network().get_weights()[0], initial_weights(DEPTHS)["stem_conv/kernel"])

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 
 import pytest
@@ -53,3 +54,11 @@ def test_json_is_replaced_as_a_whole(tmp_path):
     with pytest.raises(ValueError):
         run.write_json(run.metrics, {"depth_18": {"accuracy": float("nan")}})
     assert json.loads(run.metrics.read_text()) == {"depth_18": {"accuracy": 0.5}}
+
+
+def test_an_epoch_that_was_not_validated(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.history.write_text("epoch,loss,val_loss\n0,3.5,NA\n1,2.25,3.0\n")
+    first, second = run.read_history()
+    assert math.isnan(first["val_loss"]) and first["loss"] == 3.5
+    assert second == {"epoch": 1.0, "loss": 2.25, "val_loss": 3.0}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import keras
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from test_data_tfds import write_metadata
 from ddnn_keras import data
 from ddnn_keras.checkpoint import finished_epochs, load_network
 
-FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png"}
+FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", ".lock"}
 
 
 def test_the_run_directory(finished_run):
@@ -225,6 +226,30 @@ def test_a_run_on_jax_resumes_and_exports_with_tensorflow(script, tmp_path, monk
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     finished = script("export/to_tflite.py", "--model", run / "model.keras", "--depth", 10)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(finished_run, tmp_path, mistake):
+    with filelock.FileLock(finished_run / ".lock"):
+        assert f"{finished_run} is being written by another process" in mistake(
+            "recipes/train.py", "--resume", finished_run
+        )
+
+
+def test_fewer_training_images_and_validations(script, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, "--width", 2, "--stem", "strided"]
+    flags += ["--train-images", 100, "--batch-size", 50, "--epochs", 3, "--validation-freq", 2]
+    finished = script("recipes/train.py", *flags, "--evaluate-on", "validation", "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    assert "2/2" in finished.stdout  # steps of an epoch
+    with open(run / "history.csv", newline="") as file:
+        validated = [row["val_accuracy"] != "NA" for row in csv.DictReader(file)]
+    assert validated == [False, True, False]
+    assert "validation accuracy" in finished.stdout
+    images, labels = map(np.concatenate, zip(*data.load("digits").validation(100)))
+    logits = load_network(run / "model.keras").predict(images, verbose=0)["depth_8"]
+    accuracy = json.loads((run / "metrics.json").read_text())["depth_8"]["accuracy"]
+    assert accuracy == pytest.approx(np.mean(logits.argmax(-1) == labels), abs=1e-6)
 
 
 def test_a_truncated_model(mistake, finished_run, tmp_path):

@@ -1,17 +1,19 @@
 """A data set as a model sees it."""
 
-import tensorflow as tf
+import abc
 
-from ddnn_keras.data.augmentation import PARALLEL, PadAndCrop, RandomResizedCrop
+import numpy as np
 
 DEFAULT_SIZE = (224, 224)
 
 
-class ImageData:
+class ImageData(abc.ABC):
     """Labelled images in three splits, and their pipelines. `ddnn_keras.data.load` makes it.
 
     Every pipeline gives float32 images of shape `(batch, height, width, channels)`, from 0 to 255, and int32 labels
-    of shape `(batch,)`.
+    of shape `(batch,)`, in a form that `fit` and `evaluate` take. There are two kinds of pipelines:
+    `ddnn_keras.data.tf_pipelines` for TensorFlow and for all that is read from files,
+    `ddnn_keras.data.backend_pipelines` for arrays on Keras' other backends.
 
     Args:
         name: The data set's name.
@@ -33,8 +35,8 @@ class ImageData:
 
     def __init__(self, name, source, image_size=None, mirror=None):
         *own_size, channels = source.shape
-        own_size = None if None in own_size else tuple(own_size)
-        size = (image_size, image_size) if image_size else source.default_size or own_size or DEFAULT_SIZE
+        self._own_size = None if None in own_size else tuple(own_size)
+        size = (image_size, image_size) if image_size else source.default_size or self._own_size or DEFAULT_SIZE
         self.name = name
         self.image_shape = (*size, channels)
         self.class_names = list(source.class_names)
@@ -42,9 +44,6 @@ class ImageData:
         self.num_train, self.num_validation, self.num_test = map(len, (source.train, source.validation, source.test))
         self.mirror = source.mirror if mirror is None else mirror
         self._source = source
-        self._augmentation = (
-            PadAndCrop(size, own_size, self.mirror) if own_size else RandomResizedCrop(size, self.mirror)
-        )
 
     def steps_per_epoch(self, batch_size):
         """How many batches `train` gives in an epoch: the last images that would fill none are left out.
@@ -65,6 +64,7 @@ class ImageData:
             )
         return self.num_train // batch_size
 
+    @abc.abstractmethod
     def train(self, batch_size, seed=0, first_epoch=0):
         """Shuffled and varied training images, without end.
 
@@ -77,7 +77,8 @@ class ImageData:
             first_epoch: The epoch to start with. Defaults to `0`.
 
         Returns:
-            A `tf.data.Dataset` with `steps_per_epoch(batch_size)` batches an epoch, each of `batch_size` images.
+            An iterable with `steps_per_epoch(batch_size)` batches an epoch, each of `batch_size` images: on TensorFlow
+            a `tf.data.Dataset`.
 
         Raises:
             ValueError: If there are too few training images for one batch.
@@ -86,26 +87,17 @@ class ImageData:
         >>> from ddnn_keras import data
         >>> digits = data.load("digits")
         >>> images, labels = next(iter(digits.train(batch_size=32, seed=1, first_epoch=5)))
-        >>> images.shape, images.dtype
-        (TensorShape([32, 16, 16, 1]), tf.float32)
+        >>> tuple(images.shape), tuple(labels.shape)
+        ((32, 16, 16, 1), (32,))
         """
-        epoch_size = self.steps_per_epoch(batch_size) * batch_size
-        order_seed, variation_seed = tf.unstack(tf.random.split(tf.constant([seed, 0], tf.int64), 2))
 
-        def shuffled(epoch):
-            return self._source.train.shuffled(tf.random.fold_in(order_seed, epoch)).take(epoch_size)
-
-        examples = self._decoded(tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(shuffled))
-        batches = self._augmentation.train(examples, batch_size, variation_seed, start=first_epoch * epoch_size)
-        return batches.prefetch(tf.data.AUTOTUNE)
-
+    @abc.abstractmethod
     def validation(self, batch_size):
         """All validation images once, as they are and in a fixed order; the last batch may be smaller."""
-        return self._evaluation(self._source.validation.ordered(), batch_size)
 
+    @abc.abstractmethod
     def test(self, batch_size):
         """All test images once, as they are and in a fixed order; the last batch may be smaller."""
-        return self._evaluation(self._source.test.ordered(), batch_size)
 
     def calibration_images(self, count):
         """Training images as evaluation would show them, for instance to find ranges for int8.
@@ -153,19 +145,15 @@ class ImageData:
                 f"`count` must be from 1 to {len(split)}, the number of {kind} images of {self.name!r}. "
                 f"Received: {count}"
             )
-        examples = split.shuffled(tf.constant([0, 0], tf.int64)).take(count)
-        images, labels = next(iter(self._evaluation(examples, batch_size=count)))
-        return images.numpy(), labels.numpy()
+        images, labels = self._shuffled(split, count)
+        return np.asarray(images), np.asarray(labels)
 
-    def _evaluation(self, examples, batch_size):
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
-        return self._augmentation.evaluate(self._decoded(examples), batch_size).prefetch(tf.data.AUTOTUNE)
+    @abc.abstractmethod
+    def _shuffled(self, split, count):
+        """The first `count` images, as evaluation shows them, and labels of a split in a fixed random order."""
 
-    def _decoded(self, examples):
-        source = self._source
-        if source.decode is None:
-            return examples
-        return examples.map(
-            lambda image, label: (tf.ensure_shape(source.decode(image), source.shape), label), **PARALLEL
-        )
+
+def check_batch_size(batch_size):
+    """Raises a `ValueError` if evaluation cannot have batches of this size."""
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")

@@ -1,7 +1,8 @@
 """A split that is held in memory."""
 
+import functools
+
 import numpy as np
-import tensorflow as tf
 
 
 class InMemory:
@@ -13,9 +14,8 @@ class InMemory:
     """
 
     def __init__(self, images, labels):
-        with tf.device("CPU"):  # where pipelines run, whatever trains the model
-            self.images = tf.constant(images)
-            self.labels = tf.constant(labels, tf.int32)
+        self.images = np.asarray(images)
+        self.labels = np.asarray(labels, np.int32)
 
     def __len__(self):
         return len(self.labels)
@@ -23,14 +23,26 @@ class InMemory:
     def sample(self, count, seed):
         """The split of `count` of these images, which `seed`, an integer, chooses."""
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        return InMemory(tf.gather(self.images, chosen), tf.gather(self.labels, chosen))
+        return InMemory(self.images[chosen], self.labels[chosen])
 
     def ordered(self):
-        """A dataset of images and labels in the order in which they were given."""
-        return tf.data.Dataset.from_tensor_slices((self.images, self.labels))
+        """A `tf.data.Dataset` of images and labels in the order in which they were given."""
+        import tensorflow as tf  # who trains on another backend need not have it
+
+        return tf.data.Dataset.from_tensor_slices(self._tensors)
 
     def shuffled(self, seed):
-        """A dataset of images and labels in the order that `seed`, two integers, stands for."""
+        """A `tf.data.Dataset` of images and labels in the order that `seed`, two integers, stands for."""
+        import tensorflow as tf
+
         order = tf.random.experimental.stateless_shuffle(tf.range(len(self)), seed)
         # One gather an epoch is several times faster than a lookup for every image.
-        return tf.data.Dataset.from_tensor_slices((tf.gather(self.images, order), tf.gather(self.labels, order)))
+        return tf.data.Dataset.from_tensor_slices(tuple(tf.gather(tensor, order) for tensor in self._tensors))
+
+    @functools.cached_property
+    def _tensors(self):
+        import tensorflow as tf
+
+        # Outside of any function that is being traced, and where pipelines run, whatever trains the model.
+        with tf.init_scope(), tf.device("CPU"):
+            return tf.constant(self.images), tf.constant(self.labels)

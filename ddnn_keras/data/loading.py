@@ -1,16 +1,25 @@
 """A data set by its name."""
 
 import dataclasses
+import importlib
 
+import keras
+
+from ddnn_keras.data.backend_pipelines import BackendPipelines
 from ddnn_keras.data.image_data import ImageData
+from ddnn_keras.data.in_memory import InMemory
 from ddnn_keras.data.source import Options
-from ddnn_keras.data.sources import digits, folder, npz
 
-# Every other name is one of TensorFlow Datasets'.
-SOURCES = {"digits": digits.read, "folder:": folder.read, "npz:": npz.read}
+# The module of each kind; every other name is one of TensorFlow Datasets'.
+SOURCES = {"digits": "digits", "folder:": "folder", "npz:": "npz"}
 
-# Some data sets need these, and who brings arrays or a folder need not have them.
-RECIPES_EXTRA = {"importlib_resources", "sklearn", "tensorflow_datasets"}
+# The extras of packages that only some kinds need: a module is imported when it is wanted.
+EXTRAS = {
+    "importlib_resources": "recipes",
+    "sklearn": "recipes",
+    "tensorflow": "tensorflow",
+    "tensorflow_datasets": "recipes",
+}
 
 
 def load(
@@ -65,8 +74,8 @@ def load(
     >>> digits.image_shape, digits.num_classes, digits.num_train, digits.num_validation, digits.num_test
     ((16, 16, 1), 10, 1293, 144, 360)
     >>> images, labels = next(iter(digits.train(batch_size=64)))
-    >>> images.shape, labels.shape
-    (TensorShape([64, 16, 16, 1]), TensorShape([64]))
+    >>> tuple(images.shape), tuple(labels.shape)
+    ((64, 16, 16, 1), (64,))
     """
     if not 0 < validation_fraction < 1:
         raise ValueError(f"`validation_fraction` must be more than 0 and less than 1. Received: {validation_fraction}")
@@ -74,15 +83,16 @@ def load(
         raise ValueError(f"`image_size` must be a positive integer or None. Received: {image_size!r}")
     options = Options(image_size, data_dir, manual_dir, validation_fraction, seed)
     kind, colon, location = name.partition(":")
-    own_source = SOURCES.get(kind + colon)
+    module = SOURCES.get(kind + colon, "tfds")
     try:
-        source = own_source(location, options) if own_source else read_tfds(name, options)
+        read = importlib.import_module(f"ddnn_keras.data.sources.{module}").read
+        source = read(name if module == "tfds" else location, options)
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
-        if missing not in RECIPES_EXTRA:
+        if missing not in EXTRAS:
             raise
         raise ValueError(
-            f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[recipes]"'
+            f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[{EXTRAS[missing]}]"'
         ) from error
     if train_images is not None:
         if not (isinstance(train_images, int) and 0 < train_images <= len(source.train)):
@@ -91,11 +101,13 @@ def load(
                 f"Received: {train_images!r}"
             )
         source = dataclasses.replace(source, train=source.train.sample(train_images, seed))
-    return ImageData(name, source, image_size=image_size, mirror=mirror)
+    return pipelines(source)(name, source, image_size=image_size, mirror=mirror)
 
 
-def read_tfds(name, options):
-    """A set of TensorFlow Datasets, which is imported for no other kind."""
-    from ddnn_keras.data.sources import tfds
+def pipelines(source):
+    """The class that makes the pipelines of a `Source`."""
+    if keras.backend.backend() != "tensorflow" and isinstance(source.train, InMemory) and source.decode is None:
+        return BackendPipelines
+    from ddnn_keras.data.tf_pipelines import TFPipelines  # who has arrays and another backend need not have TensorFlow
 
-    return tfds.read(name, options)
+    return TFPipelines

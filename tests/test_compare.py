@@ -1,0 +1,114 @@
+"""recipes/compare.py, as a user runs it, on a tiny setting."""
+
+import json
+import signal
+import time
+
+import filelock
+import pytest
+
+SETTINGS = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--epochs", 2]
+SETTINGS += ["--stem", "strided", "--batch-size", 200, "--warmup-epochs", 0]
+
+
+def results(output):
+    return {run["name"]: run for run in json.loads((output / "results.json").read_text())["runs"]}
+
+
+@pytest.fixture(scope="module")
+def comparison(script, tmp_path_factory):
+    """Killed in its second run and taken up again; what it printed, and the first run's record at the kill."""
+    output = tmp_path_factory.mktemp("comparison") / "digits"
+    flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output]
+    process = script("recipes/compare.py", *flags, start=True)
+    end = time.monotonic() + 300
+    while not (output / "runs" / "alone_14_seed0" / "config.json").exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = results(output)
+    # The training that was under way goes on without its parent, and nobody else may touch its folder until it ends.
+    while not (output / "runs" / "alone_14_seed0" / "metrics.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(1)
+    finished = script("recipes/compare.py", *flags)
+    assert finished.returncode == 0, finished.stderr
+    return output, finished.stdout, first
+
+
+def test_a_killed_comparison_goes_on_where_it_was(comparison):
+    output, printed, first = comparison
+    assert list(first) == ["alone_8_seed0"]
+    assert "1 of 3 runs are done." in printed
+    found = results(output)
+    assert list(found) == ["alone_14_seed0", "alone_8_seed0", "ekd_8-14_seed0"]
+    assert found["alone_8_seed0"] == first["alone_8_seed0"]
+    assert [run["resumed"] for run in found.values()] == [True, False, False]
+    assert printed.endswith((output / "table.md").read_text() + "\n")
+    assert (output / "accuracy.png").stat().st_size > 10_000
+
+
+def test_records_say_how_a_run_was_made(comparison):
+    run = results(comparison[0])["ekd_8-14_seed0"]
+    assert run["command"].startswith("python recipes/train.py --dataset digits --backbone resnet_cifar ")
+    assert "--depths 8 14 --seed 0 --evaluate-on validation --distillation ekd" in run["command"]
+    assert run["arguments"]["kl_weight"] == 1.0 and "data_dir" not in run["arguments"]
+    assert set(run["versions"]) >= {"keras", "tensorflow", "ddnn_keras"}
+    assert set(run["validation"]) == {"depth_8", "depth_14"}
+    assert "test" not in run
+
+
+def test_alone_and_jointly_from_the_same_weights_and_images(comparison):
+    """Nothing but depths and distillation differs; tests/test_model.py has what the same seed gives both."""
+    runs = comparison[0] / "runs"
+    configs = [json.loads((runs / name / "config.json").read_text()) for name in ("alone_8_seed0", "ekd_8-14_seed0")]
+    alone, ekd = ({**config["arguments"]} for config in configs)
+    assert {name for name in alone if alone[name] != ekd[name]} == {"depths", "distillation"}
+
+
+def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main):
+    output, _, _ = comparison
+    before = results(output)
+    written = (output / "runs" / "ekd_8-14_seed0" / "model.keras").stat().st_mtime_ns
+    flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output]
+    code, printed, errors = main("recipes/compare.py", *flags, "--test")
+    assert code == 0, errors
+    assert "3 of 3 runs are done." in printed
+    assert "Accuracy on the test split" in printed
+    after = results(output)
+    for name, run in after.items():
+        assert set(run.pop("test")) == set(run["validation"])
+        assert run == before[name]
+    assert (output / "runs" / "ekd_8-14_seed0" / "model.keras").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (["--epochs", 3], "holds the run alone_14_seed0 with epochs 2, which does not compare with the 3 of"),
+        (["--variant", "ekd", "--kl-weight 2"], "--variant must not have the name of a method. Received: ekd"),
+        (["--methods", "magic"], "invalid choice: 'magic'"),
+        (["--variant", "hot", "--temperature x"], "x is not a number of 0 or more"),
+    ],
+)
+def test_mistakes(comparison, mistake, changed, sentence):
+    output, _, _ = comparison
+    before = (output / "results.json").read_bytes()
+    flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output]
+    assert sentence in mistake("recipes/compare.py", *flags, *changed)
+    assert (output / "results.json").read_bytes() == before
+
+
+def test_two_at_a_time_are_refused(comparison, mistake):
+    output, _, _ = comparison
+    with filelock.FileLock(output / ".lock"):
+        sentence = mistake("recipes/compare.py", *SETTINGS, "--output", output)
+    assert f"{output} is being written by another process." in sentence
+
+
+def test_a_failed_training_is_named(mistake, tmp_path):
+    flags = [*SETTINGS, "--methods", "joint", "--batch-size", 100_000, "--seeds", 3, "--output", tmp_path / "failed"]
+    sentence = mistake("recipes/compare.py", *flags)
+    assert "joint_8-14_seed3 failed: train.py: `batch_size` must be from 1 to 1293" in sentence

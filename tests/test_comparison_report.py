@@ -1,0 +1,84 @@
+"""The figures of a comparison, against ones worked out by hand."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from matplotlib.image import imread
+
+sys.path.insert(0, str(ROOT / "recipes"))
+from comparison_report import Gain, paired_gain, table, write
+
+
+def record(method, seed, split="validation", **accuracies):
+    metrics = {f"depth_{depth[1:]}": {"accuracy": value, "macs": int(depth[1:])} for depth, value in accuracies.items()}
+    return {"name": f"{method}_{seed}_{list(accuracies)}", "method": method, "seed": seed, "validation": metrics}
+
+
+def records():
+    """Three seeds, two depths."""
+    found = []
+    for seed, (alone, gain) in enumerate([(0.80, 0.01), (0.82, 0.02), (0.84, 0.03)]):
+        found += [record("alone", seed, d8=alone), record("alone", seed, d14=alone + 0.05)]
+        found += [record("ekd", seed, d8=alone + gain, d14=alone + 0.04)]
+    return found
+
+
+def test_a_mean_with_its_interval():
+    # Differences 1, 2, 3: mean 2, standard error 1 / sqrt(3), Student's t of 2 degrees of freedom at 97.5 % 4.30265.
+    gain = Gain([1.0, 2.0, 3.0])
+    assert gain.mean == pytest.approx(2)
+    assert gain.half_width == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
+    assert str(gain) == "+2.00 [-0.48, +4.48]"
+    assert str(Gain([1.5])) == "+1.50"
+
+
+def test_gains_are_paired_by_seed():
+    grouped = {("alone", "depth_8"): {0: 80.0, 1: 90.0, 2: 70.0}, ("ekd", "depth_8"): {1: 91.0, 0: 82.0, 5: 0.0}}
+    gain = paired_gain(grouped, "ekd", "depth_8", "alone")
+    assert gain.mean == pytest.approx(1.5)
+    assert gain.half_width == pytest.approx(12.7062 * 0.5, rel=1e-4)
+    assert paired_gain(grouped, "ekd", "depth_8", "joint") is None
+    assert paired_gain(grouped, "alone", "depth_8", "alone") is None
+
+
+def test_the_table():
+    lines = table(records()).splitlines()
+    assert "validation split" in lines[0]
+    assert lines[-4:] == [
+        "| 8 | alone | 3 | 82.00 ± 2.00 |  |  |  |",
+        "| 8 | ekd | 3 | 84.00 ± 3.00 | +2.00 [-0.48, +4.48] | -11.1% |  |",
+        "| 14 | alone | 3 | 87.00 ± 2.00 |  |  |  |",
+        "| 14 | ekd | 3 | 86.00 ± 2.00 | -1.00 [-1.00, -1.00] | +7.7% |  |",
+    ]
+
+
+def test_the_test_split_is_shown_once_every_run_has_been_on_it():
+    found = records()
+    for each in found[:-1]:
+        each["test"] = {key: {**row, "accuracy": 0.5} for key, row in each["validation"].items()}
+    assert "validation split" in table(found)
+    found[-1]["test"] = {key: {**row, "accuracy": 0.5} for key, row in found[-1]["validation"].items()}
+    assert "test split" in table(found)
+    assert "| 8 | ekd | 3 | 50.00 ± 0.00 | +0.00 [+0.00, +0.00] | +0.0% |  |" in table(found)
+
+
+def test_methods_of_ones_own_come_last():
+    found = [record(method, 0, d8=0.5) for method in ("zebra", "ekd", "another", "alone", "joint")]
+    assert [line.split(" | ")[1] for line in table(found).splitlines()[-5:]] == [
+        "alone",
+        "joint",
+        "ekd",
+        "another",
+        "zebra",
+    ]
+
+
+def test_what_is_written(tmp_path):
+    write(records(), tmp_path)
+    assert (tmp_path / "table.md").read_text() == table(records())
+    picture = imread(tmp_path / "accuracy.png")
+    assert picture.shape == (600, 900, 4)
+    assert np.unique(picture.reshape(-1, 4), axis=0).shape[0] > 10
