@@ -6,6 +6,7 @@ import random
 
 import keras
 import numpy as np
+from keras import ops
 
 from ddnn_keras.backbones import BACKBONES
 from ddnn_keras.depths import is_positive_integer, output_key, resolve_depths
@@ -143,6 +144,25 @@ class DDNN(keras.Model):
         if _observed.get() is self:
             return self._call_with_features(inputs, training=training, mask=mask)
         return super().call(inputs, training=training, mask=mask)
+
+    def features(self, inputs, training=False):
+        """The output of every stage, which attention maps are made of.
+
+        Args:
+            inputs: Raw pixels 0..255, shape `(batch, height, width, channels)`.
+            training: Whether to normalise by the batch's own statistics. Defaults to `False`.
+
+        Returns:
+            A dict from output keys to lists of tensors of shape `(batch, height, width, channels)`, one for each
+            stage. Where depths have not parted yet, they have the same tensors.
+
+        Example:
+        >>> import numpy as np
+        >>> model = DDNN(depths=(8, 14), backbone="resnet_cifar", width=4)
+        >>> [tuple(feature.shape) for feature in model.features(np.zeros((2, 32, 32, 3)))["depth_8"]]
+        [(2, 32, 32, 4), (2, 16, 16, 8), (2, 8, 8, 16)]
+        """
+        return self._call_with_features(ops.convert_to_tensor(inputs), training=training)["features"]
 
     # Training. Keras' own steps of each backend do the work; they see features because `call` gives them.
 

@@ -16,7 +16,7 @@ class RunDirectory:
 
     Its files: `model.keras`, the network after the last finished epoch, ready to go on; `config.json`, all that was
     asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results on the test split, written last;
-    `curves.png`.
+    `curves.png`; `tensorboard`, a folder, if it was asked for.
     """
 
     def __init__(self, path):
@@ -26,6 +26,7 @@ class RunDirectory:
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.curves = self.path / "curves.png"
+        self.tensorboard = self.path / "tensorboard"
 
     @classmethod
     def newest(cls, root="runs", holding="model"):

@@ -5,15 +5,7 @@
 Hardware: not yet measured. Time: not yet measured. Accuracy: not yet measured.
 """
 
+import cifar_schedules
 import train
 
-train.command(
-    __doc__,
-    dataset="cifar100",
-    depths=[18, 34, 50],
-    epochs=200,
-    batch_size=128,
-    learning_rate=0.1,
-    warmup_epochs=5,
-    weight_decay=5e-4,
-)
+train.command(__doc__, dataset="cifar100", **cifar_schedules.RESNET)

@@ -62,6 +62,7 @@ def argument_parser(description=__doc__, **defaults):
     add_distillation(parser)
     add = parser.add_argument
     add("--evaluate-on", default="test", choices=["test", "validation"], help="the split that metrics.json is about")
+    add("--tensorboard", action="store_true", help="writes the logs of every depth for TensorBoard, too")
     add("--seed", type=non_negative_integer, default=0, help="of weights, split, order and augmentation")
     add("--output", help="the run directory; by default a new one in runs/")
     add("--resume", metavar="RUN", help="goes on with the run in this directory, with that run's arguments")
@@ -169,14 +170,7 @@ def train(arguments, run_directory):
     """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it."""
     keras.utils.set_random_seed(arguments.seed)
     check_depths(arguments)
-    images = data.load(
-        arguments.dataset,
-        image_size=arguments.image_size,
-        data_dir=arguments.data_dir,
-        manual_dir=arguments.manual_dir,
-        train_images=arguments.train_images,
-        seed=arguments.seed,
-    )
+    images = load_images(arguments)
     with one_at_a_time(run_directory.path):
         model, first_epoch = begun_network(arguments, images, run_directory)
         run_directory.tidy(first_epoch)
@@ -185,6 +179,18 @@ def train(arguments, run_directory):
         draw_curves(run_directory.read_history(), run_directory.curves)
         split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
         run_directory.write_json(run_directory.metrics, final_metrics(model, split(arguments.batch_size)))
+
+
+def load_images(arguments):
+    """The data set that the command line asks for."""
+    return data.load(
+        arguments.dataset,
+        image_size=arguments.image_size,
+        data_dir=arguments.data_dir,
+        manual_dir=arguments.manual_dir,
+        train_images=arguments.train_images,
+        seed=arguments.seed,
+    )
 
 
 def begun_network(arguments, images, run_directory):
@@ -198,6 +204,7 @@ def begun_network(arguments, images, run_directory):
 
 def fit(model, arguments, images, run_directory, first_epoch):
     """Plain `model.fit`, with a log and a checkpoint of every epoch."""
+    tensorboard = [keras.callbacks.TensorBoard(run_directory.tensorboard)] if arguments.tensorboard else []
     try:
         model.fit(
             images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch),
@@ -211,6 +218,7 @@ def fit(model, arguments, images, run_directory, first_epoch):
                 keras.callbacks.TerminateOnNaN(raise_error=True),
                 keras.callbacks.CSVLogger(run_directory.history, append=True),
                 Checkpoint(run_directory.model),
+                *tensorboard,
             ],
             shuffle=False,  # `train` shuffles
             verbose=1 if sys.stdout.isatty() else 2,

@@ -194,24 +194,41 @@ with tfds.testing.mock_data(num_examples=30, data_dir=data_dir):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "dataset", "image_shape"),
+    ("recipe", "dataset", "depths", "image_shape"),
     [
-        ("cifar10", "cifar10", [32, 32, 3]),
-        pytest.param("cifar100", "cifar100", [32, 32, 3], marks=pytest.mark.slow),
-        pytest.param("imagenet", "imagenet2012", [224, 224, 3], marks=pytest.mark.slow),
+        ("cifar10", "cifar10", ["10", "18"], [32, 32, 3]),
+        pytest.param("cifar100", "cifar100", ["10", "18"], [32, 32, 3], marks=pytest.mark.slow),
+        pytest.param("cifar10_resnet_cifar", "cifar10", ["8", "14"], [32, 32, 3], marks=pytest.mark.slow),
+        pytest.param("cifar100_resnet_cifar", "cifar100", ["8", "14"], [32, 32, 3], marks=pytest.mark.slow),
+        pytest.param("imagenet", "imagenet2012", ["10", "18"], [224, 224, 3], marks=pytest.mark.slow),
     ],
 )
-def test_a_named_recipe_trains_on_the_shapes_of_its_data(recipe, dataset, image_shape, tmp_path):
+def test_a_named_recipe_trains_and_resumes_on_the_shapes_of_its_data(recipe, dataset, depths, image_shape, tmp_path):
     write_metadata(tmp_path, dataset, {"train": 33, "validation": 30, "test": 30})
     run = tmp_path / "run"
     command = [sys.executable, "-c", ON_MOCK_DATA, str(tmp_path), str(ROOT / "recipes" / f"{recipe}.py")]
-    flags = ["--depths", "10", "18", "--width", "2", "--epochs", "2", "--batch-size", "15"]
+    flags = ["--depths", *depths, "--width", "2", "--epochs", "2", "--batch-size", "15"]
     flags += ["--data-dir", str(tmp_path), "--output", str(run)]
-    finished = subprocess.run(command + flags, capture_output=True, text=True)
+    process = subprocess.Popen(command + flags, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for((run / "model.keras").exists, process)
+    process.kill()
+    process.wait()
+    finished = subprocess.run([*command, "--resume", str(run)], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert json.loads((run / "config.json").read_text())["image_shape"] == image_shape
     assert (run / "history.csv").read_text().count("\n") == 3
-    assert json.loads((run / "metrics.json").read_text())["depth_18"]["parameters"] > 0
+    assert json.loads((run / "metrics.json").read_text())[f"depth_{depths[1]}"]["parameters"] > 0
+
+
+def test_the_scalars_of_every_depth_for_tensorboard(script, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "run"
+    finished = script("recipes/train.py", *TINY, "--epochs", 1, "--tensorboard", "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    tags = EventAccumulator(str(run / "tensorboard" / "validation")).Reload().Tags()["tensors"]
+    assert {"epoch_depth_10_accuracy", "epoch_depth_18_accuracy", "epoch_depth_10_kl_loss"} <= set(tags)
 
 
 @pytest.mark.slow

@@ -1,0 +1,178 @@
+"""Searches EKD's parameters and the learning rate with KerasTuner, on the validation split.
+
+For example:
+
+    python recipes/tune.py --dataset digits --width 16 --epochs 20 --trials 30 --output tuning
+
+A search that was stopped goes on when its command is repeated. Several processes share one search as KerasTuner
+documents it: all run the same command, with KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT naming the chief and
+KERASTUNER_TUNER_ID being chief, tuner0, tuner1, ... OUTPUT/trials.json has every trial, the best one first.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import keras_tuner
+import numpy as np
+import train
+from rich.console import Console
+from rich.table import Table
+
+from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
+from ddnn_keras.depths import output_key
+from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
+
+# The ranges are about the values in use: weights of 1 and, for each attention map, that of its authors; temperatures
+# up to twice the usual 3 or 4.
+ATTENTION_WEIGHTS = {"standardized": (0.01, 10.0), "activation": (10.0, 10_000.0)}
+
+OBJECTIVES = {"mean": "val_mean_accuracy", "shallowest": "val_shallowest_accuracy"}
+
+
+class Search(keras_tuner.HyperModel):
+    """What KerasTuner builds and trains for a choice of hyperparameters.
+
+    Args:
+        arguments: Those of train.py, as a namespace; the searched ones are replaced.
+        images: A `ddnn_keras.data.ImageData`.
+    """
+
+    def __init__(self, arguments, images):
+        super().__init__(name="ddnn_keras")
+        self.arguments = arguments
+        self.images = images
+
+    def build(self, hp):
+        """A compiled network; every trial starts from the same weights."""
+        keras.utils.set_random_seed(self.arguments.seed)
+        arguments = {**vars(self.arguments), "distillation": "ekd", **chosen(hp)}
+        return train.compiled_network(argparse.Namespace(**arguments), self.images)
+
+    def fit(self, hp, model, epochs=None, initial_epoch=0, callbacks=(), **kwargs):
+        """Trains the network, from `initial_epoch` where Hyperband goes on with a trial."""
+        arguments, images = self.arguments, self.images
+        steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
+        # KerasTuner restores weights alone; the schedule of the learning rate follows the optimizer's count.
+        model.optimizer.build(model.trainable_variables)
+        model.optimizer.iterations.assign(initial_epoch * steps_per_epoch)
+        return model.fit(
+            images.train(arguments.batch_size, seed=arguments.seed, first_epoch=initial_epoch),
+            steps_per_epoch=steps_per_epoch,
+            initial_epoch=initial_epoch,
+            epochs=epochs or arguments.epochs,
+            validation_data=images.validation(arguments.batch_size),
+            # Before KerasTuner's own, which read the objective.
+            callbacks=[Objectives(model), *callbacks],
+            shuffle=False,
+            **kwargs,
+        )
+
+
+class Objectives(keras.callbacks.Callback):
+    """Logs what is searched for: the validation accuracy's mean over depths, and the shallowest depth's.
+
+    Args:
+        model: The `DDNN` that is trained.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self._names = [f"val_{output_key(depth)}_accuracy" for depth in model.depths]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds to the logs."""
+        accuracies = [logs[name] for name in self._names]
+        logs[OBJECTIVES["mean"]] = float(np.mean(accuracies))
+        logs[OBJECTIVES["shallowest"]] = accuracies[0]
+
+
+def chosen(hp):
+    """The arguments of train.py that a trial has."""
+    arguments = {
+        "learning_rate": hp.Float("learning_rate", 0.01, 0.4, sampling="log"),
+        "temperature": hp.Float("temperature", 0.5, 8.0, sampling="log"),
+        "kl_weight": hp.Float("kl_weight", 0.03, 3.0, sampling="log"),
+        "teacher": hp.Choice("teacher", list(TEACHERS)),
+        "attention": hp.Choice("attention", list(ATTENTION_MAPS)),
+    }
+    for attention, (low, high) in ATTENTION_WEIGHTS.items():
+        with hp.conditional_scope("attention", [attention]):
+            weight = hp.Float(f"{attention}_weight", low, high, sampling="log")
+            if attention == arguments["attention"]:
+                arguments["attention_weight"] = weight
+    return arguments
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    train.add_settings(parser)
+    add = parser.add_argument
+    add("--tuner", default="bayesian", choices=TUNERS, help="how to choose the next trial")
+    add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
+    add("--objective", default="mean", choices=OBJECTIVES, help="the accuracy that counts: of all depths, or of one")
+    add("--seed", type=non_negative_integer, default=0, help="of the search, of weights, split, order and augmentation")
+    add("--output", required=True, help="folder of the search; one that exists is gone on with")
+    return parser
+
+
+def hyperband(arguments, **shared):
+    """Many short trainings, of which the best go on (https://arxiv.org/abs/1603.06560)."""
+    return keras_tuner.Hyperband(max_epochs=arguments.epochs, **shared)
+
+
+def bayesian(arguments, **shared):
+    """Full trainings, each where a Gaussian process expects most."""
+    return keras_tuner.BayesianOptimization(max_trials=arguments.trials, **shared)
+
+
+TUNERS = {"bayesian": bayesian, "hyperband": hyperband}
+
+
+def main(arguments):
+    """Searches, and shows the trials; a process that works for a chief shows nothing."""
+    if len(arguments.depths) < 2:
+        raise ValueError(f"--depths must be two or more: nothing teaches one alone. Received: {arguments.depths[0]}")
+    train.check_depths(arguments)
+    train.make_deterministic()
+    output = pathlib.Path(arguments.output).absolute()
+    tuner = TUNERS[arguments.tuner](
+        arguments,
+        hypermodel=Search(arguments, train.load_images(arguments)),
+        objective=keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
+        seed=arguments.seed,
+        directory=output.parent,
+        project_name=output.name,
+    )
+    tuner.search(verbose=2)
+    if os.environ.get("KERASTUNER_TUNER_ID", "chief") == "chief":
+        trials = [record(trial) for trial in tuner.oracle.get_best_trials(len(tuner.oracle.trials))]
+        with atomic_write(output / "trials.json") as temporary:
+            temporary.write_text(json.dumps(trials, indent=1) + "\n")
+        print_table(trials)
+
+
+def record(trial):
+    """A trial as plain data."""
+    return {"accuracy": trial.score, "epochs": trial.best_step + 1, "arguments": chosen(trial.hyperparameters)}
+
+
+def print_table(trials):
+    """The ten best trials."""
+    names = list(trials[0]["arguments"]) if trials else []
+    table = Table("accuracy", *names)
+    for trial in trials[:10]:
+        values = trial["arguments"].values()
+        cells = [f"{value:.3g}" if isinstance(value, float) else value for value in values]
+        table.add_row(f"{trial['accuracy']:.2%}", *cells)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    run(main, argument_parser())

@@ -1,0 +1,86 @@
+"""recipes/tune.py, as a user runs it, alone and with several processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+TINY = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "2", "--stem", "strided"]
+TINY += ["--batch-size", "400", "--warmup-epochs", "0"]
+
+
+def trials(output):
+    return json.loads((output / "trials.json").read_text())
+
+
+def check(found, output, epochs):
+    """The trials are real, the best one first, and within the searched ranges."""
+    assert found == sorted(found, key=lambda trial: -trial["accuracy"])
+    for trial in found:
+        assert 0 < trial["accuracy"] < 1
+        assert 1 <= trial["epochs"] <= epochs
+        arguments = trial["arguments"]
+        low, high = {"standardized": (0.01, 10), "activation": (10, 10_000)}[arguments["attention"]]
+        assert low <= arguments["attention_weight"] <= high
+        assert 0.5 <= arguments["temperature"] <= 8
+        assert arguments["teacher"] in ("full-net", "mean")
+    assert len({trial["arguments"]["learning_rate"] for trial in found}) > 1
+    assert len(list(output.glob("trial_*/checkpoint*"))) >= len(found)
+
+
+def test_a_search_goes_on_where_it_was(script, tmp_path):
+    output = tmp_path / "tuning"
+    flags = [*TINY, "--epochs", 2, "--output", output]
+    finished = script("recipes/tune.py", *flags, "--trials", 1)
+    assert finished.returncode == 0, finished.stderr
+    first = trials(output)
+    assert len(first) == 1
+    finished = script("recipes/tune.py", *flags, "--trials", 2, "--objective", "mean")
+    assert finished.returncode == 0, finished.stderr
+    assert len(trials(output)) == 2
+    assert first[0] in trials(output)
+    check(trials(output), output, epochs=2)
+
+
+@pytest.mark.slow
+def test_hyperband(script, tmp_path):
+    output = tmp_path / "tuning"
+    flags = [*TINY, "--tuner", "hyperband", "--epochs", 4, "--objective", "shallowest", "--output", output]
+    finished = script("recipes/tune.py", *flags)
+    assert finished.returncode == 0, finished.stderr
+    check(trials(output), output, epochs=4)
+    assert len({trial["epochs"] for trial in trials(output)}) > 1
+
+
+@pytest.mark.slow
+def test_one_chief_and_two_workers(tmp_path):
+    """Three processes on one host, as KerasTuner documents it."""
+    output = tmp_path / "tuning"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, str(ROOT / "recipes" / "tune.py"), *TINY, "--epochs", "1", "--trials", "4"]
+    command += ["--output", str(output)]
+    oracle = {**os.environ, "KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    names = ("chief", "tuner0", "tuner1")
+    processes = [subprocess.Popen(command, env={**oracle, "KERASTUNER_TUNER_ID": name}, **pipes) for name in names]
+    printed = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], printed
+    assert len(trials(output)) == 4
+    check(trials(output), output, epochs=1)
+    # Each worker trained some of them, and the chief none.
+    trained = [text.count("val_mean_accuracy: ") > 0 for text in printed]
+    assert trained[1:] == [True, True]
+
+
+def test_mistakes(mistake, tmp_path):
+    flags = [*TINY, "--output", tmp_path / "tuning"]
+    assert "--depths must be two or more" in mistake("recipes/tune.py", *flags, "--depths", 8)
+    assert "--depths must be among 8, 14, 20" in mistake("recipes/tune.py", *flags, "--depths", 8, 17)
+    assert "invalid choice: 'grid'" in mistake("recipes/tune.py", *flags, "--tuner", "grid")
+    assert not (tmp_path / "tuning").exists()

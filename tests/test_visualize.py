@@ -1,0 +1,47 @@
+"""recipes/visualize.py, as a user runs it."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from matplotlib.image import imread
+
+sys.path.insert(0, str(ROOT / "recipes"))
+from visualize import correlation
+
+
+def test_correlation_is_pearsons_mean_over_images():
+    maps, others = np.random.default_rng(0).normal(size=(2, 5, 4, 6))
+
+    def standardized(values):
+        return (values - values.mean((1, 2), keepdims=True)) / values.std((1, 2), keepdims=True)
+
+    expected = np.mean([np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(maps, others)])
+    assert correlation(standardized(maps), standardized(others)) == pytest.approx(expected)
+
+
+def test_a_picture_of_two_runs(main, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "other")
+    pictures = []
+    for number in (0, 1):
+        picture = tmp_path / f"{number}.png"
+        flags = [finished_run, tmp_path / "other", "--image", number, "--output", picture]
+        code, printed, errors = main("recipes/visualize.py", *flags)
+        assert code == 0, errors
+        assert f"Picture: {picture}" in printed
+        pictures.append(imread(picture))
+    # Two runs of two depths, and the image beside four stages.
+    assert pictures[0].shape == (4 * 228, 5 * 204, 4)
+    assert (pictures[0] != pictures[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [(["--image", 999], "--image must be from 0 to 143. Received: 999"), (["/no/such/run"], "holds no run")],
+)
+def test_mistakes(mistake, finished_run, tmp_path, flags, sentence):
+    runs = flags if flags[0] != "--image" else [finished_run, *flags]
+    assert sentence in mistake("recipes/visualize.py", *runs, "--output", tmp_path / "picture.png")
+    assert not (tmp_path / "picture.png").exists()
