@@ -34,7 +34,7 @@ $(VENV)/installed-demo: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed-demo
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,jax,dev]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,tensorboard,tune,jax,dev]"
 	touch $@
 
 clean:

@@ -105,6 +105,12 @@ def add_distillation(parser):
         help="weight of the attention term",
     )
     add("--attention", default=ekd.attention, choices=ATTENTION_MAPS, help="kind of attention map")
+    add(
+        "--student-weight",
+        type=non_negative_number,
+        default=1.0,
+        help="weight of the sub-nets' cross-entropy beside the full-net's",
+    )
     add("--teacher", default=ekd.teacher, choices=TEACHERS, help="whose probabilities teach")
 
 
@@ -257,7 +263,13 @@ def compiled_network(arguments, images):
         dtype=arguments.precision,
     )
     steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
-    model.compile(optimizer(arguments, steps_per_epoch), metrics=["accuracy"], distillation=distillation(arguments))
+    *students, full_net = model.output_keys
+    model.compile(
+        optimizer(arguments, steps_per_epoch),
+        loss_weights={**dict.fromkeys(students, arguments.student_weight), full_net: 1.0},
+        metrics=["accuracy"],
+        distillation=distillation(arguments),
+    )
     return model
 
 
