@@ -225,14 +225,20 @@ def trained(run, output, threads):
 def portable(arguments):
     """The arguments without those of this machine."""
     arguments = {name: value for name, value in arguments.items() if name not in OF_THIS_MACHINE | {"output", "resume"}}
-    kind, colon, path = arguments["dataset"].partition(":")
-    return {**arguments, "dataset": kind + colon + os.path.basename(path) if colon else arguments["dataset"]}
+    return {**arguments, "dataset": without_folder(arguments["dataset"])}
 
 
 def portable_flags(flags):
     """The flags without those of this machine."""
     local = {"--" + name.replace("_", "-") for name in OF_THIS_MACHINE}
-    return [flag for before, flag in zip(("", *flags), flags) if not {before, flag} & local]
+    found = [(before, flag) for before, flag in zip(("", *flags), flags) if not {before, flag} & local]
+    return [without_folder(flag) if before == "--dataset" else flag for before, flag in found]
+
+
+def without_folder(dataset):
+    """The data set's name, with the last part of its path if it has one."""
+    kind, colon, path = dataset.partition(":")
+    return kind + colon + os.path.basename(path)
 
 
 def test(records, output, arguments):

@@ -2,13 +2,28 @@
 
 import json
 import signal
+import sys
 import time
 
 import filelock
 import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "recipes"))
+from compare import portable, portable_flags
 
 SETTINGS = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--epochs", 2]
 SETTINGS += ["--stem", "strided", "--batch-size", 200, "--warmup-epochs", 0]
+
+
+def test_records_do_not_say_where_things_are_on_a_machine():
+    flags = ["--dataset", "npz:/home/someone/digits.npz", "--data-dir", "/data", "--epochs", "2", "--manual-dir", "/x"]
+    assert portable_flags(flags) == ["--dataset", "npz:digits.npz", "--epochs", "2"]
+    assert portable({"dataset": "npz:/home/digits.npz", "data_dir": "/data", "seed": 1, "output": "/x"}) == {
+        "dataset": "npz:digits.npz",
+        "seed": 1,
+    }
+    assert portable({"dataset": "mnist:3.0.1"}) == {"dataset": "mnist:3.0.1"}
 
 
 def results(output):
