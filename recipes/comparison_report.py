@@ -116,6 +116,11 @@ def cost(records, key):
     return next(record["validation"][key]["macs"] for record in records if key in record["validation"])
 
 
+def tick(records, key):
+    """What the axis says of one depth."""
+    return f"{cost(records, key) / 1e6:,.1f} M\n{key.replace('_', ' ')}"
+
+
 def picture(records):
     """Accuracy against multiply-accumulates: a line for each method, with the standard error of its means."""
     split = split_of(records)
@@ -131,9 +136,12 @@ def picture(records):
         shift = 1 + 0.012 * (index - (len(shown) - 1) / 2)
         macs = [shift * cost(records, key) / 1e6 for key in keys]
         axes.errorbar(macs, [np.mean(value) for value in values], errors, marker="o", capsize=3, label=method)
+    depths = sorted({key for _, key in grouped}, key=lambda key: cost(records, key))
+    axes.set_xscale("log")
+    axes.set_xticks([], minor=True)
+    axes.set_xticks([cost(records, key) / 1e6 for key in depths], [tick(records, key) for key in depths])
     axes.set(
-        xscale="log",
-        xlabel="multiply-accumulates of one image, in millions",
+        xlabel="multiply-accumulates of one image",
         ylabel=f"{split} accuracy in %",
         title="Mean over seeds, with its standard error",
     )
