@@ -124,7 +124,7 @@ def main(arguments, parser):
     """Trains a new network, or goes on with a run."""
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
-        arguments = resumed(run_directory, parser.typed())
+        arguments = resumed(run_directory, parser)
     else:
         run_directory = RunDirectory(arguments.output or new_output(arguments))
         if found := [file.name for file in run_directory.files if file.exists()]:
@@ -138,10 +138,12 @@ def main(arguments, parser):
     print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all")
 
 
-def resumed(run_directory, typed):
+def resumed(run_directory, parser):
     """A run's own arguments; other ones on the command line would not give the run that was begun."""
-    config = run_directory.read_config()
-    saved, backend = config["arguments"], keras.backend.backend()
+    config, typed = run_directory.read_config(), parser.typed()
+    # Arguments that came into being after the run was begun have defaults that change nothing.
+    saved = {**of_the_run(argument_parser().parse_args([])), **config["arguments"]}
+    backend = keras.backend.backend()
     if config["backend"] != backend:
         raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
     for name in set(typed) - {"resume"}:
@@ -151,6 +153,11 @@ def resumed(run_directory, typed):
         if typed[name] != saved[name]:
             raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
     return argparse.Namespace(**saved)
+
+
+def of_the_run(arguments):
+    """The arguments that make a run what it is: a dict of all but those that say where it is."""
+    return {name: value for name, value in vars(arguments).items() if name not in ("output", "resume")}
 
 
 def with_absolute_paths(arguments):
@@ -302,7 +309,7 @@ def distillation(arguments):
 def configuration(arguments, images):
     """All that made a run: arguments, data facts, versions."""
     return {
-        "arguments": {name: value for name, value in vars(arguments).items() if name not in ("output", "resume")},
+        "arguments": of_the_run(arguments),
         "class_names": images.class_names,
         "image_shape": list(images.image_shape),
         "backend": keras.backend.backend(),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -137,6 +138,16 @@ def test_a_resumed_run_keeps_its_arguments(mistake, finished_run, epochs):
     assert "--output does not go with --resume" in mistake(
         "recipes/train.py", "--resume", finished_run, "--output", "elsewhere"
     )
+
+
+def test_a_run_begun_before_an_argument_existed(finished_run, script, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((finished_run / "config.json").read_text())
+    del config["arguments"]["student_weight"], config["arguments"]["teacher"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    finished = script("recipes/train.py", "--resume", tmp_path / "run")
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
 
 
 def test_a_resumed_run_keeps_its_backend(mistake, finished_run, tmp_path):
