@@ -1,6 +1,7 @@
 """recipes/compare.py, as a user runs it, on a tiny setting."""
 
 import json
+import re
 import signal
 import sys
 import time
@@ -12,8 +13,35 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "recipes"))
 from compare import portable, portable_flags
 
-SETTINGS = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--epochs", 2]
-SETTINGS += ["--stem", "strided", "--batch-size", 200, "--warmup-epochs", 0]
+# The published comparison, reduced to what takes seconds.
+(PUBLISHED,) = re.findall(r"^python recipes/compare.py (.*)$", (ROOT / "recipes/results/README.md").read_text(), re.M)
+REDUCED = {
+    "--dataset": ["digits"],
+    "--manual-dir": None,
+    "--train-images": ["400"],
+    "--depths": ["8", "14"],
+    "--width": ["2"],
+    "--epochs": ["2"],
+    "--warmup-epochs": ["0"],
+    "--validation-freq": ["1"],
+    "--seeds": None,
+    "--jobs": None,
+    "--output": None,
+}
+
+
+def reduced(command):
+    """The flags of a command, with those in `REDUCED` replaced or left out."""
+    flags = {flag: values.split() for flag, values in re.findall(r"(--[\w-]+)((?: (?!--)\S+)*)", command)}
+    return [word for flag, values in {**flags, **REDUCED}.items() if values is not None for word in (flag, *values)]
+
+
+SETTINGS = reduced(PUBLISHED)
+
+
+def test_the_published_comparison_is_what_is_reduced_here():
+    assert {"--backbone", "--stem", "--batch-size", "--learning-rate"} <= set(SETTINGS)
+    assert not {"--manual-dir", "--seeds", "fashion_mnist", "20"} & set(SETTINGS)
 
 
 def test_records_do_not_say_where_things_are_on_a_machine():
@@ -67,7 +95,7 @@ def test_a_killed_comparison_goes_on_where_it_was(comparison):
 
 def test_records_say_how_a_run_was_made(comparison):
     run = results(comparison[0])["ekd_8-14_seed0"]
-    assert run["command"].startswith("python recipes/train.py --dataset digits --backbone resnet_cifar ")
+    assert run["command"].startswith("python recipes/train.py --dataset digits --train-images 400 ")
     assert "--depths 8 14 --seed 0 --evaluate-on validation --distillation ekd" in run["command"]
     assert run["arguments"]["kl_weight"] == 1.0 and "data_dir" not in run["arguments"]
     assert set(run["versions"]) >= {"keras", "tensorflow", "ddnn_keras"}
@@ -126,4 +154,4 @@ def test_two_at_a_time_are_refused(comparison, mistake):
 def test_a_failed_training_is_named(mistake, tmp_path):
     flags = [*SETTINGS, "--methods", "joint", "--batch-size", 100_000, "--seeds", 3, "--output", tmp_path / "failed"]
     sentence = mistake("recipes/compare.py", *flags)
-    assert "joint_8-14_seed3 failed: train.py: `batch_size` must be from 1 to 1293" in sentence
+    assert "joint_8-14_seed3 failed: train.py: `batch_size` must be from 1 to 400" in sentence
