@@ -12,7 +12,16 @@ A backbone is an object with
 `path.private(...)` for normalisation. See `ddnn_keras.backbones.resnet` for a complete one.
 """
 
+from ddnn_keras.backbones.mobilenet_v2 import MobileNetV2
 from ddnn_keras.backbones.resnet import ResNet
+from ddnn_keras.backbones.resnet_bottleneck import ResNetBottleneck
 from ddnn_keras.backbones.resnet_cifar import ResNetCIFAR
+from ddnn_keras.backbones.vgg import VGG
 
-BACKBONES = {"resnet": ResNet, "resnet_cifar": ResNetCIFAR}
+BACKBONES = {
+    "resnet": ResNet,
+    "resnet_bottleneck": ResNetBottleneck,
+    "resnet_cifar": ResNetCIFAR,
+    "vgg": VGG,
+    "mobilenet_v2": MobileNetV2,
+}

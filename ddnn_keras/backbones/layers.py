@@ -2,12 +2,12 @@
 
 import keras
 
+from ddnn_keras.depths import is_positive_integer
 
-def convolution(path, x, filters, kernel_size, strides, name):
-    """A shared convolution without bias. Strided ones pad both sides alike, as the published weights expect."""
-    padding = kernel_size // 2
-    if strides > 1 and padding:
-        x = keras.layers.ZeroPadding2D(padding, dtype=path.dtype)(x)
+
+def convolution(path, x, filters, kernel_size, strides, name, use_bias=False):
+    """A shared convolution. Strided ones pad both sides alike, as the published weights expect."""
+    x = padded(path, x, kernel_size, strides)
     if kernel_size == 1 and strides > 1:
         # Picks the positions first, which is the same function at the same speed. In TensorFlow 2.21 on a CPU, the
         # gradient of a strided 1x1 convolution writes out of bounds where the batch is odd and the channels are no
@@ -20,11 +20,52 @@ def convolution(path, x, filters, kernel_size, strides, name):
         kernel_size=kernel_size,
         strides=strides,
         padding="valid" if strides > 1 else "same",
-        use_bias=False,
+        use_bias=use_bias,
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", path.seed(name)),
     )(x)
+
+
+def depthwise_convolution(path, x, kernel_size, strides, name):
+    """A shared convolution of each channel by itself, without bias; padded like `convolution`."""
+    return path.shared(
+        keras.layers.DepthwiseConv2D,
+        name,
+        kernel_size=kernel_size,
+        strides=strides,
+        padding="valid" if strides > 1 else "same",
+        use_bias=False,
+        depthwise_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", path.seed(name)),
+    )(padded(path, x, kernel_size, strides))
+
+
+def padded(path, x, kernel_size, strides):
+    """The input of a strided convolution with zeros on all sides; Keras' "same" would pad even sizes on one side."""
+    padding = kernel_size // 2
+    return keras.layers.ZeroPadding2D(padding, dtype=path.dtype)(x) if strides > 1 and padding else x
 
 
 def normalization(path, x, name):
     """A path's own batch normalisation, with torchvision's momentum and epsilon."""
     return path.private(keras.layers.BatchNormalization, name, momentum=0.9, epsilon=1e-5)(x)
+
+
+def check_width(width):
+    """`width` as an integer.
+
+    Raises:
+        ValueError: If it is not a positive integer.
+    """
+    if not is_positive_integer(width):
+        raise ValueError(f"`width` must be a positive integer. Received: width={width!r}")
+    return int(width)
+
+
+def check_stem(stem, allowed):
+    """`stem` itself.
+
+    Raises:
+        ValueError: If it is not among the `allowed` names.
+    """
+    if stem not in allowed:
+        raise ValueError(f"`stem` must be one of {', '.join(map(repr, allowed))}. Received: stem={stem!r}")
+    return stem

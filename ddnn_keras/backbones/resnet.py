@@ -5,8 +5,7 @@ Symmetric padding, stride in the first 3x3 convolution, a projection (1x1 convol
 
 import keras
 
-from ddnn_keras.backbones.layers import convolution, normalization
-from ddnn_keras.depths import is_positive_integer
+from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
 
 # The layers of the name: two per block, the stem's convolution and the classifier. 18 and 34 are the paper's; its 50,
 # 101 and 152 are made of bottlenecks, which cannot share weights with basic blocks. The 50 of this family is the
@@ -37,12 +36,8 @@ class ResNet:
     num_stages = 4
 
     def __init__(self, width, stem):
-        if not is_positive_integer(width):
-            raise ValueError(f"`width` must be a positive integer. Received: width={width!r}")
-        if stem not in STEMS:
-            raise ValueError(f"`stem` must be one of {', '.join(map(repr, STEMS))}. Received: stem={stem!r}")
-        self.width = int(width)
-        self._stem = STEMS[stem]
+        self.width = check_width(width)
+        self._stem = STEMS[check_stem(stem, STEMS)]
 
     def stem(self, path, x):
         """The layers before the first stage."""

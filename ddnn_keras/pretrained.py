@@ -1,0 +1,169 @@
+"""Weights of a published network for a sub-net of the same architecture."""
+
+import dataclasses
+import itertools
+
+import keras
+import numpy as np
+from keras import ops
+
+from ddnn_keras.depths import output_key
+
+# Largest difference of features between source and sub-net, in units of the largest feature: rounding errors of a
+# hundred layers stay an order of magnitude below, and any other function is far above.
+TOLERANCE = 1e-3
+
+
+def load_pretrained(model, source, depth=None):
+    """Gives one depth the weights of a Keras model of the same architecture.
+
+    Layers are matched in their order. A source without batch normalisation, such as `keras.applications.VGG16`, makes
+    the sub-net's the identity. The classifier is taken over where it has as many classes; otherwise, and where the
+    source has none, the sub-net keeps its own. Other depths get the convolutions that they share. Afterwards both
+    compute the features of random images; if these differ, the network is left as it was.
+
+    Args:
+        model: A `ddnn_keras.DDNN`. Its `pixel_mean` and `pixel_std` should be those of the source's preprocessing.
+        source: A functional `keras.Model` that takes normalised images of the same shape, for instance from
+            `keras.applications` (`MobileNetV2`, `VGG16`, `VGG19`) or KerasHub (`ResNetBackbone`).
+        depth: Which of the model's depths. Defaults to the full-net.
+
+    Raises:
+        ValueError: If the source is of another architecture; the message names the first layer that differs.
+
+    Example:
+    >>> import keras
+    >>> from ddnn_keras import DDNN
+    >>> source = keras.applications.VGG16(weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3))
+    >>> model = DDNN(depths=(11, 16), backbone="vgg", num_classes=5)
+    >>> load_pretrained(model, source, depth=16)
+    """
+    depth = list(model.depths)[-1] if depth is None else depth
+    subnet = model.subnet(depth)
+    before = subnet.get_weights()
+    try:
+        copy_weights(convolutions_in_order(subnet.output), convolutions_in_order(source.output))
+        check_features(model, subnet, source)
+    except ValueError as error:
+        subnet.set_weights(before)
+        raise ValueError(f"`source` {source.name!r} is not the architecture of {output_key(depth)}: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """A convolution or dense layer within a network, and the batch normalisation of its output if there is one.
+
+    Args:
+        layer: The layer.
+        normalization: The batch normalisation, or `None`.
+        level: How many convolutions the longest way from the image has, this one included.
+    """
+
+    layer: keras.layers.Layer
+    normalization: keras.layers.BatchNormalization | None
+    level: int
+
+    @property
+    def shape(self):
+        """The shape of its kernel."""
+        return tuple(self.layer.kernel.shape)
+
+    @property
+    def weight_shapes(self):
+        """The shapes of its weights: kernel, and bias if it has one."""
+        return [tuple(weight.shape) for weight in self.layer.weights]
+
+
+def convolutions_in_order(output):
+    """The convolutions that lead to a symbolic tensor.
+
+    In the order of their level, which is the same however a network was written down; two of one level, such as the
+    first convolution of a block and the projection beside it, differ in their kernels' shapes.
+
+    Args:
+        output: A `keras.KerasTensor`.
+
+    Returns:
+        A list of `Convolution`.
+    """
+    levels, found, normalizations = {}, [], {}
+    for node in nodes_before(output):
+        layer = node.operation
+        level = max((levels[id(tensor)] for tensor in node.input_tensors), default=0)
+        if hasattr(layer, "kernel"):
+            level += 1
+            found.append((layer, level))
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            normalizations[id(node.input_tensors[0]._keras_history.operation)] = layer
+        levels.update((id(tensor), level) for tensor in node.output_tensors)
+    convolutions = [Convolution(layer, normalizations.get(id(layer)), level) for layer, level in found]
+    return sorted(convolutions, key=lambda convolution: (convolution.level, convolution.shape))
+
+
+def nodes_before(output):
+    """The calls of layers that lead to a symbolic tensor, each behind those whose outputs it takes."""
+    ordered, stack = {}, [node_of(output)]
+    while stack:
+        node = stack[-1]
+        missing = [before for tensor in node.input_tensors if id(before := node_of(tensor)) not in ordered]
+        if missing and not node.is_input:
+            stack += missing
+        else:
+            ordered[id(stack.pop())] = node
+    return list(ordered.values())
+
+
+def node_of(tensor):
+    """The call that gave a symbolic tensor."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def copy_weights(ours, theirs):
+    """Copies the weights of each layer, but for a classifier that has another number of classes, or none."""
+    *ours, our_classifier = ours
+    if theirs and isinstance(theirs[-1].layer, keras.layers.Dense) and len(theirs) == len(ours) + 1:
+        *theirs, their_classifier = theirs
+        if their_classifier.shape == our_classifier.shape:
+            our_classifier.layer.set_weights(their_classifier.layer.get_weights())
+    normalized = any(their.normalization for their in theirs)
+    for our, their in itertools.zip_longest(ours, theirs):
+        if our is None or their is None or our.weight_shapes != their.weight_shapes:
+            raise ValueError(f"{described(our)}, and the source {described(their)}.")
+        our.layer.set_weights(their.layer.get_weights())
+        if our.normalization and (their.normalization or not normalized):
+            our.normalization.set_weights(normalization_weights(our.normalization, their.normalization))
+
+
+def normalization_weights(our, their):
+    """The weights with which our batch normalisation computes what theirs does, or nothing at all if there is none."""
+    shape = our.gamma.shape
+    if their is None:
+        return np.ones(shape), np.zeros(shape), np.zeros(shape), np.full(shape, 1 - our.epsilon)
+    *scale_and_offset, mean, variance = their.get_weights()
+    return *scale_and_offset, mean, np.maximum(variance + their.epsilon - our.epsilon, 0)
+
+
+def described(convolution):
+    """A layer, for an error message."""
+    if convolution is None:
+        return "has nothing there"
+    return f"has {convolution.layer.name} with weights of shapes {convolution.weight_shapes}"
+
+
+def check_features(model, subnet, source):
+    """Raises a `ValueError` unless both compute the same features of random images."""
+    images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
+    normalized = model.get_layer("normalize_pixels")(images)
+    found = keras.Model(subnet.input, subnet.layers[-1].input)(images, training=False)
+    last = convolutions_in_order(source.output)[-1].layer
+    has_classifier = isinstance(last, keras.layers.Dense) and last.input.shape == subnet.layers[-1].input.shape
+    expected = keras.Model(source.input, last.input if has_classifier else source.output)(normalized, training=False)
+    expected = ops.mean(expected, axis=(1, 2)) if len(expected.shape) == 4 else expected
+    found, expected = (ops.convert_to_numpy(ops.cast(value, "float32")) for value in (found, expected))
+    difference = np.max(np.abs(found - expected)) / max(np.max(np.abs(expected)), 1e-12)
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f"their layers have the same shapes, but the features of the same images differ by {difference:.1e} of the "
+            f"largest, more than {TOLERANCE:.0e}: look at strides, padding and activations."
+        )

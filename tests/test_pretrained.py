@@ -1,0 +1,147 @@
+"""Families against independent implementations of the same networks, by way of taking over their weights."""
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN
+from ddnn_keras.pretrained import load_pretrained
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3)).astype("float32")
+
+
+def randomized(source):
+    """The model with weights, statistics too, that no layer could be mixed up with."""
+    random = np.random.default_rng(0)
+    for layer in source._flatten_layers(include_self=False, recursive=True):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            gamma, beta, mean, variance = layer.get_weights()
+            layer.set_weights(
+                [
+                    random.uniform(0.5, 1.5, gamma.shape),
+                    random.normal(0, 0.2, beta.shape),
+                    random.normal(0, 0.2, mean.shape),
+                    random.uniform(0.5, 1.5, variance.shape),
+                ]
+            )
+        elif hasattr(layer, "kernel"):
+            # Kernels that keep the size of activations, without normalisation too.
+            kernel, *bias = layer.get_weights()
+            kernel = random.normal(0, np.sqrt(2 / np.prod(kernel.shape[:-1])), kernel.shape)
+            layer.set_weights([kernel, *(random.normal(0, 0.1, values.shape) for values in bias)])
+    return source
+
+
+def resnet(block_type, blocks):
+    keras_hub = pytest.importorskip("keras_hub")
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_blocks=list(blocks),
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type=block_type,
+        image_shape=(64, 64, 3),
+    )
+    features = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    return keras.Model(backbone.input, keras.layers.Dense(7)(features))
+
+
+def check_same_logits(model, source, depth, images):
+    load_pretrained(model, randomized(source), depth)
+    expected = source(images / 127.5 - 1, training=False)
+    found = model.subnet(depth)(images, training=False)
+    assert np.std(expected) > 0.01
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "block_type", "depths", "blocks"),
+    [
+        ("resnet", "basic_block", (10, 18), (2, 2, 2, 2)),
+        ("resnet", "basic_block", (34,), (3, 4, 6, 3)),
+        ("resnet_bottleneck", "bottleneck_block", (26,), (2, 2, 2, 2)),
+        ("resnet_bottleneck", "bottleneck_block", (26, 50), (3, 4, 6, 3)),
+    ],
+)
+def test_resnets_are_kerashubs(backbone, block_type, depths, blocks):
+    model = DDNN(depths=depths, backbone=backbone, num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
+    check_same_logits(model, resnet(block_type, blocks), depths[-1], IMAGES)
+
+
+def test_mobilenet_v2_is_that_of_keras_applications():
+    # Where every strided convolution sees an odd resolution, for which Keras pads on both sides too.
+    shape = (97, 97, 3)
+    source = keras.applications.MobileNetV2(input_shape=shape, weights=None, classes=7, classifier_activation=None)
+    model = DDNN(depths=(53,), backbone="mobilenet_v2", num_classes=7, input_shape=shape, stem="imagenet")
+    check_same_logits(model, source, 53, np.random.default_rng(1).integers(0, 256, (2, *shape)).astype("float32"))
+
+
+@pytest.mark.parametrize("layers", [16, 19])
+def test_vgg_is_that_of_keras_applications(layers):
+    source = getattr(keras.applications, f"VGG{layers}")(
+        input_shape=(32, 32, 3), weights=None, classes=7, classifier_activation=None
+    )
+    model = DDNN(depths=(11, layers), backbone="vgg", num_classes=7, stem="imagenet")
+    check_same_logits(model, source, layers, IMAGES[:, :32, :32])
+
+
+def small_source():
+    return keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False, pooling="avg")
+
+
+def test_another_number_of_classes_keeps_the_new_classifier():
+    source = resnet("basic_block", (1, 1, 1, 1))
+    model = DDNN(depths=(10,), num_classes=4, input_shape=(64, 64, 3), stem="imagenet")
+    kernel = model.get_layer("depth_10").get_weights()[0]
+    load_pretrained(model, source)
+    np.testing.assert_array_equal(model.get_layer("depth_10").get_weights()[0], kernel)
+    np.testing.assert_array_equal(
+        model.get_layer("stem_conv").get_weights()[0], source.get_layer("conv1_conv").get_weights()[0]
+    )
+
+
+def test_a_sub_net_takes_weights_and_shares_them():
+    source = small_source()
+    model = DDNN(depths=(11, 16, 19), backbone="vgg", num_classes=5)
+    load_pretrained(model, source, depth=16)
+    shared = model.get_layer("stage1_block1_conv").get_weights()
+    np.testing.assert_array_equal(shared[0], source.get_layer("block1_conv1").get_weights()[0])
+    assert np.ptp(model.subnet(11)(IMAGES[:, :32, :32]).numpy()) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "layer"),
+    [
+        ({"backbone": "vgg", "depths": (19,)}, "stage3_block4_conv"),
+        ({"backbone": "vgg", "depths": (16,), "width": 32}, "stage1_block1_conv"),
+        ({"backbone": "resnet_cifar", "depths": (8,)}, "stem_conv"),
+    ],
+)
+def test_the_first_layer_that_differs_is_named_and_nothing_changes(arguments, layer):
+    model = DDNN(num_classes=5, **arguments)
+    before = model.get_weights()
+    with pytest.raises(
+        ValueError, match=f"`source` 'vgg16' is not the architecture of depth_.*: has {layer} with weights"
+    ):
+        load_pretrained(model, small_source())
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_function_of_the_same_shapes_is_found_out():
+    """The same layers with average instead of maximum pooling."""
+    source = keras.models.clone_model(
+        small_source(),
+        clone_function=lambda layer: (
+            keras.layers.AveragePooling2D(2)
+            if isinstance(layer, keras.layers.MaxPooling2D)
+            else type(layer).from_config(layer.get_config())
+        ),
+    )
+    model = DDNN(depths=(16,), backbone="vgg", num_classes=5)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="the features of the same images differ by"):
+        load_pretrained(model, source)
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
