@@ -1,11 +1,12 @@
 """Depth-level dynamic neural networks with embedded knowledge distillation, for Keras 3."""
 
 __version__ = "0.1.0"
-__all__ = ["DDNN", "EKD"]
+__all__ = ["DDNN", "EKD", "load_pretrained"]
 
 try:
     from ddnn_keras.distillation import EKD
     from ddnn_keras.model import DDNN
+    from ddnn_keras.pretrained import load_pretrained
 except ModuleNotFoundError as error:
     # A device that only runs .tflite files has no Keras, or no backend; ddnn_keras.tflite.interpreter needs none.
     _missing = error.name

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.backbones import make_backbone
 from ddnn_keras.depths import is_positive_integer, output_key, resolve_depths
 from ddnn_keras.distillation import CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
@@ -33,13 +33,14 @@ class DDNN(keras.Model):
             mapping from names to blocks per stage, such as `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. They must
             nest. The 50 of `"resnet"` is made of basic blocks, `(3, 4, 14, 3)`: the paper's ResNet-50 is made of
             bottlenecks, which cannot share weights with ResNet-18 and 34.
-        backbone: The family, a name in `ddnn_keras.backbones.BACKBONES`. Defaults to `"resnet"`.
+        backbone: The family: `"resnet"` (the default), `"resnet_bottleneck"`, `"resnet_cifar"`, `"vgg"` or
+            `"mobilenet_v2"`; or a backbone of your own, see `ddnn_keras.backbones`.
         num_classes: Number of classes, a positive integer. Defaults to `10`.
         input_shape: `(height, width, channels)` of an image, positive integers. Defaults to `(32, 32, 3)`.
-        width: Channels of the first stage. Defaults to that of the published networks: `64` for `"resnet"`, `16` for
-            `"resnet_cifar"`.
-        stem: `"cifar"` (keeps the resolution of small images, the default), `"strided"` (half of it) or `"imagenet"`
-            (a quarter of it).
+        width: Channels of the first stage or convolution, to which all others are in proportion. Defaults to that of
+            the published networks: `16` for `"resnet_cifar"`, `32` for `"mobilenet_v2"`, else `64`.
+        stem: What is before the first stage: for the ResNets `"cifar"` (keeps the resolution of small images, the
+            default), `"strided"` (half of it) or `"imagenet"` (a quarter of it); each family says what these are to it.
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
         pixel_std: Divides each pixel after that. Defaults to `127.5`, so that 0..255 becomes -1..1.
         dtype: The dtype policy of the layers. Defaults to Keras' global one.
@@ -69,7 +70,7 @@ class DDNN(keras.Model):
         num_classes=10,
         input_shape=(32, 32, 3),
         width=None,
-        stem="cifar",
+        stem=None,
         pixel_mean=127.5,
         pixel_std=127.5,
         dtype=None,
@@ -78,13 +79,10 @@ class DDNN(keras.Model):
         _check_images(input_shape, num_classes)
         _check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
         _check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
-        if backbone not in BACKBONES:
-            allowed = ", ".join(map(repr, BACKBONES))
-            raise ValueError(f"`backbone` must be one of {allowed}. Received: backbone={backbone!r}")
         # Keras' layers and JSON take no NumPy integers.
         num_classes = int(num_classes)
         input_shape = tuple(int(size) for size in input_shape)
-        family = BACKBONES[backbone](BACKBONES[backbone].WIDTH if width is None else width, stem)
+        family = make_backbone(backbone, width, stem)
         depths = resolve_depths(depths, family.DEPTHS)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
 
@@ -102,10 +100,10 @@ class DDNN(keras.Model):
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._arguments = {
             "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
-            "backbone": backbone,
+            "backbone": backbone if isinstance(backbone, str) else keras.saving.serialize_keras_object(backbone),
             "num_classes": num_classes,
             "input_shape": list(input_shape),
-            "width": family.width,
+            "width": width if width is None else int(width),
             "stem": stem,
             "pixel_mean": np.asarray(pixel_mean).tolist(),
             "pixel_std": np.asarray(pixel_std).tolist(),
@@ -262,7 +260,8 @@ class DDNN(keras.Model):
         """Makes the model that `get_config` describes."""
         # Pairs, because the keys of a JSON object are strings and most depths are integers.
         depths = {depth: tuple(blocks) for depth, blocks in config["depths"]}
-        return cls(**{**config, "depths": depths})
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**{**config, "depths": depths, "backbone": backbone})
 
     def get_compile_config(self):
         """The arguments of `compile`, serialized."""

@@ -28,7 +28,6 @@ from rich.table import Table
 
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.backbones import BACKBONES
-from ddnn_keras.backbones.resnet import STEMS
 from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network
 from ddnn_keras.command_line import (
     ArgumentParser,
@@ -44,6 +43,7 @@ from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
 from ddnn_keras.run_directory import RunDirectory
 
 MOMENTUM = 0.9
+STEMS = list(dict.fromkeys(stem for family in BACKBONES.values() for stem in family.STEMS))
 PACKAGES = ["ddnn_keras", "keras", "tensorflow", "jax", "numpy"]
 
 # The weights that each way of training switches off.

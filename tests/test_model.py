@@ -345,6 +345,7 @@ def test_weights_alone(examples, tmp_path):
         ({"depths": (18, 17)}, "17"),
         ({"backbone": "resnext"}, "backbone='resnext'"),
         ({"stem": "mnist"}, "stem='mnist'"),
+        ({"backbone": "vgg", "stem": "strided"}, "`stem` must be one of 'cifar', 'imagenet'. Received: stem='strided'"),
         ({"width": 0}, "width=0"),
         ({"width": 1.5}, "width=1.5"),
         ({"num_classes": 0}, "num_classes=0"),

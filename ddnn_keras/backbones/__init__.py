@@ -1,15 +1,20 @@
-"""The families of nested depths, by name.
+"""The families of nested depths, by name, and what a backbone of one's own must have.
 
 A backbone is an object with
 
-- `DEPTHS`: a dict from integers to tuples of blocks per stage, and `num_stages`;
-- `WIDTH`: the published networks' width, and `width`, its own;
+- `DEPTHS`: a dict from integers to tuples of blocks per stage, and `num_stages`, how many stages there are;
 - `stem(path, x)`: the layers before the first stage;
 - `block(path, x, stage, index)`: one block of a stage, both counted from 0;
 - `head(path, x)`: from the last block's output to the feature vector that the classifier sees.
 
-`path` makes the layers that have weights: `path.shared(...)` for those that all depths have in common, and
-`path.private(...)` for normalisation. See `ddnn_keras.backbones.resnet` for a complete one.
+Each takes and returns a symbolic tensor. `path` makes the layers that have weights: `path.shared(layer_class, name,
+**arguments)` those that all depths have in common, `path.private(...)` those of normalisation. Layers without weights
+get `dtype=path.dtype`. With `path.seed(name)` for the seed of an initializer, a depth trained alone starts from the
+weights that it has in a larger network. To save a network, its backbone needs `get_config`, `from_config` and
+`keras.saving.register_keras_serializable`.
+
+A family by name is a class that makes backbones from `width` and `stem`; `WIDTH` is the published networks' width, and
+`STEMS` the names that it knows. See `ddnn_keras.backbones.resnet`, and CONTRIBUTING.md for an example.
 """
 
 from ddnn_keras.backbones.mobilenet_v2 import MobileNetV2
@@ -25,3 +30,34 @@ BACKBONES = {
     "vgg": VGG,
     "mobilenet_v2": MobileNetV2,
 }
+
+PROTOCOL = ("DEPTHS", "num_stages", "stem", "block", "head")
+
+
+def make_backbone(backbone, width=None, stem=None):
+    """A backbone from what `DDNN` is given.
+
+    Args:
+        backbone: A name in `BACKBONES`, or a backbone.
+        width: The width of a family by name. Defaults to the published networks'.
+        stem: The stem of a family by name. Defaults to `"cifar"`.
+
+    Returns:
+        A backbone.
+
+    Raises:
+        ValueError: If an argument is not as above.
+    """
+    if isinstance(backbone, str) and backbone in BACKBONES:
+        family = BACKBONES[backbone]
+        return family(family.WIDTH if width is None else width, "cifar" if stem is None else stem)
+    if isinstance(backbone, str) or (missing := [name for name in PROTOCOL if not hasattr(backbone, name)]):
+        lacks = "" if isinstance(backbone, str) else f", which lacks {', '.join(missing)}"
+        raise ValueError(
+            f"`backbone` must be one of {', '.join(map(repr, BACKBONES))}, or an object with {', '.join(PROTOCOL)}. "
+            f"Received: backbone={backbone!r}{lacks}"
+        )
+    for name, value in {"width": width, "stem": stem}.items():
+        if value is not None:
+            raise ValueError(f"`{name}` is for families by name, not for a backbone of one's own. Received: {value!r}")
+    return backbone

@@ -33,11 +33,12 @@ class ResNet:
 
     DEPTHS = DEPTHS
     WIDTH = 64
+    STEMS = ("cifar", "strided", "imagenet")
     num_stages = 4
 
     def __init__(self, width, stem):
         self.width = check_width(width)
-        self._stem = STEMS[check_stem(stem, STEMS)]
+        self._stem = STEM_LAYERS[check_stem(stem, self.STEMS)]
 
     def stem(self, path, x):
         """The layers before the first stage."""
@@ -83,4 +84,4 @@ def imagenet_stem(path, x, width):
     return keras.layers.MaxPooling2D(3, strides=2, dtype=path.dtype)(x)
 
 
-STEMS = {"cifar": cifar_stem, "strided": strided_stem, "imagenet": imagenet_stem}
+STEM_LAYERS = {"cifar": cifar_stem, "strided": strided_stem, "imagenet": imagenet_stem}

@@ -1,0 +1,112 @@
+"""What every family has in common: counts, training, saving; and a backbone of one's own."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from ddnn_keras import DDNN, EKD
+from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.cost import count_parameters
+
+# At 1000 classes and 224x224; ResNet-26 and the smaller MobileNets are nobody's canonical networks.
+PUBLISHED = {
+    "resnet_bottleneck": {50: 25_557_032, 101: 44_549_160, 152: 60_192_808},
+    "vgg": {11: 132_868_840, 13: 133_053_736, 16: 138_365_992, 19: 143_678_248},
+    "mobilenet_v2": {53: 3_504_872},
+}
+
+
+@pytest.mark.parametrize("backbone", PUBLISHED)
+def test_extracted_sub_nets_have_the_published_numbers_of_parameters(backbone):
+    published = PUBLISHED[backbone]
+    model = DDNN(tuple(published), backbone, num_classes=1000, input_shape=(224, 224, 3), stem="imagenet")
+    assert {depth: count_parameters(model.subnet(depth)) for depth in model.depths} == published
+
+
+def test_names_count_the_layers_with_weights():
+    for depth, blocks in BACKBONES["resnet_bottleneck"].DEPTHS.items():
+        assert depth == 3 * sum(blocks) + 2
+    for depth, blocks in BACKBONES["vgg"].DEPTHS.items():
+        assert depth == sum(blocks) + 3
+    for depth, blocks in BACKBONES["mobilenet_v2"].DEPTHS.items():
+        assert depth == 3 * sum(blocks) + 2
+
+
+@pytest.mark.parametrize(
+    ("stem", "resolutions"),
+    [
+        ("cifar", [32, 32, 16, 8, 8, 4, 4]),
+        ("strided", [16, 16, 8, 4, 4, 2, 2]),
+        ("imagenet", [16, 8, 4, 2, 2, 1, 1]),
+    ],
+)
+def test_the_stages_of_mobilenet_v2(stem, resolutions):
+    model = DDNN(depths=(23,), backbone="mobilenet_v2", stem=stem)
+    features = model.features(np.zeros((1, 32, 32, 3)))["depth_23"]
+    assert [tuple(feature.shape[1:3]) for feature in features] == [(size, size) for size in resolutions]
+    assert [feature.shape[3] for feature in features] == [16, 24, 32, 64, 96, 160, 320]
+
+
+def test_channels_of_a_narrow_mobilenet_v2_are_those_of_keras_applications():
+    source = keras.applications.MobileNetV2(input_shape=(97, 97, 3), alpha=0.5, weights=None, classes=1000)
+    model = DDNN((53,), "mobilenet_v2", num_classes=1000, input_shape=(97, 97, 3), width=16, stem="imagenet")
+    assert count_parameters(model) == count_parameters(source)
+
+
+def images_and_labels():
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (8, 32, 32, 3)).astype("float32"), random.integers(0, 4, 8)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_family_trains_and_survives_saving(backbone, tmp_path):
+    images, labels = images_and_labels()
+    depths = list(BACKBONES[backbone].DEPTHS)[:2]
+    model = DDNN(depths, backbone, num_classes=4, width=8)
+    # Normalisation moves slowly; one step shows that every weight of every depth takes part.
+    before = model.get_weights()
+    model.compile(keras.optimizers.SGD(0.1), distillation=EKD(), jit_compile=False)
+    model.fit(images, labels, batch_size=8, verbose=0)
+    changed = [not np.array_equal(one, other) for one, other in zip(before, model.get_weights())]
+    names = [weight.path for weight, moved in zip(model.weights, changed) if not moved]
+    # In front of a normalisation, a bias has no effect.
+    assert [name for name in names if not name.endswith("conv/bias")] == []
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for key, logits in model.predict(images, verbose=0).items():
+        np.testing.assert_array_equal(loaded.predict(images, verbose=0)[key], logits)
+
+
+@pytest.fixture
+def plain_net():
+    """CONTRIBUTING's own example, as it stands there."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    names = {}
+    exec(example, names)
+    return names["model"], names["PlainNet"]
+
+
+def test_a_backbone_of_ones_own(plain_net, tmp_path):
+    model, backbone = plain_net
+    assert model.output_keys == ["depth_3", "depth_5", "depth_7"]
+    images, _ = images_and_labels()
+    model.compile("sgd", metrics=["accuracy"], distillation=EKD(), jit_compile=False)
+    model.fit(images, np.arange(8), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.depths == {3: (1, 1), 5: (2, 2), 7: (3, 3)}
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0)["depth_5"], model.predict(images, verbose=0)["depth_5"]
+    )
+    with pytest.raises(
+        ValueError, match="`width` is for families by name, not for a backbone of one's own. Received: 4"
+    ):
+        DDNN(depths=(3, 5), backbone=backbone(8), width=4)
+
+
+def test_what_a_backbone_lacks():
+    with pytest.raises(ValueError, match=r"an object with DEPTHS, .* Received: backbone=<.*>, which lacks DEPTHS"):
+        DDNN(depths=(3, 5), backbone=object())
