@@ -101,9 +101,7 @@ def test_a_backbone_of_ones_own(plain_net, tmp_path):
     np.testing.assert_array_equal(
         loaded.predict(images, verbose=0)["depth_5"], model.predict(images, verbose=0)["depth_5"]
     )
-    with pytest.raises(
-        ValueError, match="`width` is for families by name, not for a backbone of one's own. Received: 4"
-    ):
+    with pytest.raises(ValueError, match=r"`width` is for families by name, not for .* Received: 4"):
         DDNN(depths=(3, 5), backbone=backbone(8), width=4)
 
 
