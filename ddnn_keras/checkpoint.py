@@ -31,7 +31,21 @@ class Checkpoint(keras.callbacks.Callback):
         with atomic_write(self.path) as temporary:
             self.model.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(PROGRESS, json.dumps({"finished_epochs": epoch + 1}))
+                states = [keras.ops.convert_to_numpy(state).tolist() for state in random_states(self.model)]
+                archive.writestr(PROGRESS, json.dumps({"finished_epochs": epoch + 1, "random_states": states}))
+
+
+def random_states(model):
+    """The states of all random generators within a model, such as dropout's, which Keras does not save."""
+    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+
+
+def restore_random_states(model, path):
+    """Gives a model the random states that `Checkpoint` saved with it."""
+    with zipfile.ZipFile(path) as archive:
+        saved = json.loads(archive.read(PROGRESS)).get("random_states", [])
+    for variable, value in zip(random_states(model), saved):
+        variable.assign(value)
 
 
 def finished_epochs(path):
@@ -73,6 +87,8 @@ def load_network(path):
     # A damaged file may raise almost anything: zip, HDF5 and JSON errors among them.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "Could not locate class" in str(error):
+            raise ValueError(f"{path} needs a class of yours: import its module before you load the file.") from error
         raise ValueError(f"{path} is not a whole Keras model file: {reason}") from error
     if not isinstance(model, DDNN):
         raise ValueError(f"{path} must hold a ddnn_keras.DDNN. It holds a {type(model).__name__}.")

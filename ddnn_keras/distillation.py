@@ -1,7 +1,7 @@
 """Embedded Knowledge Distillation: the terms by which the full-net teaches its sub-nets, after arXiv 2103.00793.
 
-All functions give one value per sample, in float32. They stop the gradient at whatever comes from the teacher, so the
-full-net learns from the labels alone.
+All functions give one value per sample, in float32. They stop the gradient at whatever comes from the teacher. So the
+full-net learns from the labels alone, unless the mean of all depths is the teacher.
 """
 
 import dataclasses

@@ -100,7 +100,7 @@ class DDNN(keras.Model):
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._arguments = {
             "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
-            "backbone": backbone if isinstance(backbone, str) else keras.saving.serialize_keras_object(backbone),
+            "backbone": backbone,
             "num_classes": num_classes,
             "input_shape": list(input_shape),
             "width": width if width is None else int(width),
@@ -251,6 +251,7 @@ class DDNN(keras.Model):
         """The constructor's arguments, by name."""
         return {
             **self._arguments,
+            "backbone": keras.saving.serialize_keras_object(self._arguments["backbone"]),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
         }

@@ -12,9 +12,13 @@ from ddnn_keras.depths import output_key
 # Largest difference of features between source and sub-net, in units of the largest feature: rounding errors of a
 # hundred layers stay an order of magnitude below, and any other function is far above.
 TOLERANCE = 1e-3
+# bfloat16 rounds each layer's output by up to 1/256.
+TOLERANCE_OF_MIXED_PRECISION = 0.1
+
+CHANNELS = ("rgb", "bgr")
 
 
-def load_pretrained(model, source, depth=None):
+def load_pretrained(model, source, depth=None, channels="rgb"):
     """Gives one depth the weights of a Keras model of the same architecture.
 
     Layers are matched in their order. A source without batch normalisation, such as `keras.applications.VGG16`, makes
@@ -25,11 +29,16 @@ def load_pretrained(model, source, depth=None):
     Args:
         model: A `ddnn_keras.DDNN`. Its `pixel_mean` and `pixel_std` should be those of the source's preprocessing.
         source: A functional `keras.Model` that takes normalised images of the same shape, for instance from
-            `keras.applications` (`MobileNetV2`, `VGG16`, `VGG19`) or KerasHub (`ResNetBackbone`).
+            `keras.applications` (`VGG16`, `VGG19`; `MobileNetV2` at sizes of 32 k + 1 pixels, since it pads even
+            sizes on one side) or KerasHub (`ResNetBackbone`).
         depth: Which of the model's depths. Defaults to the full-net.
+        channels: The order in which the source takes colours; `model` takes RGB in any case. `"rgb"` (the default), or
+            `"bgr"` for the VGG of `keras.applications` with `weights="imagenet"`, which was trained with
+            `pixel_mean=(123.68, 116.779, 103.939)` and `pixel_std=1`.
 
     Raises:
-        ValueError: If the source is of another architecture; the message names the first layer that differs.
+        ValueError: If the source is of another architecture; the message names the first layer that differs. If
+            `channels` is not as above.
 
     Example:
     >>> import keras
@@ -38,12 +47,21 @@ def load_pretrained(model, source, depth=None):
     >>> model = DDNN(depths=(11, 16), backbone="vgg", num_classes=5)
     >>> load_pretrained(model, source, depth=16)
     """
+    if channels not in CHANNELS:
+        raise ValueError(f"`channels` must be 'rgb' or 'bgr'. Received: channels={channels!r}")
     depth = list(model.depths)[-1] if depth is None else depth
     subnet = model.subnet(depth)
     before = subnet.get_weights()
     try:
-        copy_weights(convolutions_in_order(subnet.output), convolutions_in_order(source.output))
-        check_features(model, subnet, source)
+        *ours, our_classifier = convolutions_in_order(subnet.output)
+        theirs, their_classifier = without_classifier(convolutions_in_order(source.output), len(ours))
+        if their_classifier and their_classifier.shape == our_classifier.shape:
+            our_classifier.layer.set_weights(their_classifier.layer.get_weights())
+        copy_weights(ours, theirs)
+        if channels == "bgr":
+            reverse_colours(ours[0].layer)
+        features = their_classifier.layer.input if their_classifier else source.output
+        check_features(model, subnet, keras.Model(source.input, features), channels)
     except ValueError as error:
         subnet.set_weights(before)
         raise ValueError(f"`source` {source.name!r} is not the architecture of {output_key(depth)}: {error}") from None
@@ -119,13 +137,21 @@ def node_of(tensor):
     return history.operation._inbound_nodes[history.node_index]
 
 
+def without_classifier(convolutions, count):
+    """The layers before the classifier, and the classifier: a dense layer behind `count` others; else `None`."""
+    if len(convolutions) == count + 1 and isinstance(convolutions[-1].layer, keras.layers.Dense):
+        return convolutions[:-1], convolutions[-1]
+    return convolutions, None
+
+
+def reverse_colours(convolution):
+    """Lets the first convolution take the channels of an image in the other order."""
+    kernel, *bias = convolution.get_weights()
+    convolution.set_weights([kernel[:, :, ::-1], *bias])
+
+
 def copy_weights(ours, theirs):
-    """Copies the weights of each layer, but for a classifier that has another number of classes, or none."""
-    *ours, our_classifier = ours
-    if theirs and isinstance(theirs[-1].layer, keras.layers.Dense) and len(theirs) == len(ours) + 1:
-        *theirs, their_classifier = theirs
-        if their_classifier.shape == our_classifier.shape:
-            our_classifier.layer.set_weights(their_classifier.layer.get_weights())
+    """Copies the weights of each layer, and what normalises its output."""
     normalized = any(their.normalization for their in theirs)
     for our, their in itertools.zip_longest(ours, theirs):
         if our is None or their is None or our.weight_shapes != their.weight_shapes:
@@ -151,19 +177,18 @@ def described(convolution):
     return f"has {convolution.layer.name} with weights of shapes {convolution.weight_shapes}"
 
 
-def check_features(model, subnet, source):
+def check_features(model, subnet, source, channels):
     """Raises a `ValueError` unless both compute the same features of random images."""
     images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
     normalized = model.get_layer("normalize_pixels")(images)
     found = keras.Model(subnet.input, subnet.layers[-1].input)(images, training=False)
-    last = convolutions_in_order(source.output)[-1].layer
-    has_classifier = isinstance(last, keras.layers.Dense) and last.input.shape == subnet.layers[-1].input.shape
-    expected = keras.Model(source.input, last.input if has_classifier else source.output)(normalized, training=False)
+    expected = source(normalized[..., ::-1] if channels == "bgr" else normalized, training=False)
     expected = ops.mean(expected, axis=(1, 2)) if len(expected.shape) == 4 else expected
     found, expected = (ops.convert_to_numpy(ops.cast(value, "float32")) for value in (found, expected))
     difference = np.max(np.abs(found - expected)) / max(np.max(np.abs(expected)), 1e-12)
-    if not difference <= TOLERANCE:
+    tolerance = TOLERANCE if model.compute_dtype == "float32" else TOLERANCE_OF_MIXED_PRECISION
+    if not difference <= tolerance:
         raise ValueError(
             f"their layers have the same shapes, but the features of the same images differ by {difference:.1e} of the "
-            f"largest, more than {TOLERANCE:.0e}: look at strides, padding and activations."
+            f"largest, more than {tolerance:.0e}: look at strides, padding (of even sizes too) and activations."
         )

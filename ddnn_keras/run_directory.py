@@ -15,8 +15,8 @@ class RunDirectory:
         path: The folder. It need not exist yet.
 
     Its files: `model.keras`, the network after the last finished epoch, ready to go on; `config.json`, all that was
-    asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results on the test split, written last;
-    `curves.png`; `tensorboard`, a folder, if it was asked for.
+    asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results on the test split or on the one
+    that was asked for, written last; `curves.png`; `tensorboard`, a folder, if it was asked for.
     """
 
     def __init__(self, path):

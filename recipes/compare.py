@@ -16,8 +16,10 @@ and no run is made twice. OUTPUT/results.json has every run, table.md and accura
 split, which all choices are made on, until `--test` looks at the test split, once, at the end.
 """
 
+import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -27,10 +29,10 @@ import sys
 import time
 
 import comparison_report
+import keras
 import train
 from one_at_a_time import one_at_a_time
 
-from ddnn_keras import data
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
@@ -82,7 +84,7 @@ class Run:
         """The name of its run directory."""
         return f"{self.method}_{'-'.join(map(str, self.depths))}_seed{self.seed}"
 
-    @property
+    @functools.cached_property
     def arguments(self):
         """All arguments of train.py, those of this machine excepted."""
         arguments = vars(train.with_absolute_paths(train.argument_parser().parse_args(self.flags)))
@@ -106,20 +108,22 @@ def argument_parser():
 def main(arguments):
     """Does what is left to do, and writes the report after every run."""
     output = pathlib.Path(arguments.output)
+    train.check_depths(arguments)
     runs = plan(arguments)
+    # Before any training, so that mistakes show early, and two of them do not prepare the data set at once.
+    images = train.load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
     with one_at_a_time(output):
         records = {record["name"]: record for record in read_records(output)}
-        check_records(records, runs, output)
+        check_records([*records.values(), *begun_records(output, runs)], runs, output)
         todo = [run for run in runs if run.name not in records]
         print(f"{len(runs) - len(todo)} of {len(runs)} runs are done.", flush=True)
         for record in finished(todo, output, arguments.jobs):
             records[record["name"]] = record
-            write_records(output, records.values())
+            write_results(output, records.values())
             print(f"{len(records)} runs. {record['name']}: {accuracies(record['validation'])}", flush=True)
         if arguments.test:
-            test(records, output, arguments)
-            write_records(output, records.values())
-    comparison_report.write(list(records.values()), output)
+            test(records, output, images.test(arguments.batch_size))
+        write_results(output, records.values())
     print(comparison_report.table(list(records.values())))
 
 
@@ -130,17 +134,26 @@ def plan(arguments):
         value = getattr(arguments, name)
         if name != "depths" and value is not None:
             settings += ["--" + name.replace("_", "-"), str(value)]
+    for name, flags in arguments.variant:
+        if name in METHODS:
+            raise ValueError(f"--variant must not have the name of a method. Received: {name}")
+        variant_parser().parse_args(shlex.split(flags))
     methods = {name: METHODS[name] for name in arguments.methods} | dict(arguments.variant)
     runs = []
-    for seed in arguments.seeds:
+    for seed in dict.fromkeys(arguments.seeds):
         for method, flags in methods.items():
             networks = [(depth,) for depth in arguments.depths] if method == "alone" else [tuple(arguments.depths)]
             for depths in networks:
                 of_run = ["--depths", *map(str, depths), "--seed", str(seed), "--evaluate-on", "validation"]
                 runs.append(Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags))))
-    for name in dict(arguments.variant).keys() & METHODS.keys():
-        raise ValueError(f"--variant must not have the name of a method. Received: {name}")
     return runs
+
+
+def variant_parser():
+    """What a variant may set: anything else would not be the same training."""
+    parser = ArgumentParser(__doc__)
+    train.add_distillation(parser)
+    return parser
 
 
 def read_records(output):
@@ -154,11 +167,22 @@ def read_records(output):
         raise ValueError(f"{path} is damaged: {error}.") from None
 
 
-def write_records(output, records):
-    """Writes `results.json`, in the order of the names: the order in which runs end is chance."""
+def begun_records(output, runs):
+    """What the runs that were begun, and are not in `results.json` yet, were begun with."""
+    directories = {run.name: RunDirectory(output / "runs" / run.name) for run in runs}
+    configs = {name: directory.read_config() for name, directory in directories.items() if directory.config.exists()}
+    return [
+        {"name": name, "arguments": portable(config["arguments"]), "backend": config["backend"]}
+        for name, config in configs.items()
+    ]
+
+
+def write_results(output, records):
+    """Writes `results.json`, table and picture, in the order of names: the order in which runs end is chance."""
+    records = sorted(records, key=lambda record: record["name"])
     with atomic_write(output / "results.json") as temporary:
-        records = sorted(records, key=lambda record: record["name"])
         temporary.write_text(json.dumps({"runs": records}, indent=1, allow_nan=False) + "\n")
+    comparison_report.write(records, output)
 
 
 def check_records(records, runs, output):
@@ -166,15 +190,23 @@ def check_records(records, runs, output):
     # An argument that a record lacks came into being after that run, with a default that changed nothing.
     defaults = vars(train.argument_parser().parse_args([]))
     for run in runs:
-        for name, record in records.items():
-            compared = run.arguments.keys() if name == run.name else run.arguments.keys() - OF_ONE_RUN
-            for argument in sorted(compared):
-                wanted, found = run.arguments[argument], record["arguments"].get(argument, defaults[argument])
-                if wanted != found:
+        wanted = {**run.arguments, "backend": keras.backend.backend()}
+        for record in records:
+            found = {**defaults, **record["arguments"], "backend": record["backend"]}
+            for name in sorted(compared(run, record, wanted)):
+                if wanted[name] != found[name]:
                     raise ValueError(
-                        f"--output {output} holds the run {name} with {argument} {found}, which does not compare with "
-                        f"the {wanted} of {run.name}: choose another folder."
+                        f"--output {output} holds the run {record['name']} with {name} {found[name]}, which does not "
+                        f"compare with the {wanted[name]} of {run.name}: choose another folder."
                     )
+
+
+def compared(run, record, names):
+    """Which of the arguments must be the same in a run and in a record."""
+    if record["name"] == run.name:
+        return set(names)
+    together = run.method != "alone" and not record["name"].startswith("alone_")
+    return set(names) - OF_ONE_RUN | ({"depths"} if together else set())
 
 
 def finished(runs, output, jobs):
@@ -241,18 +273,12 @@ def without_folder(dataset):
     return kind + colon + os.path.basename(path)
 
 
-def test(records, output, arguments):
+def test(records, output, images):
     """Evaluates every run that has not been on the test split."""
-    images = data.load(
-        arguments.dataset,
-        image_size=arguments.image_size,
-        data_dir=arguments.data_dir,
-        manual_dir=arguments.manual_dir,
-    )
     for name, record in records.items():
         if "test" not in record:
             model = load_network(RunDirectory(output / "runs" / name).model)
-            record["test"] = train.final_metrics(model, images.test(arguments.batch_size))
+            record["test"] = train.final_metrics(model, images)
 
 
 def accuracies(metrics):

@@ -48,15 +48,14 @@ def row(grouped, method, key):
     """One line of the table."""
     values = list(grouped[method, key].values())
     alone, joint = (paired_gain(grouped, method, key, baseline) for baseline in ("alone", "joint"))
-    base = grouped.get(("alone", key))
-    more_errors = (0 - alone.mean) / (100 - np.mean(list(base.values()))) if alone and base else None
+    errors = 100 - alone.baseline if alone else 0
     cells = [
         key.removeprefix("depth_"),
         method,
         str(len(values)),
         f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""),
         str(alone or ""),
-        f"{more_errors:+.1%}" if more_errors is not None else "",
+        f"{(0 - alone.mean) / errors:+.1%}" if errors else "",
         str(joint or ""),
     ]
     return "| " + " | ".join(cells) + " |"
@@ -66,11 +65,14 @@ class Gain:
     """A mean of paired differences with its confidence interval.
 
     Args:
-        differences: One number for each seed.
+        values: One number for each seed.
+        baseline: What each is compared with.
     """
 
-    def __init__(self, differences):
+    def __init__(self, values, baseline):
+        differences = np.subtract(values, baseline)
         count = len(differences)
+        self.baseline = float(np.mean(baseline))
         self.mean = float(np.mean(differences))
         self.half_width = math.nan
         if count > 1:
@@ -87,7 +89,9 @@ def paired_gain(grouped, method, key, baseline):
     """The `Gain` of a method over `baseline` at one depth, over the seeds that both have; `None` without any."""
     ours, theirs = grouped.get((method, key), {}), grouped.get((baseline, key), {})
     seeds = sorted(ours.keys() & theirs.keys())
-    return Gain([ours[seed] - theirs[seed] for seed in seeds]) if seeds and method != baseline else None
+    if not seeds or method == baseline:
+        return None
+    return Gain([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
 
 
 def accuracies(records, split):

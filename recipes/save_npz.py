@@ -44,7 +44,7 @@ def main(arguments):
     )
     arrays = {"x_train": x_train, "y_train": y_train, "x_test": source.test.images, "y_test": source.test.labels}
     with atomic_write(output) as temporary:
-        np.savez_compressed(temporary, **arrays, class_names=np.array(source.class_names))
+        np.savez_compressed(temporary, **arrays, class_names=np.array(source.class_names), mirror=source.mirror)
     print(f"{output}: {len(x_train)} training and {len(source.test)} test images, {output.stat().st_size / 1e6:.1f} MB")
     print(f"Next: KERAS_BACKEND=jax python recipes/train.py --dataset npz:{output}")
 

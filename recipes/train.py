@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -28,7 +29,7 @@ from rich.table import Table
 
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.backbones import BACKBONES
-from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network
+from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network, restore_random_states
 from ddnn_keras.command_line import (
     ArgumentParser,
     non_negative_integer,
@@ -132,6 +133,8 @@ def main(arguments, parser):
                 f"--output {run_directory.path} holds {', '.join(found)} already: --resume goes on with a run."
             )
         arguments = with_absolute_paths(arguments)
+    if arguments.tensorboard:
+        check_tensorboard()
     print(f"Run directory: {run_directory.path}")
     train(arguments, run_directory)
     print_table(json.loads(run_directory.metrics.read_text()), arguments.evaluate_on)
@@ -141,9 +144,7 @@ def main(arguments, parser):
 def resumed(run_directory, parser):
     """A run's own arguments; other ones on the command line would not give the run that was begun."""
     config, typed = run_directory.read_config(), parser.typed()
-    # Arguments that came into being after the run was begun have defaults that change nothing.
-    saved = {**of_the_run(argument_parser().parse_args([])), **config["arguments"]}
-    backend = keras.backend.backend()
+    saved, backend = saved_arguments(config), keras.backend.backend()
     if config["backend"] != backend:
         raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
     for name in set(typed) - {"resume"}:
@@ -153,6 +154,11 @@ def resumed(run_directory, parser):
         if typed[name] != saved[name]:
             raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
     return argparse.Namespace(**saved)
+
+
+def saved_arguments(config):
+    """The arguments in a run's `config.json`; those that came into being later have defaults that change nothing."""
+    return {**of_the_run(argument_parser().parse_args([])), **config["arguments"]}
 
 
 def of_the_run(arguments):
@@ -181,9 +187,10 @@ def new_output(arguments):
 
 def train(arguments, run_directory):
     """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it."""
-    keras.utils.set_random_seed(arguments.seed)
     check_depths(arguments)
     images = load_images(arguments)
+    # Not before: preparing a data set draws random numbers too.
+    keras.utils.set_random_seed(arguments.seed)
     with one_at_a_time(run_directory.path):
         model, first_epoch = begun_network(arguments, images, run_directory)
         run_directory.tidy(first_epoch)
@@ -209,7 +216,9 @@ def load_images(arguments):
 def begun_network(arguments, images, run_directory):
     """The network as the run left it, and how many epochs it has behind it; a new one for a new run."""
     if run_directory.model.exists():
-        return load_network(run_directory.model), finished_epochs(run_directory.model)
+        model, first_epoch = load_network(run_directory.model), finished_epochs(run_directory.model)
+        restore_random_states(model, run_directory.model)
+        return model, first_epoch
     model = compiled_network(arguments, images)
     run_directory.write_json(run_directory.config, configuration(arguments, images))
     return model, 0
@@ -230,8 +239,8 @@ def fit(model, arguments, images, run_directory, first_epoch):
             callbacks=[
                 keras.callbacks.TerminateOnNaN(raise_error=True),
                 keras.callbacks.CSVLogger(run_directory.history, append=True),
-                Checkpoint(run_directory.model),
                 *tensorboard,
+                Checkpoint(run_directory.model),
             ],
             shuffle=False,  # `train` shuffles
             verbose=1 if sys.stdout.isatty() else 2,
@@ -256,6 +265,13 @@ def check_depths(arguments):
     known = BACKBONES[arguments.backbone].DEPTHS
     if unknown := sorted(set(arguments.depths) - set(known)):
         raise ValueError(f"--depths must be among {', '.join(map(str, known))}. Received: {unknown[0]}")
+
+
+def check_tensorboard():
+    """Says before a run begins what Keras' callback would miss in it."""
+    for package in ("tensorflow", "tensorboard"):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f'--tensorboard needs {package}: pip install "ddnn_keras[{package}]"')
 
 
 def compiled_network(arguments, images):

@@ -6,10 +6,12 @@ For example:
 
 A search that was stopped goes on when its command is repeated. Several processes share one search as KerasTuner
 documents it: all run the same command, with KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT naming the chief and
-KERASTUNER_TUNER_ID being chief, tuner0, tuner1, ... OUTPUT/trials.json has every trial, the best one first.
+KERASTUNER_TUNER_ID being chief, tuner0, tuner1, ... OUTPUT/trials.json has every trial, the best one first; a trial's
+accuracy is that of its best epoch, counted within its last training.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -20,6 +22,7 @@ import keras
 import keras_tuner
 import numpy as np
 import train
+from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Table
 
@@ -137,11 +140,39 @@ TUNERS = {"bayesian": bayesian, "hyperband": hyperband}
 
 def main(arguments):
     """Searches, and shows the trials; a process that works for a chief shows nothing."""
+    worker = os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
     if len(arguments.depths) < 2:
         raise ValueError(f"--depths must be two or more: nothing teaches one alone. Received: {arguments.depths[0]}")
+    if arguments.validation_freq != 1:
+        raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     train.check_depths(arguments)
     train.make_deterministic()
     output = pathlib.Path(arguments.output).absolute()
+    with contextlib.nullcontext() if worker else one_at_a_time(output):
+        if not worker:
+            keep_settings(arguments, output / "settings.json")
+        trials = search(arguments, output)
+        if not worker:
+            with atomic_write(output / "trials.json") as temporary:
+                temporary.write_text(json.dumps(trials, indent=1) + "\n")
+            print_table(trials)
+
+
+def keep_settings(arguments, path):
+    """Refuses to go on with a search that had other settings: its trials would not compare."""
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("trials", "output")}
+    if not path.exists():
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=1) + "\n")
+    kept = json.loads(path.read_text())
+    for name, value in settings.items():
+        if kept.get(name) != value:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} {value} differs from the {kept.get(name)} of {path.parent}: use another folder.")
+
+
+def search(arguments, output):
+    """The trials as plain data, the best one first."""
     tuner = TUNERS[arguments.tuner](
         arguments,
         hypermodel=Search(arguments, train.load_images(arguments)),
@@ -150,17 +181,25 @@ def main(arguments):
         directory=output.parent,
         project_name=output.name,
     )
-    tuner.search(verbose=2)
-    if os.environ.get("KERASTUNER_TUNER_ID", "chief") == "chief":
-        trials = [record(trial) for trial in tuner.oracle.get_best_trials(len(tuner.oracle.trials))]
-        with atomic_write(output / "trials.json") as temporary:
-            temporary.write_text(json.dumps(trials, indent=1) + "\n")
-        print_table(trials)
+    try:
+        tuner.search(verbose=2)
+    except RuntimeError as error:  # KerasTuner gives up after some trials in a row that failed
+        raise ValueError(f"The search stopped: {error}") from error
+    trials = tuner.oracle.get_best_trials(len(tuner.oracle.trials))
+    return [record(trial, arguments) for trial in trials if trial.score is not None]
 
 
-def record(trial):
+def record(trial, arguments):
     """A trial as plain data."""
-    return {"accuracy": trial.score, "epochs": trial.best_step + 1, "arguments": chosen(trial.hyperparameters)}
+    hp = trial.hyperparameters
+    return {
+        "accuracy": trial.score,
+        "best_epoch": trial.best_step + 1,
+        # Hyperband decides how long a trial is trained, and goes on with the best ones.
+        "epochs": hp.values.get("tuner/epochs", arguments.epochs),
+        "first_epoch": hp.values.get("tuner/initial_epoch", 0),
+        "arguments": chosen(hp),
+    }
 
 
 def print_table(trials):

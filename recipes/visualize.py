@@ -14,6 +14,7 @@ import pathlib
 
 import numpy as np
 import train
+from keras import ops
 from matplotlib.figure import Figure
 
 from ddnn_keras.atomic_write import atomic_write
@@ -24,6 +25,10 @@ from ddnn_keras.distillation import standardized_attention
 from ddnn_keras.run_directory import RunDirectory
 
 CORRELATION_IMAGES = 500
+BATCH = 100
+
+# What decides which images a run was trained on, and which it was validated on.
+OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
 
 
 def argument_parser():
@@ -39,7 +44,9 @@ def argument_parser():
 def main(arguments):
     """Draws the picture."""
     runs = [RunDirectory(path) for path in arguments.runs]
-    images = validation_images(runs[0])
+    if pathlib.Path(arguments.output).suffix != ".png":
+        raise ValueError(f"--output must end in .png. Received: {arguments.output}")
+    images = validation_images(runs)
     if arguments.image >= len(images):
         raise ValueError(f"--image must be from 0 to {len(images) - 1}. Received: {arguments.image}")
     rows = [row for run in runs for row in attention_rows(run, images)]
@@ -49,11 +56,18 @@ def main(arguments):
     print(f"Picture: {arguments.output}")
 
 
-def validation_images(run):
-    """The first validation images of a run's data set."""
-    data = train.load_images(argparse.Namespace(**run.read_config()["arguments"]))
+def validation_images(runs):
+    """The first validation images of the runs' data set, which none of them was trained on."""
+    first, *others = (train.saved_arguments(run.read_config()) for run in runs)
+    for run, arguments in zip(runs[1:], others):
+        for name in OF_THE_DATA:
+            if arguments[name] != first[name]:
+                raise ValueError(
+                    f"{run.path} must have the {name} of {runs[0].path}, {first[name]}. Received: {arguments[name]}"
+                )
+    data = train.load_images(argparse.Namespace(**first))
     batches, count = [], 0
-    for images, _ in data.validation(100):
+    for images, _ in data.validation(BATCH):
         batches.append(np.asarray(images))
         count += len(images)
         if count >= CORRELATION_IMAGES:
@@ -64,10 +78,7 @@ def validation_images(run):
 def attention_rows(run, images):
     """For each depth of a run: its label, and for each stage all images' maps and their correlation."""
     model = load_network(run.model)
-    if model.input_shape[1:] != images.shape[1:]:
-        raise ValueError(f"{run.path} must have images of shape {images.shape[1:]}. Received: {model.input_shape[1:]}")
-    features = model.features(images)
-    maps = {key: [np.asarray(standardized_attention(stage)) for stage in features[key]] for key in model.output_keys}
+    maps = attention_maps(model, images)
     full_net = maps[model.output_keys[-1]]
     return [
         (
@@ -76,6 +87,17 @@ def attention_rows(run, images):
         )
         for key in model.output_keys
     ]
+
+
+def attention_maps(model, images):
+    """The attention maps of all images: a dict from output keys to lists with an array for each stage."""
+    batches = []
+    for start in range(0, len(images), BATCH):
+        features = model.features(images[start : start + BATCH])
+        batches.append(
+            {key: [ops.convert_to_numpy(standardized_attention(stage)) for stage in features[key]] for key in features}
+        )
+    return {key: [np.concatenate(stage) for stage in zip(*(batch[key] for batch in batches))] for key in batches[0]}
 
 
 def correlation(maps, others):
@@ -92,7 +114,9 @@ def picture(image, number, rows):
         axes[0].set_ylabel(label, fontsize="small")
         for stage, (axis, (maps, r)) in enumerate(zip(axes[1:], stages)):
             axis.imshow(maps[number])
-            axis.set_title(f"stage {stage + 1}, r = {r:.2f}", fontsize="small")
+            # A map of one position has nothing to correlate.
+            title = f"stage {stage + 1}" + (f", r = {r:.2f}" if maps[number].size > 1 else "")
+            axis.set_title(title, fontsize="small")
         for axis in axes:
             axis.set(xticks=[], yticks=[])
     return figure

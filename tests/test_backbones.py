@@ -105,6 +105,40 @@ def test_a_backbone_of_ones_own(plain_net, tmp_path):
         DDNN(depths=(3, 5), backbone=backbone(8), width=4)
 
 
+def test_a_backbone_that_is_not_saved_needs_no_config(plain_net):
+    _, backbone = plain_net
+
+    class Unsaved:
+        DEPTHS, num_stages = backbone.DEPTHS, backbone.num_stages
+        width = 4
+        stem, block, head = backbone.stem, backbone.block, backbone.head
+
+    assert DDNN(depths=(3, 5), backbone=Unsaved()).subnet(3).output_shape == (None, 10)
+    with pytest.raises(ValueError, match="`backbone` must be an object, not a class"):
+        DDNN(depths=(3, 5), backbone=Unsaved)
+
+
+@pytest.mark.parametrize(("backbone", "stem"), [("vgg", "imagenet"), ("mobilenet_v2", "cifar")])
+def test_a_depth_alone_starts_from_the_weights_that_it_has_within_a_network(backbone, stem):
+    depths = list(BACKBONES[backbone].DEPTHS)[:2]
+
+    def initial_weights(depths):
+        keras.utils.set_random_seed(7)
+        model = DDNN(depths, backbone, width=8, stem=stem)
+        return {weight.path: weight.numpy() for weight in model.subnet(depths[0]).weights}
+
+    alone, together = initial_weights(depths[:1]), initial_weights(depths)
+    common = [path for path in alone if path in together and "kernel" in path]
+    assert len(common) == sum("kernel" in path for path in alone)
+    for path in common:
+        np.testing.assert_array_equal(alone[path], together[path])
+
+
+def test_vgg_needs_32_pixels():
+    with pytest.raises(ValueError, match=r"`input_shape` must be at least 32x32 for VGG.* Received: .*\(16, 32, 1\)"):
+        DDNN(depths=(11,), backbone="vgg", input_shape=(16, 32, 1))
+
+
 def test_what_a_backbone_lacks():
     with pytest.raises(ValueError, match=r"an object with DEPTHS, .* Received: backbone=<.*>, which lacks DEPTHS"):
         DDNN(depths=(3, 5), backbone=object())

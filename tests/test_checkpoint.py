@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from ddnn_keras import DDNN
-from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network
+from ddnn_keras.backbones import make_backbone
+from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network, restore_random_states
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,40 @@ def test_a_file_of_other_making_does_not_tell_its_epoch(saved, tmp_path):
     saved[0].save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="does not say how far"):
         finished_epochs(tmp_path / "model.keras")
+
+
+def test_dropout_goes_on_as_if_never_interrupted(tmp_path):
+    def network():
+        keras.utils.set_random_seed(0)
+        model = DDNN(depths={"a": (1, 1, 1, 1, 1)}, backbone="vgg", width=2, input_shape=(32, 32, 1), stem="imagenet")
+        model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+        return model
+
+    images, labels = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 1)), np.arange(8)
+    path = tmp_path / "model.keras"
+    whole = network()
+    losses = whole.fit(images, labels, epochs=3, shuffle=False, callbacks=[Checkpoint(path)], verbose=0).history["loss"]
+    interrupted = network()
+    interrupted.fit(images, labels, epochs=1, shuffle=False, callbacks=[Checkpoint(path)], verbose=0)
+    resumed = load_network(path)
+    restore_random_states(resumed, path)
+    assert resumed.fit(images, labels, epochs=2, shuffle=False, verbose=0).history["loss"] == losses[1:]
+
+
+def test_a_class_that_was_not_imported(tmp_path, monkeypatch):
+    class Backbone(type(make_backbone("resnet"))):
+        def get_config(self):
+            return {"width": self.width, "stem": "cifar"}
+
+        @classmethod
+        def from_config(cls, config):
+            return cls(**config)
+
+    keras.saving.register_keras_serializable("unknown")(Backbone)
+    DDNN(depths=(10,), backbone=Backbone(2, "cifar")).save(tmp_path / "model.keras")
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "unknown>Backbone")
+    with pytest.raises(ValueError, match=r"model.keras needs a class of yours: import its module before you load"):
+        load_network(tmp_path / "model.keras")
 
 
 def test_a_missing_file(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import sys
 import time
@@ -116,14 +117,18 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main):
     before = results(output)
     written = (output / "runs" / "ekd_8-14_seed0" / "model.keras").stat().st_mtime_ns
     flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output]
-    code, printed, errors = main("recipes/compare.py", *flags, "--test")
+    more = ["--seeds", 0, 1, "--jobs", 2, "--methods", "alone", "ekd", "--variant", "hot", "--temperature 2"]
+    code, printed, errors = main("recipes/compare.py", *flags, *more, "--test")
     assert code == 0, errors
-    assert "3 of 3 runs are done." in printed
+    assert "3 of 8 runs are done." in printed
     assert "Accuracy on the test split" in printed
     after = results(output)
+    assert after["hot_8-14_seed1"]["arguments"]["temperature"] == 2.0
+    assert {run["seed"] for run in after.values()} == {0, 1}
     for name, run in after.items():
         assert set(run.pop("test")) == set(run["validation"])
-        assert run == before[name]
+        assert name not in before or run == before[name]
+    assert "| 8 | hot | 2 |" in (output / "table.md").read_text()
     assert (output / "runs" / "ekd_8-14_seed0" / "model.keras").stat().st_mtime_ns == written
 
 
@@ -134,6 +139,13 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main):
         (["--variant", "ekd", "--kl-weight 2"], "--variant must not have the name of a method. Received: ekd"),
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--variant", "hot", "--temperature x"], "x is not a number of 0 or more"),
+        (["--variant", "long", "--epochs 3"], "unrecognized arguments: --epochs 3"),
+        (["--variant", "early", "--evaluate-on test"], "unrecognized arguments: --evaluate-on test"),
+        (
+            ["--depths", 8, 20],
+            "run ekd_8-14_seed0 with depths [8, 14], which does not compare with the [8, 20]",
+        ),
+        (["--depths", 8, 15], "--depths must be among 8, 14, 20"),
     ],
 )
 def test_mistakes(comparison, mistake, changed, sentence):
@@ -142,6 +154,25 @@ def test_mistakes(comparison, mistake, changed, sentence):
     flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output]
     assert sentence in mistake("recipes/compare.py", *flags, *changed)
     assert (output / "results.json").read_bytes() == before
+
+
+def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(comparison, mistake, tmp_path):
+    output, _, _ = comparison
+    begun = tmp_path / "begun" / "runs" / "ekd_8-14_seed0"
+    begun.mkdir(parents=True)
+    shutil.copy(output / "runs" / "ekd_8-14_seed0" / "config.json", begun)
+    flags = [*SETTINGS, "--methods", "ekd", "--seeds", 0, "--output", tmp_path / "begun", "--epochs", 7]
+    assert "holds the run ekd_8-14_seed0 with epochs 2, which does not compare with the 7" in mistake(
+        "recipes/compare.py", *flags
+    )
+
+
+def test_runs_of_another_backend_do_not_compare(comparison, mistake, tmp_path):
+    records = json.loads((comparison[0] / "results.json").read_text())
+    records["runs"][0]["backend"] = "jax"
+    (tmp_path / "results.json").write_text(json.dumps(records))
+    sentence = mistake("recipes/compare.py", *SETTINGS, "--seeds", 0, "--output", tmp_path)
+    assert "with backend jax, which does not compare with the tensorflow of" in sentence
 
 
 def test_two_at_a_time_are_refused(comparison, mistake):
@@ -155,3 +186,9 @@ def test_a_failed_training_is_named(mistake, tmp_path):
     flags = [*SETTINGS, "--methods", "joint", "--batch-size", 100_000, "--seeds", 3, "--output", tmp_path / "failed"]
     sentence = mistake("recipes/compare.py", *flags)
     assert "joint_8-14_seed3 failed: train.py: `batch_size` must be from 1 to 400" in sentence
+
+
+def test_a_data_set_that_is_missing_is_named_before_any_training(mistake, tmp_path):
+    flags = [*SETTINGS, "--dataset", "npz:/no/such/file.npz", "--output", tmp_path / "missing"]
+    assert "/no/such/file.npz" in mistake("recipes/compare.py", *flags)
+    assert not (tmp_path / "missing").exists()

@@ -28,11 +28,12 @@ def records():
 
 def test_a_mean_with_its_interval():
     # Differences 1, 2, 3: mean 2, standard error 1 / sqrt(3), Student's t of 2 degrees of freedom at 97.5 % 4.30265.
-    gain = Gain([1.0, 2.0, 3.0])
+    gain = Gain([11.0, 22.0, 33.0], [10.0, 20.0, 30.0])
+    assert gain.baseline == 20
     assert gain.mean == pytest.approx(2)
     assert gain.half_width == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
     assert str(gain) == "+2.00 [-0.48, +4.48]"
-    assert str(Gain([1.5])) == "+1.50"
+    assert str(Gain([1.5], [0.0])) == "+1.50"
 
 
 def test_gains_are_paired_by_seed():
@@ -53,6 +54,13 @@ def test_the_table():
         "| 14 | alone | 3 | 87.00 ± 2.00 |  |  |  |",
         "| 14 | ekd | 3 | 86.00 ± 2.00 | -1.00 [-1.00, -1.00] | +7.7% |  |",
     ]
+
+
+def test_errors_are_compared_over_the_same_seeds():
+    found = [record("alone", 0, d8=0.5), record("alone", 1, d8=0.9), record("ekd", 0, d8=0.6)]
+    assert "| 8 | ekd | 1 | 60.00 | +10.00 | -20.0% |  |" in table(found)
+    found = [record("alone", 0, d8=1.0), record("ekd", 0, d8=0.9)]
+    assert "| 8 | ekd | 1 | 90.00 | -10.00 |  |  |" in table(found)
 
 
 def test_the_test_split_is_shown_once_every_run_has_been_on_it():

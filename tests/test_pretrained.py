@@ -105,9 +105,45 @@ def test_a_sub_net_takes_weights_and_shares_them():
     source = small_source()
     model = DDNN(depths=(11, 16, 19), backbone="vgg", num_classes=5)
     load_pretrained(model, source, depth=16)
-    shared = model.get_layer("stage1_block1_conv").get_weights()
-    np.testing.assert_array_equal(shared[0], source.get_layer("block1_conv1").get_weights()[0])
-    assert np.ptp(model.subnet(11)(IMAGES[:, :32, :32]).numpy()) > 0
+    for ours, theirs in {"stage1_block1_conv": "block1_conv1", "stage5_block2_conv": "block5_conv2"}.items():
+        kernel = source.get_layer(theirs).get_weights()[0]
+        for depth in (11, 16, 19):
+            np.testing.assert_array_equal(model.subnet(depth).get_layer(ours).get_weights()[0], kernel)
+
+
+def test_a_source_without_pooling_or_with_blue_first():
+    source = keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False)
+    mean = (123.68, 116.779, 103.939)
+    model = DDNN(depths=(16,), backbone="vgg", num_classes=5, pixel_mean=mean, pixel_std=1)
+    load_pretrained(model, randomized(source), channels="bgr")
+    images = IMAGES[:, :32, :32]
+    expected = source(keras.applications.vgg16.preprocess_input(images.copy()), training=False)
+    found = model.features(images)["depth_16"][-1]
+    # The source ends with the pooling that our head begins with.
+    pooled = keras.layers.MaxPooling2D(2)(found)
+    np.testing.assert_allclose(pooled, expected, rtol=1e-4, atol=1e-4 * np.max(expected))
+    with pytest.raises(ValueError, match=r"`channels` must be 'rgb' or 'bgr'. Received: channels='grb'"):
+        load_pretrained(model, source, channels="grb")
+
+
+def test_features_of_a_source_that_ends_before_its_classifier():
+    classifier = randomized(keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, classes=7))
+    source = keras.Model(classifier.input, classifier.get_layer("fc2").output)
+    model = DDNN(depths=(16,), backbone="vgg", num_classes=7, stem="imagenet")
+    load_pretrained(model, source)
+    np.testing.assert_array_equal(model.get_layer("dense2").get_weights()[0], source.get_layer("fc2").get_weights()[0])
+
+
+def test_mixed_precision():
+    model = DDNN(depths=(10,), input_shape=(64, 64, 3), stem="imagenet", dtype="mixed_bfloat16")
+    load_pretrained(model, randomized(resnet("basic_block", (1, 1, 1, 1))))
+
+
+def test_padding_of_even_sizes_is_found_out():
+    source = keras.applications.MobileNetV2(input_shape=(96, 96, 3), weights=None, include_top=False)
+    model = DDNN(depths=(53,), backbone="mobilenet_v2", input_shape=(96, 96, 3), stem="imagenet")
+    with pytest.raises(ValueError, match=r"look at strides, padding \(of even sizes too\)"):
+        load_pretrained(model, randomized(source))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,12 @@ def test_the_ten_lines_run(tmp_path):
     assert (tmp_path / "digits.keras").exists()
 
 
+def test_the_snippet_for_published_weights_runs():
+    (snippet,) = (block for block in blocks("python") if "load_pretrained(" in block)
+    finished = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_every_command_names_a_file_and_flags_that_exist(main):
     commands = re.findall(r"^python ((?:recipes|export)/\w+\.py)(.*?)(?:#.*)?$", README, flags=re.MULTILINE)
     assert len(commands) >= 5

@@ -20,6 +20,10 @@ def test_every_image_with_its_label(main, tmp_path):
         np.testing.assert_array_equal(arrays[f"y_{split}"], found % 2)
     loaded = data.load(f"npz:{output}")
     assert (loaded.class_names, loaded.image_shape, loaded.num_test) == (["even", "odd"], (12, 10, 1), 8)
+    # As under its own name.
+    assert loaded.mirror is True
+    np.savez(output, **{name: array for name, array in arrays.items() if name != "mirror"})
+    assert data.load(f"npz:{output}").mirror is False
 
 
 def test_mistakes(mistake, tmp_path):

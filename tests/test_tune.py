@@ -6,8 +6,15 @@ import socket
 import subprocess
 import sys
 
+import keras_tuner
+import numpy as np
 import pytest
 from conftest import ROOT
+
+from ddnn_keras import data
+
+sys.path.insert(0, str(ROOT / "recipes"))
+import tune
 
 TINY = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "2", "--stem", "strided"]
 TINY += ["--batch-size", "400", "--warmup-epochs", "0"]
@@ -22,7 +29,7 @@ def check(found, output, epochs):
     assert found == sorted(found, key=lambda trial: -trial["accuracy"])
     for trial in found:
         assert 0 < trial["accuracy"] < 1
-        assert 1 <= trial["epochs"] <= epochs
+        assert 1 <= trial["best_epoch"] <= trial["epochs"] <= epochs
         arguments = trial["arguments"]
         low, high = {"standardized": (0.01, 10), "activation": (10, 10_000)}[arguments["attention"]]
         assert low <= arguments["attention_weight"] <= high
@@ -32,7 +39,7 @@ def check(found, output, epochs):
     assert len(list(output.glob("trial_*/checkpoint*"))) >= len(found)
 
 
-def test_a_search_goes_on_where_it_was(script, tmp_path):
+def test_a_repeated_command_keeps_the_trials_and_makes_more(script, mistake, tmp_path):
     output = tmp_path / "tuning"
     flags = [*TINY, "--epochs", 2, "--output", output]
     finished = script("recipes/tune.py", *flags, "--trials", 1)
@@ -44,6 +51,19 @@ def test_a_search_goes_on_where_it_was(script, tmp_path):
     assert len(trials(output)) == 2
     assert first[0] in trials(output)
     check(trials(output), output, epochs=2)
+    sentence = mistake("recipes/tune.py", *flags, "--objective", "shallowest")
+    assert f"--objective shallowest differs from the mean of {output}" in sentence
+
+
+def test_every_trial_starts_from_the_same_weights_and_hyperband_goes_on_with_the_schedule():
+    arguments = tune.argument_parser().parse_args([*TINY, "--epochs", "4", "--output", "unused"])
+    search = tune.Search(arguments, data.load("digits"))
+    hp = keras_tuner.HyperParameters()
+    first, second = search.build(hp), search.build(hp)
+    for one, other in zip(first.get_weights(), second.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    search.fit(hp, first, epochs=2, initial_epoch=1, verbose=0)
+    assert int(first.optimizer.iterations) == 2 * (1293 // 400)
 
 
 @pytest.mark.slow
@@ -53,7 +73,9 @@ def test_hyperband(script, tmp_path):
     finished = script("recipes/tune.py", *flags)
     assert finished.returncode == 0, finished.stderr
     check(trials(output), output, epochs=4)
-    assert len({trial["epochs"] for trial in trials(output)}) > 1
+    assert {trial["epochs"] for trial in trials(output)} > {4}
+    # The best ones were gone on with.
+    assert any(trial["first_epoch"] > 0 for trial in trials(output))
 
 
 @pytest.mark.slow
@@ -83,4 +105,5 @@ def test_mistakes(mistake, tmp_path):
     assert "--depths must be two or more" in mistake("recipes/tune.py", *flags, "--depths", 8)
     assert "--depths must be among 8, 14, 20" in mistake("recipes/tune.py", *flags, "--depths", 8, 17)
     assert "invalid choice: 'grid'" in mistake("recipes/tune.py", *flags, "--tuner", "grid")
+    assert "--validation-freq must be 1" in mistake("recipes/tune.py", *flags, "--validation-freq", 5)
     assert not (tmp_path / "tuning").exists()

@@ -1,5 +1,6 @@
 """recipes/visualize.py, as a user runs it."""
 
+import json
 import shutil
 import sys
 
@@ -35,6 +36,15 @@ def test_a_picture_of_two_runs(main, finished_run, tmp_path):
     # Two runs of two depths, and the image beside four stages.
     assert pictures[0].shape == (4 * 228, 5 * 204, 4)
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_runs_on_other_images_are_refused(mistake, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "other")
+    config = json.loads((finished_run / "config.json").read_text())
+    config["arguments"]["seed"] = 5
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config))
+    sentence = mistake("recipes/visualize.py", finished_run, tmp_path / "other", "--output", tmp_path / "picture.png")
+    assert f"must have the seed of {finished_run}, 0. Received: 5" in sentence
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ def make_backbone(backbone, width=None, stem=None):
     if isinstance(backbone, str) and backbone in BACKBONES:
         family = BACKBONES[backbone]
         return family(family.WIDTH if width is None else width, "cifar" if stem is None else stem)
+    if isinstance(backbone, type):
+        raise ValueError(f"`backbone` must be an object, not a class. Received: backbone={backbone!r}")
     if isinstance(backbone, str) or (missing := [name for name in PROTOCOL if not hasattr(backbone, name)]):
         lacks = "" if isinstance(backbone, str) else f", which lacks {', '.join(missing)}"
         raise ValueError(

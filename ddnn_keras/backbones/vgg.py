@@ -36,6 +36,11 @@ class VGG:
 
     def stem(self, path, x):
         """Nothing: the first stage sees the image."""
+        if min(x.shape[1:3]) < 32:
+            raise ValueError(
+                "`input_shape` must be at least 32x32 for VGG, which halves the resolution five times. "
+                f"Received: input_shape={x.shape[1:]}"
+            )
         return x
 
     def block(self, path, x, stage, index):
@@ -54,6 +59,9 @@ class VGG:
             return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(x)
         x = keras.layers.Flatten(dtype=path.dtype)(x)
         for number in (1, 2):
-            x = path.shared(keras.layers.Dense, f"dense{number}", units=64 * self.width, activation="relu")(x)
-            x = keras.layers.Dropout(0.5, dtype=path.dtype)(x)
+            name = f"dense{number}"
+            initializer = keras.initializers.HeNormal(path.seed(name))
+            dense = {"units": 64 * self.width, "activation": "relu", "kernel_initializer": initializer}
+            x = path.shared(keras.layers.Dense, name, **dense)(x)
+            x = keras.layers.Dropout(0.5, seed=path.seed(f"{path.name} {name}"), dtype=path.dtype)(x)
         return x

@@ -1,7 +1,7 @@
 """Pipelines of Keras' own backend: arrays lie on the device that trains, and are varied there.
 
 They need no TensorFlow, and on a GPU no image crosses from host to device while training. Random numbers come from
-NumPy, so that every backend sees the same images.
+NumPy, so that all these backends see the same images.
 """
 
 import itertools
@@ -15,6 +15,8 @@ from ddnn_keras.data.image_data import ImageData, check_batch_size
 
 # Images are resized this many at a time.
 RESIZE_BATCH = 1024
+
+ORDER, VARIATION = 1, 2
 
 
 class BackendPipelines(ImageData):
@@ -40,10 +42,11 @@ class BackendPipelines(ImageData):
     def _batches(self, steps, batch_size, seed, first_epoch):
         images, labels = self._splits["train"]
         for epoch in itertools.count(first_epoch):
-            order = np.random.default_rng((seed, epoch)).permutation(self.num_train)
+            # The last numbers tell the two uses apart. Not 0: NumPy takes (1, 0) for the same seed as (1,).
+            order = np.random.default_rng((seed, epoch, 0, ORDER)).permutation(self.num_train)
             for step in range(steps):
                 chosen = order[step * batch_size : (step + 1) * batch_size]
-                random = np.random.default_rng((seed, epoch, step))
+                random = np.random.default_rng((seed, epoch, step, VARIATION))
                 yield varied(ops.take(images, chosen, axis=0), self.mirror, random), ops.take(labels, chosen, axis=0)
 
     def _shuffled(self, split, count):

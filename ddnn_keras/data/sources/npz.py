@@ -19,7 +19,8 @@ def read(location, options):
     Args:
         location: Path of the file. In it, `x_train` and `x_test` have the shape `(n, height, width)` or `(n, height,
             width, channels)` and hold uint8 or floats from 0 to 255; `y_train` and `y_test` hold n labels from 0; the
-            optional `class_names` holds a string for each class.
+            optional `class_names` holds a string for each class, the optional `mirror` whether a mirrored image keeps
+            its label.
         options: An `Options`.
 
     Raises:
@@ -53,6 +54,7 @@ def read(location, options):
         test=InMemory(images["x_test"], y_test),
         class_names=class_names,
         shape=images["x_train"].shape[1:],
+        mirror=bool(arrays.get("mirror", False)),
     )
 
 
