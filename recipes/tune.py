@@ -100,6 +100,7 @@ def chosen(hp):
     arguments = {
         "learning_rate": hp.Float("learning_rate", 0.01, 0.4, sampling="log"),
         "temperature": hp.Float("temperature", 0.5, 8.0, sampling="log"),
+        "student_weight": hp.Float("student_weight", 0.1, 1.0, sampling="log"),
         "kl_weight": hp.Float("kl_weight", 0.03, 3.0, sampling="log"),
         "teacher": hp.Choice("teacher", list(TEACHERS)),
         "attention": hp.Choice("attention", list(ATTENTION_MAPS)),

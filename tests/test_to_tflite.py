@@ -150,3 +150,16 @@ def test_an_unwritable_folder(mistake, finished_run, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     flags = ["--model", finished_run / "model.keras", "--depth", 18, "--output", tmp_path / "file" / "out"]
     assert str(tmp_path / "file") in mistake("export/to_tflite.py", *flags)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "depths"), [("vgg", [11, 13]), ("mobilenet_v2", [23, 38])])
+def test_other_families_export_and_verify(backbone, depths, script, tmp_path):
+    run = tmp_path / backbone
+    flags = ["--dataset", "digits", "--image-size", 32, "--backbone", backbone, "--depths", *depths, "--width", 8]
+    finished = script("recipes/train.py", *flags, "--epochs", 4, "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    for mode in ("none", "int8"):
+        finished = script("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--quantize", mode)
+        assert finished.returncode == 0, finished.stderr
+        assert finished.stdout.count("Verified: ") == 2
