@@ -152,8 +152,10 @@ def main(arguments):
     with contextlib.nullcontext() if worker else one_at_a_time(output):
         if not worker:
             keep_settings(arguments, output / "settings.json")
-        trials = search(arguments, output)
+        oracle = search(arguments, output)
         if not worker:
+            trials = [record(trial, arguments) for trial in oracle.get_best_trials(len(oracle.trials))]
+            trials = [trial for trial in trials if trial["accuracy"] is not None]  # the others failed
             with atomic_write(output / "trials.json") as temporary:
                 temporary.write_text(json.dumps(trials, indent=1) + "\n")
             print_table(trials)
@@ -173,7 +175,7 @@ def keep_settings(arguments, path):
 
 
 def search(arguments, output):
-    """The trials as plain data, the best one first."""
+    """Makes the trials, or waits as a chief until others have made them; gives what knows of them all."""
     tuner = TUNERS[arguments.tuner](
         arguments,
         hypermodel=Search(arguments, train.load_images(arguments)),
@@ -186,8 +188,7 @@ def search(arguments, output):
         tuner.search(verbose=2)
     except RuntimeError as error:  # KerasTuner gives up after some trials in a row that failed
         raise ValueError(f"The search stopped: {error}") from error
-    trials = tuner.oracle.get_best_trials(len(tuner.oracle.trials))
-    return [record(trial, arguments) for trial in trials if trial.score is not None]
+    return tuner.oracle
 
 
 def record(trial, arguments):
