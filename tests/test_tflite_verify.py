@@ -10,13 +10,14 @@ from test_tflite_nets import converted, held_out, mixed_net, residual_net, train
 from ddnn_keras.tflite.flatbuffer import parse, schema, serialize
 from ddnn_keras.tflite.modes import MODES, Tolerance
 from ddnn_keras.tflite.operators import custom_operators
-from ddnn_keras.tflite.verify import Verification, VerificationError, excesses, verify
+from ddnn_keras.tflite.verify import Verification, VerificationError, compare, excesses, verify
 
 NUMBERS = Verification(
     num_images=100,
     max_abs_error=0.0,
     max_abs_logit=4.0,
     argmax_agreement=1.0,
+    clear_disagreement=0.0,
     accuracy=0.9,
     keras_accuracy=0.9,
     milliseconds_per_image=1.0,
@@ -50,7 +51,7 @@ def test_another_network_fails_with_numbers(quantize, tmp_path):
     assert sentence.startswith(
         f"`model` must do what `subnet` does, within the bounds of '{quantize}'. Received: 'net.tflite', of "
     )
-    assert "200 images" in sentence and f"{1 - numbers.argmax_agreement:.3g}, allowed" in sentence
+    assert "200 images" in sentence and f"{numbers.clear_disagreement:.3g}, allowed" in sentence
     assert not numbers.passed
 
 
@@ -62,8 +63,8 @@ def test_another_network_fails_with_numbers(quantize, tmp_path):
         ({"max_abs_error": 0.041}, "a logit differs by 0.041, allowed is 0.04"),
         ({"max_abs_error": 0.011, "max_abs_logit": 0.1}, "a logit differs by 0.011, allowed is 0.01"),
         ({"max_abs_error": float("nan")}, "a logit differs by nan, allowed is 0.04"),
-        ({"argmax_agreement": 0.91}, None),
-        ({"argmax_agreement": 0.89}, "the fraction of other classes is 0.11, allowed is 0.0947"),
+        ({"clear_disagreement": 0.09}, None),
+        ({"clear_disagreement": 0.11}, "the fraction of clearly other classes is 0.11, allowed is 0.0947"),
         ({"accuracy": 0.84}, None),
         ({"accuracy": 0.82}, "the accuracy drops by 0.08, allowed is 0.0647"),
         ({"accuracy": 1.0}, None),
@@ -73,6 +74,13 @@ def test_bounds(change, clause):
     tolerance = Tolerance(max_error=0.01, min_agreement=0.95, max_accuracy_drop=0.02)
     expected = [] if clause is None else [clause]
     assert excesses(dataclasses.replace(NUMBERS, **change), tolerance) == expected
+
+
+def test_a_near_tie_is_no_disagreement():
+    reference = np.array([[10.0, 9.9, 0.0], [10.0, 9.0, 0.0]])  # a near-tie is one of 0.2 or less
+    numbers = compare(reference[:, [1, 0, 2]], reference, np.array([0, 0]))
+    assert numbers["argmax_agreement"] == 0
+    assert numbers["clear_disagreement"] == 0.5
 
 
 def test_few_images_are_allowed_more():

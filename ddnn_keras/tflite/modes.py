@@ -15,7 +15,9 @@ worst that was measured was
 
 The bounds are these with a margin of 3 or more for errors: what a wrong padding, epsilon or channel order does is
 larger still. In int8 a single cut-off activation decides the largest error, which so says little and is not bounded.
-Its agreement was 0.977 or more but on networks of 23 and 36 % accuracy, where many images are near-ties.
+Its agreement was 0.977 or more but on networks of 23 and 36 % accuracy, where many images are near-ties: two classes
+whose logits differ by little. So near-ties do not count: on a ResNet-50 of width 2 after one epoch (8 % accuracy), 16 %
+of the images get another class, but only 2 % one that the Keras model found clearly worse.
 """
 
 import dataclasses
@@ -36,7 +38,7 @@ class Tolerance:
 
     Args:
         max_error: Largest allowed difference of a logit, relative to the largest logit (or to 1 if that is smaller).
-        min_agreement: Smallest allowed fraction of images on which both give the same class.
+        min_agreement: Smallest allowed fraction of images on which both give the same class, or nearly tied ones.
         max_accuracy_drop: Largest allowed loss of accuracy, as a fraction.
     """
 
