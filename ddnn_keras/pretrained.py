@@ -159,6 +159,7 @@ def copy_weights(ours, theirs):
         our.layer.set_weights(their.layer.get_weights())
         if our.normalization and (their.normalization or not normalized):
             our.normalization.set_weights(normalization_weights(our.normalization, their.normalization))
+            make_scales_positive(our.layer, our.normalization)
 
 
 def normalization_weights(our, their):
@@ -168,6 +169,20 @@ def normalization_weights(our, their):
         return np.ones(shape), np.zeros(shape), np.zeros(shape), np.full(shape, 1 - our.epsilon)
     *scale_and_offset, mean, variance = their.get_weights()
     return *scale_and_offset, mean, np.maximum(variance + their.epsilon - our.epsilon, 0)
+
+
+def make_scales_positive(layer, normalization):
+    """Turns the sign of every channel that is scaled by a negative number, before and in the scale: the same function.
+
+    In training our scales are never negative; without this, the first step would set them to 0.
+    """
+    gamma, beta, mean, variance = normalization.get_weights()
+    signs = np.where(gamma < 0, -1, 1).astype(gamma.dtype)
+    kernel, *bias = layer.get_weights()
+    # A depthwise kernel has its channels on the last axis but one, and one output for each.
+    signs_of_kernel = signs[:, np.newaxis] if isinstance(layer, keras.layers.DepthwiseConv2D) else signs
+    layer.set_weights([kernel * signs_of_kernel, *(values * signs for values in bias)])
+    normalization.set_weights([gamma * signs, beta, mean * signs, variance])
 
 
 def described(convolution):

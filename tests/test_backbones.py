@@ -80,6 +80,15 @@ def test_every_family_trains_and_survives_saving(backbone, tmp_path):
         np.testing.assert_array_equal(loaded.predict(images, verbose=0)[key], logits)
 
 
+@pytest.mark.parametrize("backbone", ["resnet_cifar", "mobilenet_v2"])
+def test_scales_never_turn_negative(backbone):
+    model = DDNN([min(BACKBONES[backbone].DEPTHS)], backbone, num_classes=4, width=8)
+    model.compile(keras.optimizers.SGD(100.0), jit_compile=False)
+    model.fit(*images_and_labels(), batch_size=8, verbose=0)
+    scales = np.concatenate([weight for weight in model.trainable_weights if weight.path.endswith("gamma")])
+    assert np.min(scales) == 0 < np.max(scales)
+
+
 @pytest.fixture
 def plain_net():
     """CONTRIBUTING's own example, as it stands there."""

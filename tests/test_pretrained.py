@@ -10,15 +10,15 @@ from ddnn_keras.pretrained import load_pretrained
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3)).astype("float32")
 
 
-def randomized(source):
-    """The model with weights, statistics too, that no layer could be mixed up with."""
+def randomized(source, signs=(1,)):
+    """The model with weights, statistics too, that no layer could be mixed up with; scales have one of the `signs`."""
     random = np.random.default_rng(0)
     for layer in source._flatten_layers(include_self=False, recursive=True):
         if isinstance(layer, keras.layers.BatchNormalization):
             gamma, beta, mean, variance = layer.get_weights()
             layer.set_weights(
                 [
-                    random.uniform(0.5, 1.5, gamma.shape),
+                    random.uniform(0.5, 1.5, gamma.shape) * random.choice(signs, gamma.shape),
                     random.normal(0, 0.2, beta.shape),
                     random.normal(0, 0.2, mean.shape),
                     random.uniform(0.5, 1.5, variance.shape),
@@ -48,11 +48,14 @@ def resnet(block_type, blocks):
 
 
 def check_same_logits(model, source, depth, images):
-    load_pretrained(model, randomized(source), depth)
+    # Published networks have some negative scales.
+    load_pretrained(model, randomized(source, signs=(-1, 1, 1, 1)), depth)
     expected = source(images / 127.5 - 1, training=False)
     found = model.subnet(depth)(images, training=False)
     assert np.std(expected) > 0.01
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert min(np.min(layer.gamma) for layer in normalizations) >= 0
 
 
 @pytest.mark.parametrize(
