@@ -3,6 +3,7 @@
 For example:
 
     python export/run_tflite.py depth_18.tflite photo.jpg
+    python export/run_tflite.py bundle_int8.tflite --depth 18 photo.jpg
 """
 
 import argparse
@@ -21,6 +22,7 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
     parser.add_argument("images", nargs="+", help="image files", default=argparse.SUPPRESS)
+    parser.add_argument("--depth", help="a depth of a bundle; by default the deepest")
     parser.add_argument("--top", type=positive_integer, default=3, help="how many classes to print")
     parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads")
     return parser
@@ -28,8 +30,10 @@ def argument_parser():
 
 def main(arguments):
     """Prints the likeliest classes of each image, and how long the network took."""
-    model = LiteModel(arguments.model, num_threads=arguments.threads)
-    labels = read_metadata(arguments.model).get("labels", range(model.output.shape[-1]))
+    facts = read_metadata(arguments.model)
+    signature = chosen_signature(facts, arguments.depth)
+    model = LiteModel(arguments.model, signature, num_threads=arguments.threads)
+    labels = facts.get("labels", range(model.output.shape[-1]))
     for path in arguments.images:
         image = model.input.encode(read_image(path, model.input.shape[1:])[np.newaxis])
         start = time.perf_counter()
@@ -39,6 +43,16 @@ def main(arguments):
         best = np.argsort(-probabilities)[: arguments.top]
         classes = ", ".join(f"{labels[index]} {probabilities[index]:.1%}" for index in best)
         print(f"{path}: {classes} ({milliseconds:.1f} ms)")
+
+
+def chosen_signature(facts, depth):
+    """The signature of a depth, or of the deepest for `None`."""
+    signatures = {str(known["depth"]): signature for signature, known in facts.get("depths", {}).items()}
+    if depth is None:
+        return list(facts["signatures"])[-1]
+    if depth not in signatures:
+        raise ValueError(f"--depth must be one of {', '.join(signatures) or 'none at all'}. Received: {depth}")
+    return signatures[depth]
 
 
 def read_image(path, shape):

@@ -3,6 +3,7 @@
 For example:
 
     python export/to_tflite.py --depth 18
+    python export/to_tflite.py --depth all --bundle --quantize int8
     python export/to_tflite.py --depth all --quantize int8 --model runs/digits_.../model.keras
 """
 
@@ -24,8 +25,11 @@ from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.run_directory import RunDirectory
-from ddnn_keras.tflite.export import export_subnet
+from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE
+from ddnn_keras.tflite.export import export_subnets
 from ddnn_keras.tflite.modes import MODES
+
+IO_DTYPES = sorted({dtype for mode in MODES.values() for dtype in mode.io_dtypes})
 
 
 def argument_parser():
@@ -33,13 +37,20 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
     add("--depth", required=True, help="a depth of the network, or all")
+    add("--bundle", action="store_true", help="all depths in one file, a signature for each, weights stored once")
     add("--model", help="a .keras file; by default that of the newest run in runs/")
     add("--quantize", default="none", choices=MODES, help="how numbers are stored; int8 is integers alone")
+    add("--io-dtype", choices=IO_DTYPES, help="input and output of int8 (int8 if not given) and int16x8 (float32)")
     add("--output", help="folder for the files; by default tflite/ beside the model")
     add("--dataset", help="data for calibration and verification; by default the run's own")
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
     add("--manual-dir", help="where archives lie that were downloaded by hand")
-    add("--calibration-images", type=positive_integer, default=200, help="training images that give int8 its ranges")
+    add(
+        "--calibration-images",
+        type=positive_integer,
+        default=200,
+        help="training images for integers' ranges",
+    )
     add("--verification-images", type=positive_integer, default=1000, help="held-out images to verify on, at most")
     return parser
 
@@ -49,31 +60,37 @@ def main(arguments):
     path = model_path(arguments)
     model = load_network(path)
     depths = chosen_depths(model, arguments.depth)
+    check_settings(arguments)
     images = load_images(arguments, path, model)
     held_out, labels = images.test_sample(min(arguments.verification_images, images.num_test))
     calibration_images = None
     if MODES[arguments.quantize].needs_calibration:
         calibration_images = images.calibration_images(min(arguments.calibration_images, images.num_train))
     output = pathlib.Path(arguments.output or path.parent / "tflite")
-    verifications = {}
-    for depth in depths:
-        file = output / file_name(depth, arguments.quantize)
-        verifications[depth] = export_subnet(
-            model.subnet(depth),
+    table = result_table()
+    for name, signatures in files(depths, arguments).items():
+        file = output / name
+        verifications = export_subnets(
+            {signature: model.subnet(depth) for signature, depth in signatures.items()},
             file,
             quantize=arguments.quantize,
             calibration_images=calibration_images,
+            io_dtype=arguments.io_dtype,
             images=held_out,
             labels=labels,
             facts={
-                "depth": depth,
-                "blocks_per_stage": model.depths[depth],
+                "depths": {
+                    signature: {"depth": depth, "blocks_per_stage": model.depths[depth]}
+                    for signature, depth in signatures.items()
+                },
                 "labels": images.class_names,
                 "source": f"{path.parent.name}/{path.name}",
             },
         )
         print(f"Verified: {file}")
-    print_table(arguments.quantize, verifications)
+        for signature, verification in verifications.items():
+            table.add_row(str(signatures[signature]), *figures(verification))
+    Console().print(table)
     sample = write_sample(held_out[0], images.class_names[labels[0]], output)
     print(f"Next: python export/run_tflite.py {shlex.quote(str(file))} {shlex.quote(str(sample))}")
 
@@ -94,6 +111,18 @@ def chosen_depths(model, wanted):
         allowed = ", ".join(map(str, model.depths))
         raise ValueError(f"--depth must be all or one of {allowed}, which the network holds. Received: {wanted}")
     return depths
+
+
+def check_settings(arguments):
+    """Tells of settings that do not go together, before anything takes time."""
+    if arguments.bundle and arguments.depth != "all":
+        raise ValueError(f"--bundle must go with --depth all. Received: --depth {arguments.depth}")
+    allowed = MODES[arguments.quantize].io_dtypes
+    if arguments.io_dtype not in (None, *allowed):
+        raise ValueError(
+            f"--io-dtype must be {' or '.join(allowed)} with --quantize {arguments.quantize}. "
+            f"Received: {arguments.io_dtype}"
+        )
 
 
 def load_images(arguments, path, model):
@@ -128,10 +157,12 @@ def data_arguments(arguments, path):
     }
 
 
-def file_name(depth, quantize):
-    """Such as depth_18.tflite or depth_18_int8.tflite."""
-    suffix = "" if quantize == "none" else f"_{quantize}"
-    return f"{output_key(depth)}{suffix}.tflite"
+def files(depths, arguments):
+    """Which depths go into which file: a dict from names such as depth_18_int8.tflite to dicts from signatures."""
+    suffix = "".join(f"_{part}" for part in (arguments.quantize, arguments.io_dtype) if part not in (None, "none"))
+    if arguments.bundle:
+        return {f"bundle{suffix}.tflite": {output_key(depth): depth for depth in depths}}
+    return {f"{output_key(depth)}{suffix}.tflite": {DEFAULT_SIGNATURE: depth} for depth in depths}
 
 
 def write_sample(image, label, folder):
@@ -142,21 +173,21 @@ def write_sample(image, label, folder):
     return path
 
 
-def print_table(quantize, verifications):
-    """The results, for people."""
-    table = Table("depth", "mode", "MB", "max |Δ logit|", "same class", "accuracy", "Keras accuracy", "ms per image")
-    for depth, verification in verifications.items():
-        table.add_row(
-            str(depth),
-            quantize,
-            f"{verification.size_bytes / 1e6:.2f}",
-            f"{verification.max_abs_error:.1e}",
-            f"{verification.argmax_agreement:.2%}",
-            f"{verification.accuracy:.2%}",
-            f"{verification.keras_accuracy:.2%}",
-            f"{verification.milliseconds_per_image:.2f}",
-        )
-    Console().print(table)
+def result_table():
+    """The results, for people: `figures` fill all but the first column."""
+    return Table("depth", "MB", "max |Δ logit|", "same class", "accuracy", "Keras accuracy", "ms per image")
+
+
+def figures(verification):
+    """What a row of the table shows of a verification."""
+    return (
+        f"{verification.size_bytes / 1e6:.2f}",
+        f"{verification.max_abs_error:.1e}",
+        f"{verification.argmax_agreement:.2%}",
+        f"{verification.accuracy:.2%}",
+        f"{verification.keras_accuracy:.2%}",
+        f"{verification.milliseconds_per_image:.2f}",
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddnn_keras import data
 from ddnn_keras.checkpoint import load_network
-from ddnn_keras.tflite.export import export_subnet
+from ddnn_keras.tflite.export import export_subnets
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def files(finished_run, tmp_path_factory):
     digits = data.load("digits")
     images, labels = next(iter(digits.test(60)))
     for quantize in ("none", "int8"):
-        export_subnet(
+        export_subnets(
             subnet,
             folder / f"{quantize}.tflite",
             quantize=quantize,

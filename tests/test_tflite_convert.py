@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from test_tflite_nets import converted, held_out, mixed_net, residual_net, training
+from test_tflite_nets import converted, held_out, mixed_net, residual_net, trained_net, training
 
 from ddnn_keras.tflite.chatter import hushed
 from ddnn_keras.tflite.convert import convert
@@ -16,12 +16,13 @@ from ddnn_keras.tflite.float32 import float32_logits, in_float32
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.operators import custom_operators, operators, tensor_types
+from ddnn_keras.tflite.verify import verify
 
 
 @pytest.mark.parametrize("quantize", MODES)
 def test_a_file_is_called_by_names(quantize):
     lite = LiteModel(converted(quantize))
-    dtype = "int8" if quantize == "int8" else "float32"
+    dtype = MODES[quantize].io_dtypes[0]
     assert lite.signature == "serving_default"
     assert (lite.input.name, lite.input.shape, lite.input.dtype) == ("image", (1, 16, 16, 1), dtype)
     assert (lite.output.name, lite.output.shape, lite.output.dtype) == ("logits", (1, 10), dtype)
@@ -34,14 +35,31 @@ def test_builtin_operators_alone(quantize):
     assert custom_operators(content) == []
 
 
-def test_int8_is_integers_alone():
-    assert tensor_types(converted("int8")) == ["INT32", "INT8"]
-    assert "FLOAT32" in tensor_types(converted("dynamic"))
+@pytest.mark.parametrize(
+    ("quantize", "io_dtype", "inner"),
+    [
+        ("int8", "int8", ["INT32", "INT8"]),
+        ("int8", "uint8", ["INT32", "INT8"]),
+        ("int8", "float32", ["INT32", "INT8"]),
+        ("int16x8", "float32", ["INT16", "INT32", "INT64", "INT8"]),
+        ("int16x8", "int16", ["INT16", "INT32", "INT64", "INT8"]),
+        ("dynamic", "float32", ["FLOAT32", "INT32", "INT8"]),
+    ],
+)
+def test_integers_between_input_and_output(quantize, io_dtype, inner):
+    content = convert(trained_net(), quantize, training()[0][:100], io_dtype=io_dtype)
+    assert tensor_types(content) == ([io_dtype.upper()], inner)
+    assert verify(content, trained_net(), *held_out(), quantize, io_dtype=io_dtype).passed
+
+
+def test_a_camera_s_byte_is_taken_as_it_is():
+    image = LiteModel(convert(trained_net(), "int8", training()[0][:100], io_dtype="uint8")).input
+    assert (image.dtype, image.scale, image.zero_point) == ("uint8", 1.0, 0)
 
 
 def test_quantization_makes_files_smaller():
     # Not by much: what describes so small a network is as large as its weights.
-    sizes = {quantize: len(converted(quantize)) for quantize in MODES}
+    sizes = {quantize: len(converted(quantize)) for quantize in ("none", "float16", "dynamic", "int8")}
     assert sizes["int8"] < sizes["dynamic"] < sizes["float16"] < sizes["none"]
 
 
@@ -68,7 +86,7 @@ def test_a_mixed_precision_model_is_converted_in_float32():
     model, (images, _) = mixed_net(), held_out()
     content, reference = convert(model), float32_logits(model, images)
     lite = LiteModel(content)(images)
-    assert set(tensor_types(content)) == {"FLOAT32", "INT32"}
+    assert tensor_types(content) == (["FLOAT32"], ["FLOAT32", "INT32"])
     assert np.abs(lite - reference).max() < 1e-4 * np.abs(reference).max()
     # Its own outputs are less exact than that: float32 is not what it computed anyway.
     assert np.abs(model.predict(images, verbose=0) - reference).max() > 1e-3 * np.abs(reference).max()
@@ -113,7 +131,7 @@ def test_what_is_no_subnet_is_refused(make):
 
 @pytest.mark.parametrize("quantize", ["int4", "", None, ["int8"]])
 def test_an_unknown_mode_is_refused(quantize):
-    with pytest.raises(ValueError, match=r"^`quantize` must be one of 'none', 'float16', 'dynamic', 'int8'\. Received"):
+    with pytest.raises(ValueError, match=r"^`quantize` must be one of 'none', 'float16', 'dynamic', 'int8', 'int16x8'\. Received"):
         convert(residual_net(), quantize)
 
 

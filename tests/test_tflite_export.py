@@ -1,5 +1,6 @@
 """The export as a whole: a verified file with its description, or none."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from test_tflite_nets import converted, held_out, residual_net, trained_net, training
 
-from ddnn_keras.tflite.export import check_same_outputs, export_subnet
+from ddnn_keras.tflite.export import check_same_outputs, export_subnets
 from ddnn_keras.tflite.flatbuffer import parse, serialize
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import read_metadata, write_metadata
@@ -26,7 +27,8 @@ FACTS = {"depth": 8, "blocks": [1, 1], "labels": [str(digit) for digit in range(
 def export_net(path, subnet=None, quantize="none", **arguments):
     images, labels = held_out()
     held = {"images": images, "labels": labels, "facts": FACTS, "calibration_images": training()[0][:100]}
-    return export_subnet(subnet or trained_net(), path, quantize=quantize, **{**held, **arguments})
+    (verification,) = export_subnets(subnet or trained_net(), path, quantize=quantize, **{**held, **arguments}).values()
+    return verification
 
 
 def linear_net(scale=1.0):
@@ -36,6 +38,10 @@ def linear_net(scale=1.0):
     model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))))
     model.set_weights([scale * weights for weights in model.get_weights()])
     return model
+
+
+def digest(images):
+    return hashlib.sha256(images.astype("<f4").tobytes()).hexdigest()
 
 
 def names(folder):
@@ -58,11 +64,14 @@ def test_a_file_describes_itself(tmp_path, quantize):
     facts = read_metadata(path)
     assert json.loads((tmp_path / "net.json").read_text()) == facts
     assert FACTS.items() <= facts.items()
-    assert (facts["quantize"], facts["signature"]) == (quantize, "serving_default")
-    assert facts["verification"]["accuracy"] == verification.accuracy
+    assert (facts["quantize"], list(facts["signatures"])) == (quantize, ["serving_default"])
+    calibrated = {"num_images": 100, "sha256": digest(training()[0][:100])}
+    assert facts["calibration"] == (calibrated if MODES[quantize].needs_calibration else None)
+    signature = facts["signatures"]["serving_default"]
+    assert signature["verification"]["accuracy"] == verification.accuracy
     assert sorted(facts["versions"]) == ["ddnn_keras", "keras", "tensorflow"]
     lite = LiteModel(path)
-    assert facts["input"] == {
+    assert signature["input"] == {
         "name": "image",
         "shape": [1, 16, 16, 1],
         "dtype": lite.input.dtype,
@@ -70,8 +79,8 @@ def test_a_file_describes_itself(tmp_path, quantize):
         "zero_point": lite.input.zero_point,
         "pixel_range": [0, 255],
     }
-    assert facts["output"]["shape"] == [1, 10]
-    assert facts["output"]["scale"] == lite.output.scale
+    assert signature["output"]["shape"] == [1, 10]
+    assert signature["output"]["scale"] == lite.output.scale
 
 
 def test_a_failed_verification_leaves_nothing(tmp_path):

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from sklearn.datasets import load_digits
 
+from ddnn_keras import DDNN
+from ddnn_keras.tflite.bundle import convert_bundle
 from ddnn_keras.tflite.convert import convert
 
 NUM_TRAINING = 1400
@@ -74,6 +76,27 @@ def trained_net():
 def test_the_trained_net_is_good_enough_to_test_with():
     images, labels = held_out()
     assert np.mean(trained_net().predict(images, verbose=0).argmax(-1) == labels) > 0.9
+
+
+@functools.cache
+def trained_ddnn():
+    """Two depths in one network, which have learned digits."""
+    keras.utils.set_random_seed(0)
+    model = DDNN((8, 14), "resnet_cifar", input_shape=(16, 16, 1), width=16)
+    model.compile(keras.optimizers.Adam(0.003), jit_compile=False)
+    model.fit(*training(), epochs=6, batch_size=64, verbose=0)
+    return model
+
+
+@functools.cache
+def bundled(quantize):
+    """The depths of `trained_ddnn` as one file's bytes."""
+    return convert_bundle(subnets(trained_ddnn()), quantize, training()[0][:100])
+
+
+def subnets(model):
+    """A network's depths by the signatures that they have in a bundle."""
+    return {f"depth_{depth}": model.subnet(depth) for depth in model.depths}
 
 
 def mixed_net():

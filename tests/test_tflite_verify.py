@@ -89,7 +89,7 @@ def test_few_images_are_allowed_more():
 
 
 def test_a_float_file_is_no_int8_file():
-    with pytest.raises(VerificationError, match=r"and it holds tensors of the types FLOAT32$"):
+    with pytest.raises(VerificationError, match=r"and it holds tensors of the types FLOAT32; its input or output is FLOAT32$"):
         verify(converted("dynamic"), trained_net(), *held_out(), "int8")
 
 
@@ -107,7 +107,8 @@ def test_custom_operators_are_refused():
 @pytest.mark.parametrize("quantize", MODES)
 def test_variables_are_refused(quantize):
     tree = parse(converted(quantize))
-    tree.subgraphs[0].tensors[0].type = schema.TensorType.RESOURCE
+    (graph,) = tree.subgraphs
+    graph.tensors[graph.operators[0].outputs[0]].type = schema.TensorType.RESOURCE
     with pytest.raises(VerificationError, match=r", and it holds tensors of the types RESOURCE$"):
         verify(serialize(tree), trained_net(), *held_out(2), quantize)
 
@@ -126,7 +127,7 @@ def test_variables_are_refused(quantize):
         ({"labels": [1]}, r"`labels` must be 2 integers, one for each image\. Received: int64 of shape \(1,\)"),
         ({"labels": [0.0, 1.0]}, r"`labels` must be 2 integers, one for each image\. Received: float64"),
         ({"labels": [0, 10]}, r"`labels` must be from 0 to 9\. Received: values from 0 to 10"),
-        ({"quantize": "int4"}, r"`quantize` must be one of 'none', 'float16', 'dynamic', 'int8'\. Received"),
+        ({"quantize": "int4"}, r"`quantize` must be one of 'none', 'float16', 'dynamic', 'int8', 'int16x8'\. Received"),
         ({"signature": "depth_18"}, r"`signature` must be one of the file's, 'serving_default'\. Received"),
         ({"subnet": None}, r"`subnet` must be a functional keras\.Model .* Received: None"),
     ],

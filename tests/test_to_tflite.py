@@ -12,6 +12,7 @@ from ddnn_keras import data
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import read_metadata
+from ddnn_keras.tflite.modes import MODES
 
 
 @pytest.fixture
@@ -35,8 +36,7 @@ def test_a_depth_alone_takes_the_newest_run(script, runs):
     metadata = read_metadata(folder / "depth_18.tflite")
     assert metadata == json.loads((folder / "depth_18.json").read_text())
     assert metadata["labels"] == list("0123456789")
-    assert metadata["depth"] == 18
-    assert metadata["blocks_per_stage"] == [2, 2, 2, 2]
+    assert metadata["depths"] == {"serving_default": {"depth": 18, "blocks_per_stage": [2, 2, 2, 2]}}
 
     # The next command that it names works as it stands.
     *_, command = (line for line in finished.stdout.splitlines() if line.startswith("Next: python "))
@@ -58,7 +58,8 @@ def test_every_depth_in_every_mode(finished_run, tmp_path, main, quantize):
     assert code == 0, errors
     suffix = "" if quantize == "none" else f"_{quantize}"
     for depth in (10, 18):
-        verification = read_metadata(tmp_path / f"depth_{depth}{suffix}.tflite")["verification"]
+        metadata = read_metadata(tmp_path / f"depth_{depth}{suffix}.tflite")
+        verification = metadata["signatures"]["serving_default"]["verification"]
         assert verification["num_images"] == 360
         assert f"{verification['accuracy']:.2%}" in output
 
@@ -117,7 +118,9 @@ def test_a_failed_verification_shows_the_numbers_and_leaves_no_file(tmp_path, mi
     [
         (["--depth", "34"], "34", "all or one of 10, 18"),
         ([], "--depth", "required"),
-        (["--depth", "18", "--quantize", "int4"], "int4", "'none', 'float16', 'dynamic', 'int8'"),
+        (["--depth", "18", "--quantize", "int4"], "int4", "'none', 'float16', 'dynamic', 'int8', 'int16x8'"),
+        (["--depth", "18", "--bundle"], "--depth 18", "must go with --depth all"),
+        (["--depth", "18", "--io-dtype", "uint8"], "uint8", "must be float32 with --quantize none"),
         (["--depth", "18", "--model", "/no/model.keras"], "/no/model.keras", "no model file"),
         (["--depth", "18", "--dataset", "npz:/no/file.npz"], "/no/file.npz", "no file"),
     ],
@@ -152,14 +155,41 @@ def test_an_unwritable_folder(mistake, finished_run, tmp_path):
     assert str(tmp_path / "file") in mistake("export/to_tflite.py", *flags)
 
 
+def test_a_bundle(finished_run, tmp_path, main):
+    """All depths in one file, and the next command that the script names, with a depth."""
+    flags = ["--depth", "all", "--bundle", "--quantize", "int8", "--io-dtype", "uint8", "--calibration-images", 50]
+    code, output, errors = main(
+        "export/to_tflite.py", "--model", finished_run / "model.keras", *flags, "--output", tmp_path
+    )
+    assert code == 0, errors
+    metadata = read_metadata(tmp_path / "bundle_int8_uint8.tflite")
+    assert [(name, facts["depth"]) for name, facts in metadata["depths"].items()] == [
+        ("depth_10", 10),
+        ("depth_18", 18),
+    ]
+    for signature in ("depth_10", "depth_18"):
+        assert f"{metadata['signatures'][signature]['verification']['accuracy']:.2%}" in output
+    command = shlex.split(output.splitlines()[-1].removeprefix("Next: python "))
+    for depth in ([], ["--depth", "10"]):
+        code, output, errors = main(*command, *depth)
+        assert code == 0, errors
+    code, _, errors = main(*command, "--depth", "34")
+    assert code == 2
+    assert "--depth must be one of 10, 18. Received: 34" in errors
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "depths"), [("vgg", [11, 13]), ("mobilenet_v2", [23, 38])])
+@pytest.mark.parametrize(
+    ("backbone", "depths"), [("vgg", [11, 13]), ("mobilenet_v2", [23, 38]), ("resnet_bottleneck", [26, 50])]
+)
 def test_other_families_export_and_verify(backbone, depths, script, tmp_path):
     run = tmp_path / backbone
     flags = ["--dataset", "digits", "--image-size", 32, "--backbone", backbone, "--depths", *depths, "--width", 8]
     finished = script("recipes/train.py", *flags, "--epochs", 4, "--output", run)
     assert finished.returncode == 0, finished.stderr
-    for mode in ("none", "int8"):
-        finished = script("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--quantize", mode)
-        assert finished.returncode == 0, finished.stderr
-        assert finished.stdout.count("Verified: ") == 2
+    for mode in MODES:
+        for bundle, files in (([], 2), (["--bundle"], 1)):
+            flags = ["--model", run / "model.keras", "--depth", "all", "--quantize", mode, *bundle]
+            finished = script("export/to_tflite.py", *flags)
+            assert finished.returncode == 0, finished.stderr
+            assert finished.stdout.count("Verified: ") == files

@@ -47,9 +47,9 @@ def padded(path, x, kernel_size, strides):
 def normalization(path, x, name):
     """A path's own batch normalisation, with torchvision's momentum and epsilon.
 
-    Its scales cannot be negative: then depths that share a convolution differ, once normalisation is folded into it, by a
-    positive factor for each channel, and a file stores the weights once (`ddnn_keras.tflite.weight_sharing`). Of 40,000
-    scales trained without the constraint (recipes/results/fashion_mnist_6000, three seeds), one was negative.
+    Its scales cannot be negative: then depths that share a convolution differ, once normalisation is folded into it,
+    by a positive factor for each channel, and a file stores the weights once (`ddnn_keras.tflite.weight_sharing`). Of
+    40,000 scales trained without the constraint (recipes/results/fashion_mnist_6000), one was negative.
     """
     scale = keras.constraints.NonNeg()
     return path.private(keras.layers.BatchNormalization, name, momentum=0.9, epsilon=1e-5, gamma_constraint=scale)(x)

@@ -13,9 +13,10 @@ from ddnn_keras.tflite.images import checked_images
 from ddnn_keras.tflite.modes import mode_named
 
 INPUT, OUTPUT = "image", "logits"
+DEFAULT_SIGNATURE = "serving_default"
 
 
-def convert(subnet, quantize="none", calibration_images=None, signature="serving_default"):
+def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_SIGNATURE, io_dtype=None):
     """Converts a sub-net to a TFLite flatbuffer of builtin operators.
 
     The file is called by its signature: `{"image": (1, height, width, channels)}`, raw pixels, gives
@@ -31,11 +32,15 @@ def convert(subnet, quantize="none", calibration_images=None, signature="serving
             - `"none"` (the default): float32.
             - `"float16"`: weights in float16, half the size; computed in float32 (in float16 on GPUs).
             - `"dynamic"`: weights in int8, a quarter of the size; activations in float32 between operators.
-            - `"int8"`: integers alone, input and output too, for processors without floating point. The image is
-              quantized with scale 1 and zero point -128: a camera's byte minus 128.
-        calibration_images: For `"int8"`, raw pixels of shape `(n, height, width, channels)` on which the range of each
-            activation is measured. 100 to 500 images of all classes that were in the training set are usual.
+            - `"int8"`: integers alone, for processors without floating point.
+            - `"int16x8"`: integers alone, weights in int8 and activations in int16: slower, and more exact.
+        calibration_images: For `"int8"` and `"int16x8"`, raw pixels of shape `(n, height, width, channels)` on which
+            the range of each activation is measured. 100 to 500 images of all classes that were in the training set
+            are usual.
         signature: The signature's name. Defaults to TensorFlow's `"serving_default"`.
+        io_dtype: The dtype of the file's input and output. `"float32"` for all but `"int8"`, which takes `"int8"` (its
+            default: a camera's byte minus 128), `"uint8"` (a camera's byte) or `"float32"`, and `"int16x8"`, which
+            takes `"float32"` (its default) or `"int16"`.
 
     Returns:
         `bytes`.
@@ -53,6 +58,7 @@ def convert(subnet, quantize="none", calibration_images=None, signature="serving
     """
     check_backend()
     mode = mode_named(quantize)
+    io_dtype = mode.checked_io_dtype(io_dtype)
     shape = image_shape(subnet)
     if mode.needs_calibration:
         if calibration_images is None:
@@ -61,7 +67,7 @@ def convert(subnet, quantize="none", calibration_images=None, signature="serving
     with hushed(), tempfile.TemporaryDirectory() as folder:
         save_with_signature(in_float32(subnet), folder, signature, shape)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
-        configure(converter, mode)
+        configure(converter, mode, io_dtype)
         if mode.needs_calibration:
             converter.representative_dataset = lambda: (
                 (signature, {INPUT: image[np.newaxis]}) for image in calibration_images
@@ -119,11 +125,12 @@ def save_with_signature(model, folder, signature, shape):
     archive.write_out(folder, verbose=False)
 
 
-def configure(converter, mode):
+def configure(converter, mode, io_dtype):
     """Sets what `mode` asks of the converter."""
     for target, settings in ((converter, mode.converter), (converter.target_spec, mode.target_spec)):
         for name, value in settings.items():
             setattr(target, name, value)
+    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype)
 
 
 def converted(converter):

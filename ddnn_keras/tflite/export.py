@@ -1,6 +1,7 @@
-"""A sub-net becomes a verified, self-describing `.tflite` file, or nothing gets the file's name."""
+"""Sub-nets become a verified, self-describing `.tflite` file, or nothing gets the file's name."""
 
 import dataclasses
+import hashlib
 import pathlib
 
 import keras
@@ -9,17 +10,19 @@ import tensorflow as tf
 
 import ddnn_keras
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.bundle import check_subnets, convert_bundle
+from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE, convert
 from ddnn_keras.tflite.images import PIXEL_RANGE
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import to_json, write_metadata
+from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import VerificationError, checked_arguments, verify
 
 PROBES = 32  # images on which the file runs again once it is described
 
 
-def export_subnet(subnet, path, *, quantize="none", calibration_images=None, images, labels, facts):
-    """Converts a sub-net, verifies the file, describes it, and only then gives it its name.
+def export_subnets(subnets, path, *, quantize="none", calibration_images=None, io_dtype=None, images, labels, facts):
+    """Converts a sub-net or several, verifies the file, describes it, and only then gives it its name.
 
     Two files result: `path`, whose metadata hold a JSON document, and that document again beside it, with the suffix
     `.json`. A process that is killed at any moment leaves under `path` either what was there before or the new file,
@@ -28,67 +31,95 @@ def export_subnet(subnet, path, *, quantize="none", calibration_images=None, ima
     after, so at worst it is missing, and `read_metadata(path)` has the same content.
 
     Args:
-        subnet: The `keras.Model` to export, see `convert`.
+        subnets: The `keras.Model` to export, see `convert`; or a dict from signatures to models, see `convert_bundle`.
         path: Where to write; must end in `.tflite`. Missing folders are made.
         quantize: See `convert`. Defaults to `"none"`.
         calibration_images: See `convert`.
+        io_dtype: See `convert`.
         images: Held-out raw pixels, see `verify`.
         labels: Their class indices.
-        facts: A dict of what JSON can hold, to be kept with the file: depth, blocks per stage, names of the classes,
-            the source of the weights.
+        facts: A dict of what JSON can hold, to be kept with the file: depths, names of the classes, the source of the
+            weights.
 
     Returns:
-        A `Verification` of the finished file.
+        A dict from signatures to the `Verification` of each in the finished file.
 
     Raises:
-        VerificationError: If the file does not do what `subnet` does. An older file under `path` then stays.
+        VerificationError: If a signature does not do what its sub-net does. An older file under `path` then stays.
         ValueError: If an argument is not as above.
 
     Example:
-    >>> verification = export_subnet(  # doctest: +SKIP
-    ...     model.subnet(18), "resnet18.tflite", images=test_images, labels=test_labels, facts={"depth": 18}
+    >>> verifications = export_subnets(  # doctest: +SKIP
+    ...     {"depth_18": model.subnet(18), "depth_34": model.subnet(34)},
+    ...     "bundle.tflite",
+    ...     images=test_images,
+    ...     labels=test_labels,
+    ...     facts={"labels": ["cat", "dog"]},
     ... )
-    >>> verification.argmax_agreement  # doctest: +SKIP
+    >>> verifications["depth_18"].argmax_agreement  # doctest: +SKIP
     1.0
     """
     path = _tflite_path(path)
-    _, images, labels = checked_arguments(subnet, images, labels, quantize)
+    subnets = subnets if isinstance(subnets, dict) else {DEFAULT_SIGNATURE: subnets}
+    check_subnets(subnets)
+    for subnet in subnets.values():
+        checked_arguments(subnet, images, labels, quantize)
     _check_facts(facts)
     sidecar = path.with_suffix(".json")
     with atomic_write(path) as temporary:
-        content = convert(subnet, quantize, calibration_images)
+        content = converted(subnets, quantize, calibration_images, io_dtype)
         temporary.write_bytes(content)
-        verification = verify(temporary, subnet, images, labels, quantize)
-        description = describe(content, quantize, verification, facts)
-        temporary.write_bytes(write_metadata(content, description))
-        check_same_outputs(content, temporary, images[:PROBES])
-        verification = dataclasses.replace(verification, size_bytes=temporary.stat().st_size)
+        verifications = {
+            signature: verify(temporary, subnet, images, labels, quantize, signature, io_dtype)
+            for signature, subnet in subnets.items()
+        }
+        document = {
+            **facts,
+            "quantize": quantize,
+            "calibration": describe_images(calibration_images) if MODES[quantize].needs_calibration else None,
+            "signatures": {name: describe(content, name, found) for name, found in verifications.items()},
+            "versions": versions(),
+        }
+        temporary.write_bytes(write_metadata(content, document))
+        for signature in subnets:
+            check_same_outputs(content, temporary, images[:PROBES], signature)
+        size = temporary.stat().st_size
         sidecar.unlink(missing_ok=True)
     with atomic_write(sidecar) as temporary:
-        temporary.write_text(to_json(description))
-    return verification
+        temporary.write_text(to_json(document))
+    return {name: dataclasses.replace(found, size_bytes=size) for name, found in verifications.items()}
 
 
-def describe(content, quantize, verification, facts):
-    """The document that a file carries: the caller's facts, and what the file itself tells."""
-    lite = LiteModel(content)
+def converted(subnets, quantize, calibration_images, io_dtype):
+    """The bytes of a file with one sub-net or several."""
+    if len(subnets) > 1:
+        return convert_bundle(subnets, quantize, calibration_images, io_dtype)
+    ((signature, subnet),) = subnets.items()
+    return convert(subnet, quantize, calibration_images, signature, io_dtype)
+
+
+def describe(content, signature, verification):
+    """What the document of a file tells of one signature."""
+    lite = LiteModel(content, signature)
     numbers = dataclasses.asdict(verification)
-    # The size is that of the file without this document, and a file with failures gets none.
+    # The size is that of the file without its document, and a file with failures gets none.
     del numbers["size_bytes"], numbers["failures"]
     return {
-        **facts,
-        "quantize": quantize,
-        "signature": lite.signature,
         "input": {**dataclasses.asdict(lite.input), "pixel_range": PIXEL_RANGE},
         "output": dataclasses.asdict(lite.output),
         "verification": numbers,
-        "versions": versions(),
     }
 
 
-def check_same_outputs(content, described, images):
+def describe_images(images):
+    """The number of calibration images and a digest of their pixels, by which a file's maker knows them again."""
+    pixels = np.ascontiguousarray(images, "<f4")
+    return {"num_images": len(pixels), "sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
+
+
+def check_same_outputs(content, described, images, signature=None):
     """Raises a `VerificationError` unless two files, paths or bytes, compute the same on every image, bit for bit."""
-    if not np.array_equal(LiteModel(content)(images), LiteModel(described)(images)):
+    if not np.array_equal(LiteModel(content, signature)(images), LiteModel(described, signature)(images)):
         raise VerificationError(f"The metadata changed what the file computes on {len(images)} images.")
 
 
@@ -105,6 +136,6 @@ def _tflite_path(path):
 
 def _check_facts(facts):
     to_json(facts)
-    taken = {"quantize", "signature", "input", "output", "verification", "versions"}.intersection(facts)
+    taken = {"quantize", "calibration", "signatures", "versions"}.intersection(facts)
     if taken:
         raise ValueError(f"`facts` must leave {', '.join(sorted(taken))} to the export. Received: {facts!r}")

@@ -4,6 +4,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from ddnn_keras.tflite.flatbuffer import parse
 
+ABSENT = -1  # stands for an optional input, such as a bias, that an operator does not have
+
 
 def operators(model):
     """The names of the operators in a file.
@@ -24,9 +26,23 @@ def custom_operators(model):
 
 
 def tensor_types(model):
-    """The number types of all tensors in a file, weights and activations: a sorted list such as `["INT32", "INT8"]`."""
-    types = {tensor.type for graph in parse(model).subgraphs for tensor in graph.tensors}
-    return sorted(_names(schema.TensorType)[number] for number in types)
+    """The number types in a file.
+
+    Args:
+        model: A path, or the bytes themselves.
+
+    Returns:
+        Two sorted lists of the schema's names, such as `["INT32", "INT8"]`: those of inputs and outputs, and those of
+        all else that operators read or write, weights and activations.
+    """
+    outer, inner = set(), set()
+    for graph in parse(model).subgraphs:
+        ends = {*graph.inputs, *graph.outputs}
+        used = set().union(*([*operator.inputs, *operator.outputs] for operator in graph.operators)) - {ABSENT}
+        outer |= {graph.tensors[index].type for index in ends}
+        inner |= {graph.tensors[index].type for index in used - ends}
+    names = _names(schema.TensorType)
+    return tuple(sorted(names[number] for number in types) for types in (outer, inner))
 
 
 def _operator_name(code):

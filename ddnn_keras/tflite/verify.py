@@ -66,14 +66,14 @@ class VerificationError(ValueError):
         self.verification = verification
 
 
-def verify(model, subnet, images, labels, quantize="none", signature=None):
+def verify(model, subnet, images, labels, quantize="none", signature=None, io_dtype=None):
     """Compares a file with the Keras model that it was made of, and raises if they differ by too much.
 
-    In every mode the file must consist of builtin operators and hold its weights as constants; `"int8"` must hold
-    integers alone. How much the outputs may differ stands in `ddnn_keras.tflite.modes`: int8, for one, must give the
-    same class on 0.9 of the images, or a nearly tied one, and lose 0.02 of the accuracy at most. Both fractions are
-    widened by `2 * sqrt((1 - min_agreement) / n)`, two standard errors, for what a sample of n images shows by chance:
-    0.02 for int8 with 1,000 images, 0.14 with 20.
+    In every mode the file must consist of builtin operators and hold its weights as constants; `"int8"` and
+    `"int16x8"` must hold integers alone between input and output. How much the outputs may differ stands in
+    `ddnn_keras.tflite.modes`: int8, for one, must give the same class on 0.9 of the images, or a nearly tied one, and
+    lose 0.02 of the accuracy at most. Both fractions are widened by `2 * sqrt((1 - min_agreement) / n)`, two standard
+    errors, for what a sample of n images shows by chance: 0.02 for int8 with 1,000 images, 0.14 with 20.
 
     Args:
         model: The path of a `.tflite` file, or its bytes.
@@ -83,6 +83,7 @@ def verify(model, subnet, images, labels, quantize="none", signature=None):
         labels: n class indices.
         quantize: The mode in which `model` was converted, see `convert`. Defaults to `"none"`.
         signature: The signature to run. Defaults to the file's only one.
+        io_dtype: The dtype that input and output must have, see `convert`. Defaults to the mode's.
 
     Returns:
         A `Verification`.
@@ -93,11 +94,12 @@ def verify(model, subnet, images, labels, quantize="none", signature=None):
         ValueError: If an argument is not as above.
     """
     mode, images, labels = checked_arguments(subnet, images, labels, quantize)
+    io_dtype = mode.checked_io_dtype(io_dtype)
     content = content_of(model)
     # The file's name without its folder, which may be a temporary one.
     name = description(model if isinstance(model, bytes) else pathlib.Path(model).name)
     # First, since an interpreter cannot even start what needs operators that it does not have.
-    if parts := forbidden_parts(content, mode):
+    if parts := forbidden_parts(content, mode, io_dtype):
         raise VerificationError(f"`model` must be a {quantize!r} file. Received: {name}, and {'; '.join(parts)}")
     lite = LiteModel(content, signature)
     verification = Verification(
@@ -135,14 +137,16 @@ def compare(logits, reference, labels):
     }
 
 
-def forbidden_parts(content, mode):
+def forbidden_parts(content, mode, io_dtype):
     """What a file must not hold: a list of clauses, empty if all is well."""
     custom = custom_operators(content)
-    types = set(tensor_types(content))
-    types = types & FORBIDDEN_TENSOR_TYPES if mode.tensor_types is None else types - mode.tensor_types
+    outer, inner = map(set, tensor_types(content))
+    inner = inner & FORBIDDEN_TENSOR_TYPES if mode.tensor_types is None else inner - mode.tensor_types
+    outer -= {io_dtype.upper()}
     return [
         *([f"it needs {', '.join(custom)}"] if custom else []),
-        *([f"it holds tensors of the types {', '.join(sorted(types))}"] if types else []),
+        *([f"it holds tensors of the types {', '.join(sorted(inner))}"] if inner else []),
+        *([f"its input or output is {', '.join(sorted(outer))}"] if outer else []),
     ]
 
 

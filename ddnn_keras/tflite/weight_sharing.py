@@ -1,0 +1,229 @@
+"""Weights that several signatures have in common are stored once.
+
+Depths share convolutions but not normalisation. The converter folds normalisation into the convolution before it,
+which multiplies each output channel by gamma / sigma: one positive number for each depth and channel. So the folded
+weights of two depths are the same up to a factor for each channel:
+
+| weights | where the factor goes |
+|---|---|
+| int8 | into the scale that each channel has anyway; the integers then differ by one step at most, by rounding alone |
+| float | into a multiplication after the convolution and before its activation; the bias is divided by it |
+
+Whose numbers are stored? Those of the signature with most operators, the full-net, which stays as it was converted.
+"""
+
+import dataclasses
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from ddnn_keras.tflite.flatbuffer import parse, serialize
+
+# Where each operator has the output channels of its weights.
+CHANNEL_AXES = {
+    schema.BuiltinOperator.CONV_2D: 0,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+    schema.BuiltinOperator.FULLY_CONNECTED: 0,
+}
+DTYPES = {
+    schema.TensorType.FLOAT32: np.dtype("float32"),
+    schema.TensorType.FLOAT16: np.dtype("float16"),
+    schema.TensorType.INT8: np.dtype("int8"),
+}
+EMPTY_BUFFER = 0  # by the schema
+# Of the largest weight of a channel: one folding and one division each round every weight by half a unit.
+ROUNDING = 4
+
+
+def share_weights(content):
+    """Lets the signatures of a file refer to one copy of the weights that they have in common.
+
+    Args:
+        content: The `bytes` of a `.tflite` file with several signatures.
+
+    Returns:
+        The `bytes` of a file that computes the same up to rounding: a weight of an integer file may move by one step,
+        and a float file multiplies after the convolution instead of before.
+
+    Raises:
+        ValueError: If `content` is not a whole TFLite file.
+    """
+    tree = parse(content)
+    stored = []
+    for subgraph in sorted(tree.subgraphs, key=lambda subgraph: len(subgraph.operators), reverse=True):
+        graph = Graph(tree, subgraph)
+        for weighted in graph.weighted_operators():
+            original, ratios = first_match(weighted, stored)
+            if original is None:
+                stored.append(weighted)
+                continue
+            weighted.tensor.buffer = original.tensor.buffer
+            if np.any(ratios != 1):
+                graph.multiply_after(weighted.operator, ratios)
+        graph.drop_unused()
+    drop_unused_buffers(tree)
+    return serialize(tree)
+
+
+@dataclasses.dataclass
+class Weighted:
+    """An operator with weights.
+
+    Args:
+        operator: The `OperatorT`.
+        tensor: The `TensorT` that holds the weights, perhaps in front of a DEQUANTIZE.
+        values: The weights, shape `(output channels, weights of each)`.
+    """
+
+    operator: schema.OperatorT
+    tensor: schema.TensorT
+    values: np.ndarray
+
+
+class Graph:
+    """The graph of one signature, as something to edit.
+
+    Args:
+        tree: The `ModelT` that it belongs to.
+        subgraph: The `SubGraphT`.
+    """
+
+    def __init__(self, tree, subgraph):
+        self.tree, self.subgraph = tree, subgraph
+        self.tensors, self.operators, self.outputs = subgraph.tensors, subgraph.operators, set(subgraph.outputs)
+
+    def weighted_operators(self):
+        """The operators that have constant weights: a list of `Weighted`."""
+        found = []
+        for operator in self.operators:
+            axis = CHANNEL_AXES.get(self.code(operator))
+            if axis is not None:
+                tensor = self.constant(operator.inputs[1])
+                values = np.moveaxis(self.values(tensor), axis, 0)
+                found.append(Weighted(operator, tensor, values.reshape(len(values), -1)))
+        return found
+
+    def code(self, operator):
+        """The number of an operator in `BuiltinOperator`."""
+        code = self.tree.operatorCodes[operator.opcodeIndex]
+        return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+    def constant(self, index):
+        """The tensor that holds the numbers of another, which are stored in half precision if at all."""
+        for operator in self.operators:
+            if operator.outputs[0] == index and self.code(operator) == schema.BuiltinOperator.DEQUANTIZE:
+                return self.tensors[operator.inputs[0]]
+        return self.tensors[index]
+
+    def values(self, tensor):
+        """The numbers of a constant."""
+        return np.frombuffer(self.tree.buffers[tensor.buffer].data, DTYPES[tensor.type]).reshape(tensor.shape)
+
+    def multiply_after(self, operator, ratios):
+        """Multiplies what an operator gives, channel by channel, before its activation; divides its bias."""
+        (output,), (image, weights, bias) = operator.outputs, operator.inputs
+        name = self.tensors[output].name
+        product = self.add_tensor(name + b";unscaled", self.tensors[output].shape)
+        new_bias = self.add_constant(name + b";bias", self.values(self.constant(bias)) / ratios)
+        operator.inputs = [image, weights, new_bias]
+        multiplication = schema.OperatorT(
+            opcodeIndex=self.index_of_code(schema.BuiltinOperator.MUL),
+            inputs=[product, self.add_constant(name + b";ratios", ratios)],
+            outputs=[output],
+            builtinOptionsType=schema.BuiltinOptions.MulOptions,
+            builtinOptions=schema.MulOptionsT(operator.builtinOptions.fusedActivationFunction),
+        )
+        operator.outputs = [product]
+        operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
+        self.operators.insert(self.operators.index(operator) + 1, multiplication)
+
+    def add_constant(self, name, values):
+        """Adds float32 numbers; the index of their tensor."""
+        return self.add_tensor(name, values.shape, np.ascontiguousarray(values, "float32").view("uint8"))
+
+    def add_tensor(self, name, shape, data=None):
+        """Adds a float32 tensor; its index."""
+        self.tree.buffers.append(schema.BufferT(data=data))
+        buffer = len(self.tree.buffers) - 1
+        self.tensors.append(schema.TensorT(shape=shape, type=schema.TensorType.FLOAT32, buffer=buffer, name=name))
+        return len(self.tensors) - 1
+
+    def index_of_code(self, code):
+        """The index of an operator's entry among the file's codes, which is added if there is none."""
+        known = [max(entry.builtinCode, entry.deprecatedBuiltinCode) for entry in self.tree.operatorCodes]
+        if code not in known:
+            self.tree.operatorCodes.append(schema.OperatorCodeT(code, builtinCode=code, version=1))
+        return known.index(code) if code in known else len(known)
+
+    def drop_unused(self):
+        """Drops what was there for a bias that was replaced, and numbers that the converter left behind."""
+        used = self.outputs.union(*(operator.inputs for operator in self.operators))
+        self.subgraph.operators = self.operators = [
+            operator for operator in self.operators if used.intersection(operator.outputs)
+        ]
+        used = set().union(*(operator.inputs for operator in self.operators))
+        for index, tensor in enumerate(self.tensors):
+            if index not in used:
+                tensor.buffer = EMPTY_BUFFER
+
+
+def first_match(weighted, stored):
+    """The first of the `stored` with the same weights up to a factor for each channel, and the factors; or `None`s."""
+    for original in stored:
+        same_kind = original.tensor.type == weighted.tensor.type
+        if same_kind and np.array_equal(original.tensor.shape, weighted.tensor.shape):
+            ratios = ratios_of_channels(weighted.values, original.values)
+            if ratios is not None:
+                return original, ratios
+    return None, None
+
+
+def ratios_of_channels(values, originals):
+    """By which factors the originals must be multiplied to give `values`.
+
+    Args:
+        values: An array of shape `(channels, weights of each)`.
+        originals: Another of the same shape and dtype.
+
+    Returns:
+        An array of shape `(channels,)`, or `None` if no positive factors do that. Integers, whose scales are stored
+        apart, have factors of 1.
+
+    Example:
+    >>> import numpy as np
+    >>> ratios_of_channels(np.float32([[1, 2], [3, 6]]), np.float32([[2, 4], [1, 2]]))
+    array([0.5, 3. ])
+    >>> ratios_of_channels(np.int8([[127, 2]]), np.int8([[127, 3]]))
+    array([1.])
+    >>> ratios_of_channels(np.int8([[127, 2]]), np.int8([[127, 4]]))
+    """
+    first = slice(1)  # tells most pairs apart without a look at the rest
+    if not (proportional(values[first], originals[first]) and proportional(values, originals)):
+        return None
+    exact = values.dtype.kind == "i" or np.array_equal(values, originals)
+    return np.ones(len(values)) if exact else best_ratios(values, originals)
+
+
+def proportional(values, originals):
+    """Whether every channel is a positive multiple of the original, up to rounding; integers must be the original."""
+    if values.dtype.kind == "i":
+        return np.max(np.abs(values.astype("int16") - originals)) <= 1
+    ratios = best_ratios(values, originals)
+    errors = np.max(np.abs(values - ratios[:, np.newaxis] * originals), axis=1)
+    bounds = ROUNDING * np.finfo(values.dtype).eps * np.max(np.abs(values), axis=1)
+    return np.all((ratios > 0) & (errors <= bounds))
+
+
+def best_ratios(values, originals):
+    """The factor of each channel that takes the originals nearest to `values`, by least squares; 0 for zeros."""
+    originals = originals.astype("float64")
+    return np.sum(values * originals, axis=1) / np.maximum(np.sum(originals**2, axis=1), np.finfo("float64").tiny)
+
+
+def drop_unused_buffers(tree):
+    """Empties the buffers that nothing refers to any more."""
+    tensors = (tensor for subgraph in tree.subgraphs for tensor in subgraph.tensors)
+    used = {tensor.buffer for tensor in tensors} | {entry.buffer for entry in tree.metadata or []}
+    for index, buffer in enumerate(tree.buffers):
+        if index not in used:
+            buffer.data = None

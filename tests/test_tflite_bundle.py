@@ -1,0 +1,144 @@
+"""Bundles: every depth does what its own file does, in hardly more bytes than the full-net's."""
+
+import keras
+import numpy as np
+import pytest
+from test_tflite_nets import bundled, held_out, residual_net, subnets, trained_ddnn, training
+
+from ddnn_keras import DDNN
+from ddnn_keras.tflite.bundle import concatenate, convert_bundle
+from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.flatbuffer import parse
+from ddnn_keras.tflite.interpreter import LiteModel
+from ddnn_keras.tflite.modes import MODES
+from ddnn_keras.tflite.verify import verify
+from ddnn_keras.tflite.weight_sharing import Graph
+
+
+def stored_weights(content):
+    """For each signature, the buffers that its convolutions and dense layers read."""
+    tree = parse(content)
+    return [
+        [weighted.tensor.buffer for weighted in Graph(tree, subgraph).weighted_operators()]
+        for subgraph in tree.subgraphs
+    ]
+
+
+# The others differ from these two in what the converter makes of one depth, not in how depths share.
+@pytest.mark.parametrize(
+    "quantize",
+    ["none", "int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("float16", "dynamic", "int16x8"))],
+)
+def test_every_depth_is_there_and_every_weight_once(quantize):
+    content, full_net = bundled(quantize), convert(trained_ddnn().subnet(14), quantize, training()[0][:100])
+    for signature, subnet in subnets(trained_ddnn()).items():
+        assert verify(content, subnet, *held_out(), quantize, signature).keras_accuracy > 0.9
+    shallow, deep = stored_weights(content)
+    *convolutions, classifier = shallow
+    assert set(convolutions) < set(deep)
+    assert classifier not in deep
+    # What each depth has of its own, scales and biases and a description, is much beside so few weights.
+    assert len(content) < 1.3 * len(full_net)
+    # Only the others follow the full-net.
+    images, _ = held_out(20)
+    np.testing.assert_array_equal(LiteModel(content, "depth_14")(images), LiteModel(full_net)(images))
+
+
+def scaled(change):
+    """A network in which `change` made something of every normalisation's scale."""
+    keras.utils.set_random_seed(1)
+    model = DDNN((8, 14), "resnet_cifar", input_shape=(16, 16, 1), width=16)
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(change(layer.name, random.uniform(0.5, 1.5, layer.gamma.shape)))
+    return model
+
+
+@pytest.mark.parametrize("quantize", ["int8", pytest.param("none", marks=pytest.mark.slow)])
+def test_a_channel_that_a_depth_switched_off_is_stored_with_the_others(quantize):
+    def switch_off(name, gamma):
+        gamma[0 if name.endswith("depth_8") else 1] = 0
+        return gamma
+
+    model = scaled(switch_off)
+    content = convert_bundle(subnets(model), quantize, training()[0][:50])
+    shallow, deep = stored_weights(content)
+    assert set(shallow[:-1]) < set(deep)
+    for signature, subnet in subnets(model).items():
+        verify(content, subnet, *held_out(), quantize, signature)
+
+
+@pytest.mark.parametrize("quantize", ["none", pytest.param("int8", marks=pytest.mark.slow)])
+def test_a_negative_scale_keeps_weights_apart_and_right(quantize):
+    def turn(name, gamma):
+        gamma[0] *= -1 if name == "stage3_block1_conv2_bn_depth_8" or name.endswith("bn2_depth_8") else 1
+        return gamma
+
+    model = scaled(turn)
+    content = convert_bundle(subnets(model), quantize, training()[0][:50])
+    shallow, deep = stored_weights(content)
+    assert not set(shallow[:-1]) < set(deep)
+    for signature, subnet in subnets(model).items():
+        verify(content, subnet, *held_out(), quantize, signature)
+
+
+def test_activations_with_an_end_and_depthwise_convolutions():
+    keras.utils.set_random_seed(0)
+    model = DDNN((23, 38), "mobilenet_v2", input_shape=(32, 32, 1), width=8)
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(random.uniform(0, 6, layer.beta.shape))  # ReLU6 cuts at both ends
+    images = random.integers(0, 256, (40, 32, 32, 1)).astype("float32")
+    content = convert_bundle(subnets(model))
+    shallow, deep = stored_weights(content)
+    assert set(shallow[:-1]) < set(deep)
+    for signature, subnet in subnets(model).items():
+        verify(content, subnet, images, np.zeros(40, int), signature=signature)
+
+
+def test_files_of_other_networks_share_nothing_and_keep_what_they_do():
+    images, _ = held_out(20)
+    own = {name: convert(residual_net(seed=seed)) for seed, name in enumerate("ab")}
+    content = concatenate(own)
+    for name in own:
+        np.testing.assert_array_equal(LiteModel(content, name)(images), LiteModel(own[name])(images))
+
+
+@pytest.mark.parametrize(
+    ("subnets", "sentence"),
+    [
+        ({}, r"`subnets` must be a dict from names to models\. Received: subnets={}"),
+        ({8: None}, r"`subnets` must be a dict from names to models\. Received"),
+        ({"a": None}, r"`subnet` must be a functional keras\.Model"),
+    ],
+)
+def test_mistakes(subnets, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        convert_bundle(subnets)
+
+
+def test_images_of_two_shapes():
+    nets = {"a": residual_net(), "b": DDNN((8,), "resnet_cifar", input_shape=(8, 8, 1), width=2).subnet(8)}
+    with pytest.raises(ValueError, match=r"^`subnets` must take images of one shape\. Received: {'a': \(16, 16, 1\)"):
+        convert_bundle(nets)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", MODES)
+def test_all_depths_at_full_width_take_three_percent_more_than_the_deepest(quantize):
+    model = DDNN((18, 34, 50))
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.moving_variance.assign(random.uniform(0.5, 2, layer.gamma.shape))
+    images = random.integers(0, 256, (8, 32, 32, 3)).astype("float32")
+    content = convert_bundle(subnets(model), quantize, images)
+    ratio = len(content) / len(convert(model.subnet(50), quantize, images))
+    print(f"{quantize}: {ratio:.4f}")
+    assert ratio <= 1.03
+    for signature, subnet in subnets(model).items():
+        verify(content, subnet, images, np.zeros(8, int), quantize, signature)
