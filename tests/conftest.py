@@ -72,4 +72,27 @@ def finished_run(tmp_path_factory, script):
     return path
 
 
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """An int8 bundle of two depths that have learned digits."""
+    from test_tflite_nets import held_out, subnets, trained_ddnn, training
+
+    from ddnn_keras.tflite.export import export_subnets
+
+    path = tmp_path_factory.mktemp("bundle") / "bundle_int8.tflite"
+    images, labels = held_out()
+    model = trained_ddnn()
+    depths = {f"depth_{depth}": {"depth": depth, "blocks_per_stage": blocks} for depth, blocks in model.depths.items()}
+    export_subnets(
+        subnets(model),
+        path,
+        quantize="int8",
+        calibration_images=training()[0][:100],
+        images=images,
+        labels=labels,
+        facts={"depths": depths, "labels": [f"digit {digit}" for digit in range(10)]},
+    )
+    return path
+
+
 TINY = ["--dataset", "digits", "--depths", 10, 18, "--width", 4, "--batch-size", 128]

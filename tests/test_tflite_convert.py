@@ -131,7 +131,9 @@ def test_what_is_no_subnet_is_refused(make):
 
 @pytest.mark.parametrize("quantize", ["int4", "", None, ["int8"]])
 def test_an_unknown_mode_is_refused(quantize):
-    with pytest.raises(ValueError, match=r"^`quantize` must be one of 'none', 'float16', 'dynamic', 'int8', 'int16x8'\. Received"):
+    with pytest.raises(
+        ValueError, match=r"^`quantize` must be one of 'none', 'float16', 'dynamic', 'int8', 'int16x8'\. Received"
+    ):
         convert(residual_net(), quantize)
 
 

@@ -89,7 +89,9 @@ def test_few_images_are_allowed_more():
 
 
 def test_a_float_file_is_no_int8_file():
-    with pytest.raises(VerificationError, match=r"and it holds tensors of the types FLOAT32; its input or output is FLOAT32$"):
+    with pytest.raises(
+        VerificationError, match=r"and it holds tensors of the types FLOAT32; its input or output is FLOAT32$"
+    ):
         verify(converted("dynamic"), trained_net(), *held_out(), "int8")
 
 

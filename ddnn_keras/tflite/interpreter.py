@@ -13,7 +13,7 @@ class LiteModel:
     """A `.tflite` file as a function from raw pixels to logits.
 
     Args:
-        model: The path of a `.tflite` file, or its bytes.
+        model: The path of a `.tflite` file, its bytes, or an `ai_edge_litert` interpreter.
         signature: Which of the file's signatures to run. Defaults to its only one.
         num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
 
@@ -28,9 +28,7 @@ class LiteModel:
     """
 
     def __init__(self, model, signature=None, num_threads=1):
-        if not isinstance(num_threads, int) or num_threads < 1:
-            raise ValueError(f"`num_threads` must be a positive integer. Received: num_threads={num_threads!r}")
-        interpreter = _interpreter(model, num_threads)
+        interpreter = model if isinstance(model, Interpreter) else _interpreter(model, num_threads)
         self.signature = _chosen(signature, list(interpreter.get_signature_list()))
         self._runner = interpreter.get_signature_runner(self.signature)
         self.input = _only_tensor("input", self._runner.get_input_details())
@@ -55,6 +53,24 @@ class LiteModel:
     def invoke(self, image):
         """Runs the file once on what `input.encode` gave for one image; `output.decode` reads the result."""
         return self._runner(**{self.input.name: image})[self.output.name]
+
+
+def lite_models(model, num_threads=1):
+    """All signatures of a file in one interpreter.
+
+    Args:
+        model: The path of a `.tflite` file, or its bytes.
+        num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
+
+    Returns:
+        A dict from signatures to `LiteModel`s.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a whole TFLite file, or an argument is not as above.
+    """
+    interpreter = _interpreter(model, num_threads)
+    return {signature: LiteModel(interpreter, signature) for signature in interpreter.get_signature_list()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +113,8 @@ class Tensor:
 
 
 def _interpreter(model, num_threads):
+    if not isinstance(num_threads, int) or num_threads < 1:
+        raise ValueError(f"`num_threads` must be a positive integer. Received: num_threads={num_threads!r}")
     # A file is mapped, not read: on a small device its weights then take memory only while they are used.
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(existing_file(model))}
     try:

@@ -20,6 +20,16 @@ def operators(model):
     return sorted({_operator_name(code) for code in parse(model).operatorCodes})
 
 
+def operator_names(tree, graph):
+    """The names of a graph's operators in their order, as in `operators`, from what `parse` gave."""
+    return [_operator_name(tree.operatorCodes[operator.opcodeIndex]) for operator in graph.operators]
+
+
+def type_names():
+    """The schema's names of number types, by their numbers."""
+    return _names(schema.TensorType)
+
+
 def custom_operators(model):
     """Those of `operators` that need more than TFLite's builtin kernels."""
     return [name for name in operators(model) if name.startswith("CUSTOM")]

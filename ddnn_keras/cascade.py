@@ -1,0 +1,156 @@
+"""The shallow network answers where it is sure, and a deeper one where it is not."""
+
+import itertools
+
+import numpy as np
+
+from ddnn_keras.runtime import Prediction, softmax
+
+QUANTILES = 50  # how many thresholds of each depth are tried
+
+
+class Cascade:
+    """Asks depth after depth until one is sure.
+
+    A depth is sure if its likeliest class has a probability of at least the depth's threshold. As in "BranchyNet"
+    (arXiv 1709.01686) and "Big/Little Deep Neural Network" (Park et al. 2015), but with whole networks of one bundle.
+
+    Args:
+        runtime: A `ddnn_keras.runtime.Runtime`.
+        thresholds: A dict from depths to probabilities, the shallowest first; the last depth, which answers in any
+            case, has the threshold 0. Depths that are not in it are not asked. `calibrate` finds them.
+
+    Raises:
+        ValueError: If `thresholds` is not as above.
+
+    Example:
+    >>> cascade = Cascade.calibrate(runtime, images, labels, accuracy=0.95)  # doctest: +SKIP
+    >>> cascade.thresholds  # doctest: +SKIP
+    {18: 0.83, 50: 0.0}
+    >>> cascade.predict(image).depth  # doctest: +SKIP
+    18
+    """
+
+    def __init__(self, runtime, thresholds):
+        *_, last = thresholds.items() or [(None, None)]
+        known = [depth for depth in runtime.depths if depth in thresholds]
+        if not thresholds or list(thresholds) != known or last[1] != 0:
+            raise ValueError(
+                f"`thresholds` must go from depths among {', '.join(map(str, runtime.depths))}, in this order, to "
+                f"probabilities, of which the last is 0. Received: thresholds={thresholds!r}"
+            )
+        self.runtime, self.thresholds = runtime, dict(thresholds)
+
+    def predict(self, image):
+        """Classifies an image.
+
+        Args:
+            image: Raw pixels 0..255, shape `(height, width, channels)`.
+
+        Returns:
+            A `ddnn_keras.runtime.Prediction` of the depth that was sure; `milliseconds` is what all asked took.
+        """
+        milliseconds = 0
+        for depth, threshold in self.thresholds.items():
+            prediction = self.runtime.predict(image, depth=depth)
+            milliseconds += prediction.milliseconds
+            if prediction.confidence >= threshold:
+                break
+        return Prediction(prediction.depth, prediction.label, prediction.probabilities, milliseconds)
+
+    def evaluate(self, images, labels):
+        """Accuracy and mean cost on images.
+
+        Args:
+            images: Raw pixels 0..255, shape `(n, height, width, channels)`.
+            labels: n class indices.
+
+        Returns:
+            The accuracy as a fraction, and the mean cost of an image in units of the deepest depth's latency.
+        """
+        answers = Answers(self.runtime, images, labels)
+        return answers.accuracy_and_cost(self.thresholds)
+
+    @classmethod
+    def calibrate(cls, runtime, images, labels, accuracy):
+        """The cascade that is cheapest on validation data among those that reach an accuracy.
+
+        Every choice of depths is tried; for each, thresholds are lowered one at a time, whichever saves most, as long
+        as the accuracy is kept.
+
+        Args:
+            runtime: A `ddnn_keras.runtime.Runtime`.
+            images: Raw pixels 0..255 of shape `(n, height, width, channels)` that were not used in training.
+            labels: n class indices.
+            accuracy: The accuracy to reach on these images, a fraction.
+
+        Returns:
+            A `Cascade`.
+
+        Raises:
+            ValueError: If no cascade reaches the accuracy.
+        """
+        answers = Answers(runtime, images, labels)
+        candidates = [
+            lowered(answers, {**dict.fromkeys(shallow, NEVER), deepest: 0.0}, accuracy)
+            for count, deepest in enumerate(runtime.depths)
+            for size in range(count + 1)
+            for shallow in itertools.combinations(runtime.depths[:count], size)
+        ]
+        outcomes = [(answers.accuracy_and_cost(thresholds), thresholds) for thresholds in candidates]
+        reached = [(cost, thresholds) for (found, cost), thresholds in outcomes if found >= accuracy]
+        if not reached:
+            best = max(found for (found, _), _ in outcomes)
+            raise ValueError(
+                f"`accuracy` must be at most {best:.4f}, which these depths reach on these images. "
+                f"Received: accuracy={accuracy!r}"
+            )
+        return cls(runtime, min(reached, key=lambda pair: pair[0])[1])
+
+
+NEVER = 1.01  # a threshold that no probability reaches
+
+
+class Answers:
+    """What every depth says of every image, so that any thresholds can be judged.
+
+    Args:
+        runtime: A `ddnn_keras.runtime.Runtime`.
+        images: Raw pixels 0..255, shape `(n, height, width, channels)`.
+        labels: n class indices.
+    """
+
+    def __init__(self, runtime, images, labels):
+        latencies = runtime.latencies
+        probabilities = {depth: softmax(runtime.logits(images, depth)) for depth in runtime.depths}
+        self.confidences = {depth: values.max(-1) for depth, values in probabilities.items()}
+        self.correct = {depth: values.argmax(-1) == labels for depth, values in probabilities.items()}
+        self.costs = {depth: latency / latencies[runtime.depths[-1]] for depth, latency in latencies.items()}
+
+    def accuracy_and_cost(self, thresholds):
+        """What a cascade with these thresholds reaches, and its mean cost in units of the deepest depth's."""
+        num_images = len(next(iter(self.correct.values())))
+        asked, right, cost = np.ones(num_images, bool), 0, 0
+        for depth, threshold in thresholds.items():
+            cost += asked.sum() * self.costs[depth]
+            sure = asked & (self.confidences[depth] >= threshold)
+            right += (self.correct[depth] & sure).sum()
+            asked &= ~sure
+        return right / num_images, cost / num_images
+
+
+def lowered(answers, thresholds, accuracy):
+    """The thresholds that remain when each was lowered as far as the accuracy allows, the most saving step first."""
+    while True:
+        steps = []
+        for depth in list(thresholds)[:-1]:
+            levels = np.quantile(answers.confidences[depth], np.linspace(0, 1, QUANTILES))
+            for level in levels[levels < thresholds[depth]]:
+                changed = {**thresholds, depth: float(level)}
+                found, cost = answers.accuracy_and_cost(changed)
+                if found >= accuracy:
+                    steps.append((cost, changed))
+        cheaper = [step for step in steps if step[0] < answers.accuracy_and_cost(thresholds)[1]]
+        if not cheaper:
+            return thresholds
+        thresholds = min(cheaper, key=lambda step: step[0])[1]

@@ -1,0 +1,73 @@
+"""Shows what is in a .tflite file: signatures, types, operators, shared bytes, and what its maker wrote into it.
+
+For example:
+
+    python export/inspect_tflite.py bundle_int8.tflite
+"""
+
+import argparse
+import json
+import pathlib
+
+from rich.console import Console
+from rich.table import Table
+
+from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.tflite.inspection import inspect
+from ddnn_keras.tflite.metadata import read_metadata
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="the description in the file as JSON, and nothing else")
+    return parser
+
+
+def main(arguments):
+    """Prints the file's contents."""
+    if arguments.json:
+        print(json.dumps(read_metadata(arguments.model), indent=2))
+        return
+    signatures = inspect(arguments.model)
+    table = Table(title=f"{arguments.model}, {pathlib.Path(arguments.model).stat().st_size:,} bytes")
+    table.add_column("")
+    rows = {
+        "input": [lines(signature.inputs) for signature in signatures],
+        "output": [lines(signature.outputs) for signature in signatures],
+        "constants": [f"{signature.constant_bytes:,} bytes" for signature in signatures],
+        "of these shared": [f"{signature.shared_bytes:,} bytes" for signature in signatures],
+        "types": [lines(signature.types) for signature in signatures],
+        "operators": [lines(signature.operators) for signature in signatures],
+    }
+    for signature in signatures:
+        table.add_column(signature.name)
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    Console().print(table)
+    try:
+        facts = read_metadata(arguments.model)
+    except ValueError:
+        print("Its maker wrote no description into it.")
+        return
+    known = {name: facts[name] for name in ("quantize", "source", "versions", "calibration", "labels") if name in facts}
+    for name, value in known.items():
+        print(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
+    for name, found in facts["signatures"].items():
+        numbers = found["verification"]
+        print(
+            f"{name}: {numbers['accuracy']:.2%} accurate on {numbers['num_images']} images "
+            f"(Keras {numbers['keras_accuracy']:.2%}), the same class on {numbers['argmax_agreement']:.2%}"
+        )
+
+
+def lines(entries):
+    """A dict as the lines of a cell."""
+    return "\n".join(
+        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in entries.items()
+    )
+
+
+if __name__ == "__main__":
+    run(main, argument_parser())

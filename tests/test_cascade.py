@@ -1,0 +1,65 @@
+"""The cascade: its thresholds are worth what they claim, and predictions follow them."""
+
+import numpy as np
+import pytest
+from test_tflite_nets import held_out, training
+
+from ddnn_keras.cascade import Answers, Cascade
+from ddnn_keras.runtime import Runtime
+
+
+@pytest.fixture(scope="module")
+def runtime(bundle):
+    return Runtime(bundle)
+
+
+def accuracy(runtime, depth, images, labels):
+    return np.mean(runtime.logits(images, depth).argmax(-1) == labels)
+
+
+def test_predictions_are_those_of_the_depth_that_was_sure(runtime):
+    images, labels = held_out(100)
+    confidences = [runtime.predict(image, depth=8).confidence for image in images]
+    threshold = float(np.median(confidences))
+    cascade = Cascade(runtime, {8: threshold, 14: 0.0})
+    predictions = [cascade.predict(image) for image in images]
+    assert [found.depth for found in predictions] == [8 if sure >= threshold else 14 for sure in confidences]
+    for image, found in zip(images, predictions):
+        assert found.label == runtime.predict(image, depth=found.depth).label
+    right = np.mean([found.label == f"digit {label}" for found, label in zip(predictions, labels)])
+    found_accuracy, cost = cascade.evaluate(images, labels)
+    assert found_accuracy == right
+    deep = np.mean([found.depth == 14 for found in predictions])
+    shares = Answers(runtime, images, labels).costs
+    assert cost == pytest.approx(shares[8] + deep)
+
+
+def test_calibration_keeps_the_accuracy_and_saves(runtime):
+    images, labels = held_out(200)
+    wanted = accuracy(runtime, 14, images, labels)
+    cascade = Cascade.calibrate(runtime, images, labels, accuracy=wanted)
+    reached, cost = cascade.evaluate(images, labels)
+    assert reached >= wanted
+    assert cost < 1
+
+
+def test_a_modest_wish_is_met_by_the_shallowest_alone(runtime):
+    images, labels = held_out(200)
+    cascade = Cascade.calibrate(runtime, images, labels, accuracy=0.5)
+    assert cascade.thresholds == {8: 0.0}
+    assert cascade.predict(images[0]).depth == 8
+
+
+def test_an_impossible_accuracy(runtime):
+    images, labels = training()
+    wrong = (labels[:50] + 1) % 10
+    with pytest.raises(
+        ValueError, match=r"^`accuracy` must be at most 0\.\d+, which these depths reach .* Received: acc"
+    ):
+        Cascade.calibrate(runtime, images[:50], wrong, accuracy=0.99)
+
+
+@pytest.mark.parametrize("thresholds", [{}, {8: 0.5}, {14: 0.5, 8: 0.0}, {8: 0.5, 50: 0.0}])
+def test_thresholds_that_are_none(runtime, thresholds):
+    with pytest.raises(ValueError, match=r"^`thresholds` must go from depths among 8, 14, in this order, to prob"):
+        Cascade(runtime, thresholds)

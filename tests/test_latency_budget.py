@@ -1,0 +1,61 @@
+"""The depth follows the device's pace, and does not flap."""
+
+import itertools
+import random
+
+import pytest
+
+from ddnn_keras.latency_budget import MARGIN, WINDOW, LatencyBudget
+
+LATENCIES = {18: 2.0, 34: 4.0, 50: 6.0}
+
+
+def run(budget, pace, milliseconds, times=1):
+    """Depths chosen on a device of this pace, one run after the other."""
+    depths = []
+    for _ in range(times):
+        depths.append(budget.choose(milliseconds))
+        budget.observe(depths[-1], pace * LATENCIES[depths[-1]])
+    return depths
+
+
+@pytest.mark.parametrize(("milliseconds", "depth"), [(2.0, 18), (3.9, 18), (4.0, 34), (6.0, 50), (float("inf"), 50)])
+def test_the_deepest_that_fits(milliseconds, depth):
+    assert LatencyBudget(LATENCIES).choose(milliseconds) == depth
+
+
+@pytest.mark.parametrize("milliseconds", [0, -1, 1.99, float("nan")])
+def test_an_impossible_budget(milliseconds):
+    with pytest.raises(
+        ValueError, match=r"^`budget_ms` must be at least 2, what depth 18 takes on this device\. Received"
+    ):
+        LatencyBudget(LATENCIES).choose(milliseconds)
+
+
+def test_a_slower_device_and_its_recovery():
+    budget = LatencyBudget(LATENCIES)
+    assert run(budget, 1.0, 6.5, 20)[-1] == 50
+    assert run(budget, 1.5, 6.5, 20)[-1] == 34
+    assert run(budget, 5.0, 6.5, 20)[-1] == 18  # which takes 10 then: as near as it gets
+    assert run(budget, 1.0, 7.0, 20)[-1] == 50
+
+
+def test_one_interrupted_run_changes_nothing():
+    budget = LatencyBudget(LATENCIES)
+    run(budget, 1.0, 6.5, WINDOW)
+    budget.observe(50, 600.0)
+    assert budget.choose(6.5) == 50
+
+
+def test_noise_at_the_bound_does_not_make_it_flap():
+    noise = random.Random(0)
+    budget, depths = LatencyBudget(LATENCIES), []
+    for _ in range(500):
+        depths += run(budget, noise.uniform(1 - MARGIN / 3, 1 + MARGIN / 3), 6.0)
+    changes = sum(before != after for before, after in itertools.pairwise(depths))
+    assert changes <= 1
+
+
+def test_another_budget_is_another_choice():
+    budget = LatencyBudget(LATENCIES)
+    assert [budget.choose(milliseconds) for milliseconds in (10, 2, 5, 10)] == [50, 18, 34, 50]

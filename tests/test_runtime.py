@@ -1,0 +1,103 @@
+"""Running a bundle: depths, budgets, threads, mistakes; and what it takes of a device's Python."""
+
+import concurrent.futures
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_tflite_nets import converted, held_out
+
+from ddnn_keras.runtime import Runtime
+from ddnn_keras.tflite.interpreter import LiteModel
+
+
+@pytest.fixture
+def runtime(bundle):
+    return Runtime(bundle)
+
+
+def test_every_depth_answers_as_its_signature_does(runtime, bundle):
+    images, labels = held_out(30)
+    assert runtime.depths == [8, 14]
+    assert runtime.image_shape == (16, 16, 1)
+    for depth in runtime.depths:
+        logits = LiteModel(bundle, f"depth_{depth}")(images)
+        np.testing.assert_array_equal(runtime.logits(images, depth), logits)
+        predictions = [runtime.predict(image, depth=depth) for image in images]
+        assert [prediction.label for prediction in predictions] == [f"digit {best}" for best in logits.argmax(-1)]
+        assert {prediction.depth for prediction in predictions} == {depth}
+        np.testing.assert_allclose([prediction.probabilities.sum() for prediction in predictions], 1, rtol=1e-5)
+        assert min(prediction.milliseconds for prediction in predictions) > 0
+        assert np.mean([f"digit {label}" == found.label for label, found in zip(labels, predictions)]) > 0.8
+
+
+def test_the_deepest_by_default(runtime):
+    assert runtime.predict(held_out(1)[0][0]).depth == 14
+
+
+def test_budgets(runtime):
+    image = held_out(1)[0][0]
+    assert runtime.predict(image, budget_ms=1e6).depth == 14
+    assert list(runtime.latencies) == [8, 14]
+    # Between what one and the other took; noise may not change which is dearer, as one is twice the other.
+    assert runtime.latencies[8] < runtime.latencies[14]
+    assert runtime.predict(image, budget_ms=runtime.latencies[8]).depth == 8
+    with pytest.raises(ValueError, match=r"^`budget_ms` must be at least .*, what depth 8 takes on this device\."):
+        runtime.predict(image, budget_ms=1e-6)
+
+
+def test_threads_take_turns(runtime):
+    images, _ = held_out(64)
+    expected = {depth: runtime.logits(images, depth).argmax(-1) for depth in runtime.depths}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [(index, depth) for index in range(len(images)) for depth in runtime.depths]
+        found = pool.map(lambda pair: runtime.predict(images[pair[0]], depth=pair[1]), asked)
+        for (index, depth), prediction in zip(asked, found):
+            assert prediction.label == f"digit {expected[depth][index]}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"depth": 50}, r"`depth` must be one of 8, 14\. Received: depth=50"),
+        ({"depth": 8, "budget_ms": 5}, r"`depth` or `budget_ms` must be given, not both\. Received: 8 and 5"),
+        ({"image": np.zeros((8, 8, 1))}, r"`image` must have the shape \(at least 1, 16, 16, 1\)\. Received: \(1, 8"),
+        ({"image": np.full((16, 16, 1), -1)}, r"`image` must be raw pixels from 0 to 255"),
+    ],
+)
+def test_mistakes(runtime, arguments, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        runtime.predict(**{"image": np.zeros((16, 16, 1)), **arguments})
+
+
+@pytest.mark.parametrize("keep", [0, 100, 20_000, -100])
+def test_a_corrupt_file(bundle, tmp_path, keep):
+    (tmp_path / "broken.tflite").write_bytes(bundle.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"^`model` must be a .*TFLite file\. Received: [^\n]*$"):
+        Runtime(tmp_path / "broken.tflite")
+
+
+def test_other_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^`model` must be an existing file\. Received: '.*gone"):
+        Runtime(tmp_path / "gone.tflite")
+    with pytest.raises(ValueError, match=r"^`model` must be a file with DDNN_METADATA\."):
+        Runtime(converted("none"))
+
+
+def test_a_device_needs_numpy_and_the_interpreter_alone(bundle):
+    program = """
+import sys
+for name in ("tensorflow", "keras", "jax", "torch", "rich", "PIL", "scipy", "matplotlib"):
+    sys.modules[name] = None
+import numpy as np
+from ddnn_keras.cascade import Cascade
+from ddnn_keras.runtime import Runtime
+runtime = Runtime(sys.argv[1])
+image = np.zeros((16, 16, 1))
+print(runtime.predict(image, depth=8).depth, Cascade(runtime, {8: 0.0}).predict(image).depth)
+"""
+    finished = subprocess.run([sys.executable, "-c", program, bundle], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.split() == ["8", "8"]
