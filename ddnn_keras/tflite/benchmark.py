@@ -1,0 +1,149 @@
+"""How long networks take on this device, and how much memory.
+
+NumPy and ai_edge_litert are all it needs.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from ddnn_keras.tflite.interpreter import LiteModel, lite_models
+from ddnn_keras.tflite.metadata import read_metadata
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What one signature of a file takes.
+
+    Args:
+        file: The file's name.
+        signature: The signature's name.
+        depth: The depth that the file calls it, or an empty string.
+        threads: Number of CPU threads.
+        median_ms: Median time of a run, in milliseconds.
+        p90_ms: The time that nine runs of ten keep.
+        relative: Median over rounds of its time divided by that of the first network in the same round.
+        load_ms: From opening the file to the end of the first run, in a fresh process.
+        peak_mb: By how much the process's peak memory then exceeds its memory before, in megabytes. NaN where there is
+            no Linux to ask.
+        accuracy: On held-out images, a fraction, as the file tells it; or an empty string.
+    """
+
+    file: str
+    signature: str
+    depth: object
+    threads: int
+    median_ms: float
+    p90_ms: float
+    relative: float
+    load_ms: float
+    peak_mb: float
+    accuracy: object
+
+
+def benchmark(paths, threads=1, runs=50, warm_up=10, seed=0):
+    """Times every signature of several files, in turns.
+
+    In each round every network runs once, in random order: whatever the device does meanwhile, all meet it alike.
+
+    Args:
+        paths: Paths of `.tflite` files.
+        threads: Number of CPU threads, a positive integer. Defaults to `1`.
+        runs: Number of rounds that are timed. Defaults to `50`.
+        warm_up: Number of rounds before that. Defaults to `10`.
+        seed: Of the order. Defaults to `0`.
+
+    Returns:
+        A list of `Measurement`, in the order of the files and of the signatures in them.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If one is not a whole TFLite file, or an argument is not as above.
+    """
+    networks = {
+        (path, signature): network
+        for path in map(str, paths)
+        for signature, network in lite_models(path, threads).items()
+    }
+    seconds = timed(networks, runs, warm_up, seed)
+    first = next(iter(seconds.values()))
+    measurements = []
+    for (path, signature), times in seconds.items():
+        facts = description_of(path)
+        measurements.append(
+            Measurement(
+                file=pathlib.Path(path).name,
+                signature=signature,
+                depth=facts.get("depths", {}).get(signature, {}).get("depth", ""),
+                threads=threads,
+                median_ms=1000 * float(np.median(times)),
+                p90_ms=1000 * float(np.quantile(times, 0.9)),
+                relative=float(np.median(times / first)),
+                **footprint_in_a_process(path, signature, threads),
+                accuracy=facts.get("signatures", {}).get(signature, {}).get("verification", {}).get("accuracy", ""),
+            )
+        )
+    return measurements
+
+
+def timed(networks, runs, warm_up, seed):
+    """The seconds of every run: a dict from the networks' keys to arrays of `runs` numbers."""
+    random_order, keys = random.Random(seed), list(networks)
+    images = {key: some_image(network) for key, network in networks.items()}
+    seconds = {key: [] for key in keys}
+    for _ in range(warm_up + runs):
+        for key in random_order.sample(keys, len(keys)):
+            start = time.perf_counter()
+            networks[key].invoke(images[key])
+            seconds[key].append(time.perf_counter() - start)
+    return {key: np.array(times[warm_up:]) for key, times in seconds.items()}
+
+
+def some_image(network):
+    """Random pixels as the network takes them."""
+    pixels = np.random.default_rng(0).integers(0, 256, network.input.shape)
+    return network.input.encode(pixels.astype("float32"))
+
+
+def description_of(path):
+    """What the file tells of itself, or nothing."""
+    try:
+        return read_metadata(path)
+    except ValueError:
+        return {}
+
+
+def footprint_in_a_process(path, signature, threads):
+    """`footprint`, in a process that has loaded nothing else."""
+    program = "import sys; from ddnn_keras.tflite.benchmark import footprint; footprint(*sys.argv[1:])"
+    command = [sys.executable, "-c", program, path, signature, str(threads)]
+    folder = pathlib.Path(__file__).parents[2]  # the package need not be installed
+    environment = {"PYTHONPATH": str(folder), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def footprint(path, signature, threads):
+    """Prints what a network takes from the opened file to its first answer, as JSON."""
+    before, start = kilobytes("VmRSS"), time.perf_counter()
+    network = LiteModel(path, signature, int(threads))
+    network.invoke(some_image(network))
+    load_ms = 1000 * (time.perf_counter() - start)
+    print(json.dumps({"load_ms": load_ms, "peak_mb": (kilobytes("VmHWM") - before) / 1024}))
+
+
+def kilobytes(name):
+    """This process's memory now ("VmRSS") or at its peak ("VmHWM"), as Linux counts it."""
+    # Not `resource.getrusage`, whose peak a process inherits from the one that started it.
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        return math.nan
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1])

@@ -1,0 +1,73 @@
+"""Finds at which confidence a shallow depth of a bundle may answer by itself, on the run's validation images.
+
+For example:
+
+    python export/to_tflite.py --depth all --bundle --quantize int8
+    python export/calibrate_cascade.py --bundle bundle_int8.tflite
+"""
+
+import json
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+from to_tflite import data_arguments, model_path
+
+from ddnn_keras import data
+from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.cascade import Cascade
+from ddnn_keras.command_line import ArgumentParser, non_negative_number, run
+from ddnn_keras.runtime import Runtime
+
+BATCH = 500
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--model", help="a .keras file; by default that of the newest run in runs/")
+    add("--bundle", default="bundle_int8.tflite", help="a bundle in tflite/ beside the model")
+    add("--accuracy", type=non_negative_number, help="what to reach, a fraction; by default the deepest depth's own")
+    add("--dataset", help="data; by default the run's own")
+    add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
+    add("--manual-dir", help="where archives lie that were downloaded by hand")
+    return parser
+
+
+def main(arguments):
+    """Calibrates on validation images, and tells what comes of it on test images."""
+    path = model_path(arguments)
+    bundle = path.parent / "tflite" / arguments.bundle
+    runtime = Runtime(bundle)
+    images = data.load(**{**data_arguments(arguments, path), "image_size": runtime.image_shape[0]})
+    validation, test = gathered(images.validation(BATCH)), gathered(images.test(BATCH))
+    accuracy = arguments.accuracy
+    if accuracy is None:
+        accuracy, _ = alone(runtime, runtime.depths[-1]).evaluate(*validation)
+    cascade = Cascade.calibrate(runtime, *validation, accuracy)
+    candidates = {f"depth {depth}": alone(runtime, depth) for depth in runtime.depths} | {"cascade": cascade}
+    print(f"{'':10} {'validation':>12} {'test':>8} {'mean cost':>10}")
+    for name, candidate in candidates.items():
+        (validated, _), (tested, cost) = candidate.evaluate(*validation), candidate.evaluate(*test)
+        print(f"{name:10} {validated:12.2%} {tested:8.2%} {cost:10.2f}")
+    target = bundle.with_suffix(".cascade.json")
+    with atomic_write(target) as temporary:
+        temporary.write_text(json.dumps(list(cascade.thresholds.items())))
+    print(f"Thresholds: {target} {cascade.thresholds}")
+
+
+def alone(runtime, depth):
+    """The cascade of one depth."""
+    return Cascade(runtime, {depth: 0.0})
+
+
+def gathered(batches):
+    """All images and labels of a pipeline, as arrays."""
+    images, labels = zip(*((np.asarray(images), np.asarray(labels)) for images, labels in batches))
+    return np.concatenate(images), np.concatenate(labels)
+
+
+if __name__ == "__main__":
+    run(main, argument_parser())

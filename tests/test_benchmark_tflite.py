@@ -1,0 +1,70 @@
+"""export/benchmark_tflite.py and its yardstick, export/plain_resnet.py: what they write, not how fast anything is."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from ddnn_keras import DDNN
+from ddnn_keras.cost import count_parameters
+from ddnn_keras.tflite.interpreter import LiteModel
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, script):
+    path = tmp_path_factory.mktemp("plain") / "plain_18.tflite"
+    flags = ["--width", 4, "--image-size", 16, "--channels", 1]
+    finished = script("export/plain_resnet.py", "--depth", 18, *flags, "--output", path)
+    assert finished.returncode == 0, finished.stderr
+    return path, finished.stdout
+
+
+def test_the_yardstick_is_a_network_of_the_same_size(plain):
+    path, output = plain
+    subnet = DDNN((18,), width=4, input_shape=(16, 16, 1)).subnet(18)
+    statistics = subnet.count_params() - count_parameters(subnet)
+    assert f"{count_parameters(subnet) + statistics:,} parameters" in output
+    assert LiteModel(path).input.shape == (1, 16, 16, 1)
+
+
+def test_every_depth_of_every_file(plain, bundle, tmp_path, main):
+    path, _ = plain
+    flags = ["--runs", 5, "--warm-up", 1, "--output", tmp_path / "result"]
+    code, output, errors = main("export/benchmark_tflite.py", path, bundle, *flags)
+    assert code == 0, errors
+    rows = list(csv.DictReader((tmp_path / "result.csv").open()))
+    assert [(row["file"], row["depth"]) for row in rows] == [
+        ("plain_18.tflite", ""),
+        ("bundle_int8.tflite", "8"),
+        ("bundle_int8.tflite", "14"),
+    ]
+    assert float(rows[0]["relative"]) == 1
+    for row in rows:
+        assert 0 < float(row["median_ms"]) <= float(row["p90_ms"])
+        assert float(row["load_ms"]) > 0
+        assert float(row["peak_mb"]) > 0
+        assert f"{float(row['median_ms']):.3f}" in output
+    assert float(rows[2]["accuracy"]) > 0.9 and rows[0]["accuracy"] == ""
+    assert (tmp_path / "result.png").stat().st_size > 5_000
+
+
+def test_a_board_without_keras(bundle, tmp_path):
+    program = """
+import runpy, sys
+for name in ("tensorflow", "keras", "jax", "torch", "rich", "PIL", "scipy", "matplotlib"):
+    sys.modules[name] = None
+sys.argv = ["benchmark_tflite.py", sys.argv[1], "--runs", "2", "--warm-up", "0", "--output", sys.argv[2]]
+runpy.run_path("export/benchmark_tflite.py", run_name="__main__")
+"""
+    command = [sys.executable, "-c", program, bundle, tmp_path / "result"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"result.csv"}
+
+
+def test_mistakes(mistake, bundle, tmp_path):
+    assert "gone.tflite" in mistake("export/benchmark_tflite.py", bundle, tmp_path / "gone.tflite")
+    assert "not a positive integer" in mistake("export/benchmark_tflite.py", bundle, "--runs", 0)
+    assert "invalid choice: 19" in mistake("export/plain_resnet.py", "--depth", 19, "--output", "x.tflite")

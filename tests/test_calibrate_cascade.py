@@ -1,0 +1,25 @@
+"""export/calibrate_cascade.py, after the export that it needs."""
+
+import json
+import shutil
+
+from ddnn_keras.cascade import Cascade
+from ddnn_keras.runtime import Runtime
+
+
+def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main, mistake):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    model = ["--model", run / "model.keras"]
+    assert "bundle.tflite" in mistake("export/calibrate_cascade.py", *model, "--bundle", "bundle.tflite")
+    code, _, errors = main("export/to_tflite.py", *model, "--depth", "all", "--bundle")
+    assert code == 0, errors
+    calibrate = ["export/calibrate_cascade.py", *model, "--bundle", "bundle.tflite"]
+    assert "`accuracy` must be at most" in mistake(*calibrate, "--accuracy", 1.5)
+    code, output, errors = main(*calibrate, "--accuracy", 0.2)
+    assert code == 0, errors
+    for name in ("depth 10", "depth 18", "cascade"):
+        assert name in output
+    thresholds = dict(json.loads((run / "tflite" / "bundle.cascade.json").read_text()))
+    assert str(thresholds) in output
+    Cascade(Runtime(run / "tflite" / "bundle.tflite"), thresholds)
