@@ -16,13 +16,14 @@ demo: $(VENV)/installed-demo
 	$(RUN) recipes/digits.py --output $(DEMO) $(FLAGS)
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8
+	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8 --bundle
 	@echo "Pictures: $(DEMO)/curves.png"
 
 test: lint
-	$(RUN) -m pytest -n auto --dist worksteal -m "not slow"
+	$(RUN) -m pytest -n auto --dist loadgroup -m "not slow"
 
 test-all: lint
-	$(RUN) -m pytest -n auto --dist worksteal
+	$(RUN) -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

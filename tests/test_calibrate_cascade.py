@@ -3,8 +3,13 @@
 import json
 import shutil
 
+import pytest
+
 from ddnn_keras.cascade import Cascade
 from ddnn_keras.runtime import Runtime
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
 
 
 def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main, mistake):

@@ -7,6 +7,9 @@ from test_tflite_nets import held_out, training
 from ddnn_keras.cascade import Answers, Cascade
 from ddnn_keras.runtime import Runtime
 
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
+
 
 @pytest.fixture(scope="module")
 def runtime(bundle):

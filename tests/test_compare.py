@@ -14,6 +14,9 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "recipes"))
 from compare import portable, portable_flags
 
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("compare")
+
 # The published comparison, reduced to what takes seconds.
 (PUBLISHED,) = re.findall(r"^python recipes/compare.py (.*)$", (ROOT / "recipes/results/README.md").read_text(), re.M)
 REDUCED = {

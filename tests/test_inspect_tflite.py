@@ -2,11 +2,15 @@
 
 import json
 
+import pytest
 from test_tflite_nets import converted
 
 from ddnn_keras.tflite.flatbuffer import parse
 from ddnn_keras.tflite.inspection import inspect
 from ddnn_keras.tflite.metadata import read_metadata
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
 
 
 def test_a_bundle_s_depths_and_what_they_share(bundle):

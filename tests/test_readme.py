@@ -7,6 +7,9 @@ import sys
 import pytest
 from conftest import ROOT
 
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("readme")
+
 README = (ROOT / "README.md").read_text()
 
 
@@ -18,18 +21,19 @@ def blocks(language):
 def demo(tmp_path_factory):
     """`make demo` in the environment that runs this test."""
     folder = tmp_path_factory.mktemp("demo") / "run"
-    variables = [f"VENV={sys.prefix}", f"DEMO={folder}", "FLAGS=--width 2 --epochs 1"]
+    variables = [f"VENV={sys.prefix}", f"DEMO={folder}", "FLAGS=--width 2 --epochs 1 --depths 10 18"]
     command = ["make", "demo", "--old-file", f"{sys.prefix}/installed-demo", *variables]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     return folder, finished.stdout
 
 
-def test_the_demo_leaves_six_verified_files_and_its_picture(demo):
+def test_the_demo_leaves_verified_files_and_its_picture(demo):
     folder, output = demo
-    files = {f"depth_{depth}{suffix}.tflite" for depth in (18, 34, 50) for suffix in ("", "_int8")}
+    files = {f"depth_{depth}{suffix}.tflite" for depth in (10, 18) for suffix in ("", "_int8")}
+    files.add("bundle_int8.tflite")
     assert {path.name for path in folder.glob("tflite/*.tflite")} == files
-    assert output.count("Verified: ") == 6
+    assert output.count("Verified: ") == len(files)
     assert (folder / "curves.png").stat().st_size > 10_000
     assert f"Pictures: {folder}/curves.png" in output.splitlines()
 
@@ -42,9 +46,20 @@ def test_the_snippet_for_a_board_runs_on_the_demos_file(demo):
     assert finished.stdout.strip() in list("0123456789")
 
 
+def test_the_snippet_for_a_bundle_runs_on_the_demos(demo):
+    folder, _ = demo
+    (snippet,) = (block for block in blocks("python") if "Runtime" in block)
+    finished = subprocess.run([sys.executable, "-c", snippet], cwd=folder / "tflite", capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    label, depth = finished.stdout.split()
+    assert label in list("0123456789")
+    assert depth == "18"
+
+
 def test_the_ten_lines_run(tmp_path):
     (snippet,) = (block for block in blocks("python") if "model.fit" in block)
-    for figure, tiny in {"width=16": "width=2", "epochs=10": "epochs=1"}.items():
+    tiny_settings = {"depths=(18, 34, 50)": "depths=(10, 18)", "width=16": "width=2", "epochs=10": "epochs=1"}
+    for figure, tiny in tiny_settings.items():
         assert figure in snippet
         snippet = snippet.replace(figure, tiny)
     snippet += "\nassert phone.output_shape == (None, 10)"

@@ -57,6 +57,9 @@ def test_it_needs_neither_keras_nor_tensorflow(files):
     bare = """
 import runpy, sys
 
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
 class Missing:
     def find_spec(self, name, *_):
         if name.partition(".")[0] in ("keras", "tensorflow", "jax", "sklearn", "matplotlib", "rich"):

@@ -94,6 +94,9 @@ for name in ("tensorflow", "keras", "jax", "torch", "rich", "PIL", "scipy", "mat
 import numpy as np
 from ddnn_keras.cascade import Cascade
 from ddnn_keras.runtime import Runtime
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
 runtime = Runtime(sys.argv[1])
 image = np.zeros((16, 16, 1))
 print(runtime.predict(image, depth=8).depth, Cascade(runtime, {8: 0.0}).predict(image).depth)

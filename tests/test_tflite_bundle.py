@@ -14,6 +14,9 @@ from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import verify
 from ddnn_keras.tflite.weight_sharing import Graph
 
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
+
 
 def stored_weights(content):
     """For each signature, the buffers that its convolutions and dense layers read."""

@@ -14,6 +14,9 @@ from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import read_metadata
 from ddnn_keras.tflite.modes import MODES
 
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
 
 @pytest.fixture
 def runs(finished_run, tmp_path):
