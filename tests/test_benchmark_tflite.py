@@ -11,6 +11,9 @@ from ddnn_keras import DDNN
 from ddnn_keras.cost import count_parameters
 from ddnn_keras.tflite.interpreter import LiteModel
 
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
+
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory, script):
@@ -53,9 +56,6 @@ def test_every_depth_of_every_file(plain, bundle, tmp_path, main):
 def test_a_board_without_keras(bundle, tmp_path):
     program = """
 import runpy, sys
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
 for name in ("tensorflow", "keras", "jax", "torch", "rich", "PIL", "scipy", "matplotlib"):
     sys.modules[name] = None
 sys.argv = ["benchmark_tflite.py", sys.argv[1], "--runs", "2", "--warm-up", "0", "--output", sys.argv[2]]

@@ -12,6 +12,9 @@ from ddnn_keras import data
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.tflite.export import export_subnets
 
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
 
 @pytest.fixture(scope="module")
 def files(finished_run, tmp_path_factory):
@@ -56,9 +59,6 @@ def test_it_needs_neither_keras_nor_tensorflow(files):
     folder, expected = files
     bare = """
 import runpy, sys
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
 
 class Missing:
     def find_spec(self, name, *_):
