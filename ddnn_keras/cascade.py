@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 
 from ddnn_keras.runtime import Prediction, softmax
+from ddnn_keras.tflite.images import checked_labels
 
 QUANTILES = 50  # how many thresholds of each depth are tried
 
@@ -121,6 +122,7 @@ class Answers:
     """
 
     def __init__(self, runtime, images, labels):
+        labels = checked_labels(labels, len(images), len(runtime.labels))
         latencies = runtime.latencies
         probabilities = {depth: softmax(runtime.logits(images, depth)) for depth in runtime.depths}
         self.confidences = {depth: values.max(-1) for depth, values in probabilities.items()}

@@ -31,13 +31,13 @@ class LatencyBudget:
 
     def __init__(self, latencies):
         self.latencies = dict(latencies)
-        self._paces = collections.deque(maxlen=WINDOW)
+        self._paces = collections.deque([1.0] * WINDOW, maxlen=WINDOW)
         self._depth = None
 
     @property
     def pace(self):
         """How much longer a run takes now than at the start, as a factor."""
-        return statistics.median(self._paces) if self._paces else 1.0
+        return statistics.median(self._paces)
 
     def observe(self, depth, milliseconds):
         """Takes note of how long a run took."""
@@ -53,10 +53,11 @@ class LatencyBudget:
             A depth. While the device is too slow for any, the shallowest.
 
         Raises:
-            ValueError: If not even the shallowest would fit at the pace that was measured at the start.
+                ValueError: If not even the shallowest would fit at the pace of the start, nor at a faster one of now.
         """
-        if not milliseconds >= min(self.latencies.values()):
-            shallowest, fastest = min(self.latencies.items(), key=lambda item: item[1])
+        shallowest, fastest = min(self.latencies.items(), key=lambda item: item[1])
+        fastest *= min(1.0, self.pace)  # the start may have been slow
+        if not milliseconds >= fastest:
             raise ValueError(
                 f"`budget_ms` must be at least {fastest:.3g}, what depth {shallowest} takes on this device. "
                 f"Received: budget_ms={milliseconds!r}"

@@ -4,6 +4,7 @@ NumPy and ai_edge_litert are all it needs.
 """
 
 import dataclasses
+import numbers
 import statistics
 import threading
 import time
@@ -44,8 +45,8 @@ class Prediction:
 class Runtime:
     """A bundle of several depths, as a function from an image to a class.
 
-    It may be called from several threads, which then take turns. For images at the same time, open one for each thread:
-    the file's weights are in memory once, since it is mapped.
+    It may be called from several threads, which then take turns. For images at the same time, open one for each thread;
+    each takes memory of its own, as interpreters rearrange weights for their kernels.
 
     Args:
         model: The path of a bundle, a file that `export/to_tflite.py --bundle` wrote, or its bytes.
@@ -114,6 +115,8 @@ class Runtime:
         image = checked_images("image", np.asarray(image)[np.newaxis], self.image_shape)
         if depth is not None and budget_ms is not None:
             raise ValueError(f"`depth` or `budget_ms` must be given, not both. Received: {depth!r} and {budget_ms!r}")
+        if budget_ms is not None and not isinstance(budget_ms, numbers.Real):
+            raise ValueError(f"`budget_ms` must be a number of milliseconds. Received: budget_ms={budget_ms!r}")
         with self._lock:
             if budget_ms is not None:
                 depth = self._measured().choose(budget_ms)
@@ -137,7 +140,7 @@ class Runtime:
         return next(iter(self._networks.values()))
 
     def _checked(self, depth):
-        if depth not in self._networks:
+        if depth not in self.depths:
             raise ValueError(f"`depth` must be one of {', '.join(map(str, self.depths))}. Received: depth={depth!r}")
         return depth
 

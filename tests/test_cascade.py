@@ -63,6 +63,12 @@ def test_an_impossible_accuracy(runtime):
         Cascade.calibrate(runtime, images[:50], wrong, accuracy=0.99)
 
 
+def test_labels_are_one_number_for_each_image(runtime):
+    images, labels = held_out(20)
+    with pytest.raises(ValueError, match=r"^`labels` must be 20 integers, one for each image\. Received: .* \(20, 1\)"):
+        Cascade(runtime, {8: 0.0}).evaluate(images, labels[:, np.newaxis])
+
+
 @pytest.mark.parametrize("thresholds", [{}, {8: 0.5}, {14: 0.5, 8: 0.0}, {8: 0.5, 50: 0.0}])
 def test_thresholds_that_are_none(runtime, thresholds):
     with pytest.raises(ValueError, match=r"^`thresholds` must go from depths among 8, 14, in this order, to prob"):

@@ -47,6 +47,18 @@ def test_one_interrupted_run_changes_nothing():
     assert budget.choose(6.5) == 50
 
 
+def test_the_first_run_decides_nothing_either():
+    budget = LatencyBudget(LATENCIES)
+    budget.observe(50, 600.0)
+    assert budget.choose(6.5) == 50
+
+
+def test_a_device_that_was_slow_at_the_start_and_is_not_now():
+    budget = LatencyBudget(LATENCIES)
+    run(budget, 0.5, 4.0, WINDOW)
+    assert budget.choose(1.5) == 18
+
+
 def test_noise_at_the_bound_does_not_make_it_flap():
     noise = random.Random(0)
     budget, depths = LatencyBudget(LATENCIES), []

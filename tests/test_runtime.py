@@ -63,6 +63,8 @@ def test_threads_take_turns(runtime):
     ("arguments", "sentence"),
     [
         ({"depth": 50}, r"`depth` must be one of 8, 14\. Received: depth=50"),
+        ({"depth": [8]}, r"`depth` must be one of 8, 14\. Received: depth=\[8\]"),
+        ({"budget_ms": "8"}, r"`budget_ms` must be a number of milliseconds\. Received: budget_ms='8'"),
         ({"depth": 8, "budget_ms": 5}, r"`depth` or `budget_ms` must be given, not both\. Received: 8 and 5"),
         ({"image": np.zeros((8, 8, 1))}, r"`image` must have the shape \(at least 1, 16, 16, 1\)\. Received: \(1, 8"),
         ({"image": np.full((16, 16, 1), -1)}, r"`image` must be raw pixels from 0 to 255"),

@@ -12,7 +12,7 @@ from ddnn_keras.tflite.flatbuffer import parse
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import verify
-from ddnn_keras.tflite.weight_sharing import Graph
+from ddnn_keras.tflite.weight_sharing import Graph, share_weights
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("bundle")
@@ -62,6 +62,7 @@ def scaled(change):
 def test_a_channel_that_a_depth_switched_off_is_stored_with_the_others(quantize):
     def switch_off(name, gamma):
         gamma[0 if name.endswith("depth_8") else 1] = 0
+        gamma[2 if name.endswith("depth_8") else 3] = 1e-8
         return gamma
 
     model = scaled(switch_off)
@@ -105,9 +106,28 @@ def test_activations_with_an_end_and_depthwise_convolutions():
 def test_files_of_other_networks_share_nothing_and_keep_what_they_do():
     images, _ = held_out(20)
     own = {name: convert(residual_net(seed=seed)) for seed, name in enumerate("ab")}
-    content = concatenate(own)
+    content = share_weights(concatenate(own))
+    one, other = stored_weights(content)
+    assert not set(one) & set(other)
     for name in own:
         np.testing.assert_array_equal(LiteModel(content, name)(images), LiteModel(own[name])(images))
+
+
+def test_dense_layers_without_bias_and_products_of_activations():
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4, 4, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    dense = keras.layers.Dense(16, use_bias=False)
+    product = keras.ops.matmul(dense(flat)[:, :, None], dense(flat)[:, None, :])
+    nets = {name: keras.Model(image, keras.layers.Flatten()(product)) for name in "ab"}
+    nets["b"] = keras.models.clone_model(nets["b"])
+    nets["b"].set_weights([3 * weight for weight in nets["a"].get_weights()])
+    images = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 1)).astype("float32")
+    content = convert_bundle(nets)
+    one, other = stored_weights(content)
+    assert set(one) == set(other)
+    for name, net in nets.items():
+        verify(content, net, images, np.zeros(10, int), signature=name)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ NumPy and ai_edge_litert are all it needs.
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import random
 import subprocess
@@ -122,11 +123,19 @@ def description_of(path):
 
 def footprint_in_a_process(path, signature, threads):
     """`footprint`, in a process that has loaded nothing else."""
-    program = "import sys; from ddnn_keras.tflite.benchmark import footprint; footprint(*sys.argv[1:])"
+    # Keras would come with the package where it is installed; a board has none.
+    program = (
+        "import sys; sys.modules['keras'] = sys.modules['tensorflow'] = None;"
+        "from ddnn_keras.tflite.benchmark import footprint; footprint(*sys.argv[1:])"
+    )
     command = [sys.executable, "-c", program, path, signature, str(threads)]
     folder = pathlib.Path(__file__).parents[2]  # the package need not be installed
-    environment = {"PYTHONPATH": str(folder), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    search_path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": search_path}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if finished.returncode:
+        reason = (finished.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise ValueError(f"`paths` must be files that run on this device. Received: {path}, which ends with: {reason}")
     return json.loads(finished.stdout.splitlines()[-1])
 
 

@@ -54,15 +54,15 @@ def check_subnets(subnets):
 
 
 def with_positive_scales(subnet, smallest):
-    """A float32 copy in which batch normalisation scales by `smallest` instead of 0.
+    """A float32 copy in which no scale of batch normalisation is between 0 and `smallest`, which takes their place.
 
-    Times 0, the weights of a channel would no longer be those of the other depths.
+    Times 0, or nearly so, rounding would leave nothing of the weights that a channel has in the other depths.
     """
     copy = in_float32(subnet)
     for layer in copy.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.scale:
             gamma = keras.ops.convert_to_numpy(layer.gamma)
-            layer.gamma.assign(np.where(gamma == 0, smallest, gamma))
+            layer.gamma.assign(np.where((gamma >= 0) & (gamma < smallest), smallest, gamma))
     return copy
 
 

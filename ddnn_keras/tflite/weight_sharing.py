@@ -18,6 +18,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ddnn_keras.tflite.flatbuffer import parse, serialize
+from ddnn_keras.tflite.operators import ABSENT
 
 # Where each operator has the output channels of its weights.
 CHANNEL_AXES = {
@@ -97,8 +98,9 @@ class Graph:
         found = []
         for operator in self.operators:
             axis = CHANNEL_AXES.get(self.code(operator))
-            if axis is not None:
-                tensor = self.constant(operator.inputs[1])
+            tensor = None if axis is None else self.constant(operator.inputs[1])
+            # A product of two activations is a FULLY_CONNECTED too.
+            if tensor is not None and self.tree.buffers[tensor.buffer].data is not None and tensor.type in DTYPES:
                 values = np.moveaxis(self.values(tensor), axis, 0)
                 found.append(Weighted(operator, tensor, values.reshape(len(values), -1)))
         return found
@@ -121,11 +123,12 @@ class Graph:
 
     def multiply_after(self, operator, ratios):
         """Multiplies what an operator gives, channel by channel, before its activation; divides its bias."""
-        (output,), (image, weights, bias) = operator.outputs, operator.inputs
+        (output,), (image, weights, *bias) = operator.outputs, operator.inputs
         name = self.tensors[output].name
         product = self.add_tensor(name + b";unscaled", self.tensors[output].shape)
-        new_bias = self.add_constant(name + b";bias", self.values(self.constant(bias)) / ratios)
-        operator.inputs = [image, weights, new_bias]
+        if bias and bias[0] != ABSENT:
+            bias = [self.add_constant(name + b";bias", self.values(self.constant(bias[0])) / ratios)]
+        operator.inputs = [image, weights, *bias]
         multiplication = schema.OperatorT(
             opcodeIndex=self.index_of_code(schema.BuiltinOperator.MUL),
             inputs=[product, self.add_constant(name + b";ratios", ratios)],
