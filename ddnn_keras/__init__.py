@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 __all__ = ["DDNN", "EKD", "load_pretrained"]
 
+# Not when they are first used: `keras.saving.load_model` finds only classes that `import ddnn_keras` has registered.
 try:
     from ddnn_keras.distillation import EKD
     from ddnn_keras.model import DDNN

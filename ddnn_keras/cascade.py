@@ -1,6 +1,7 @@
 """The shallow network answers where it is sure, and a deeper one where it is not."""
 
 import itertools
+import numbers
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from ddnn_keras.runtime import Prediction, softmax
 from ddnn_keras.tflite.images import checked_labels
 
 QUANTILES = 50  # how many thresholds of each depth are tried
+NEVER = 1.01  # a threshold that no probability reaches
 
 
 class Cascade:
@@ -33,13 +35,7 @@ class Cascade:
     """
 
     def __init__(self, runtime, thresholds):
-        *_, last = thresholds.items() or [(None, None)]
-        known = [depth for depth in runtime.depths if depth in thresholds]
-        if not thresholds or list(thresholds) != known or last[1] != 0:
-            raise ValueError(
-                f"`thresholds` must go from depths among {', '.join(map(str, runtime.depths))}, in this order, to "
-                f"probabilities, of which the last is 0. Received: thresholds={thresholds!r}"
-            )
+        _check_thresholds(thresholds, runtime.depths)
         self.runtime, self.thresholds = runtime, dict(thresholds)
 
     def predict(self, image):
@@ -91,25 +87,17 @@ class Cascade:
         Raises:
             ValueError: If no cascade reaches the accuracy.
         """
-        answers = Answers(runtime, images, labels)
-        candidates = [
-            lowered(answers, {**dict.fromkeys(shallow, NEVER), deepest: 0.0}, accuracy)
-            for count, deepest in enumerate(runtime.depths)
-            for size in range(count + 1)
-            for shallow in itertools.combinations(runtime.depths[:count], size)
-        ]
-        outcomes = [(answers.accuracy_and_cost(thresholds), thresholds) for thresholds in candidates]
-        reached = [(cost, thresholds) for (found, cost), thresholds in outcomes if found >= accuracy]
-        if not reached:
-            best = max(found for (found, _), _ in outcomes)
-            raise ValueError(
-                f"`accuracy` must be at most {best:.4f}, which these depths reach on these images. "
-                f"Received: accuracy={accuracy!r}"
-            )
-        return cls(runtime, min(reached, key=lambda pair: pair[0])[1])
+        return cls(runtime, Answers(runtime, images, labels).cheapest_thresholds(accuracy))
 
 
-NEVER = 1.01  # a threshold that no probability reaches
+def _check_thresholds(thresholds, depths):
+    known = [depth for depth in depths if depth in thresholds]
+    numbers_only = all(isinstance(value, numbers.Real) and 0 <= value <= 1 for value in thresholds.values())
+    if not thresholds or list(thresholds) != known or not numbers_only or thresholds[known[-1]] != 0:
+        raise ValueError(
+            f"`thresholds` must go from depths among {', '.join(map(str, depths))}, in this order, to "
+            f"probabilities, of which the last is 0. Received: thresholds={thresholds!r}"
+        )
 
 
 class Answers:
@@ -140,19 +128,37 @@ class Answers:
             asked &= ~sure
         return right / num_images, cost / num_images
 
+    def cheapest_thresholds(self, accuracy):
+        """The thresholds of the cheapest cascade that reaches an accuracy, see `Cascade.calibrate`."""
+        *shallower, _ = depths = list(self.correct)
+        candidates = [
+            self._lowered({**dict.fromkeys(chosen, NEVER), deepest: 0.0}, accuracy)
+            for count, deepest in enumerate(depths)
+            for size in range(count + 1)
+            for chosen in itertools.combinations(shallower[:count], size)
+        ]
+        outcomes = [(self.accuracy_and_cost(thresholds), thresholds) for thresholds in candidates]
+        reached = [(cost, thresholds) for (found, cost), thresholds in outcomes if found >= accuracy]
+        if not reached:
+            best = max(found for (found, _), _ in outcomes)
+            raise ValueError(
+                f"`accuracy` must be at most {best:.4f}, which these depths reach on these images. "
+                f"Received: accuracy={accuracy!r}"
+            )
+        return min(reached, key=lambda pair: pair[0])[1]
 
-def lowered(answers, thresholds, accuracy):
-    """The thresholds that remain when each was lowered as far as the accuracy allows, the most saving step first."""
-    while True:
-        steps = []
-        for depth in list(thresholds)[:-1]:
-            levels = np.quantile(answers.confidences[depth], np.linspace(0, 1, QUANTILES))
-            for level in levels[levels < thresholds[depth]]:
-                changed = {**thresholds, depth: float(level)}
-                found, cost = answers.accuracy_and_cost(changed)
-                if found >= accuracy:
-                    steps.append((cost, changed))
-        cheaper = [step for step in steps if step[0] < answers.accuracy_and_cost(thresholds)[1]]
-        if not cheaper:
-            return thresholds
-        thresholds = min(cheaper, key=lambda step: step[0])[1]
+    def _lowered(self, thresholds, accuracy):
+        """The thresholds when each was lowered as far as the accuracy allows, the most saving step first."""
+        while True:
+            steps = []
+            for depth in list(thresholds)[:-1]:
+                levels = np.quantile(self.confidences[depth], np.linspace(0, 1, QUANTILES))
+                for level in levels[levels < thresholds[depth]]:
+                    changed = {**thresholds, depth: float(level)}
+                    found, cost = self.accuracy_and_cost(changed)
+                    if found >= accuracy:
+                        steps.append((cost, changed))
+            cheaper = [step for step in steps if step[0] < self.accuracy_and_cost(thresholds)[1]]
+            if not cheaper:
+                return thresholds
+            thresholds = min(cheaper, key=lambda step: step[0])[1]

@@ -8,13 +8,21 @@ import statistics
 MARGIN = 0.1
 # The device's pace is the median over so many runs: one interrupted run does not count, a throttled clock does.
 WINDOW = 7
+# After a depth that did not hold, a deeper one is tried again after at most so many runs.
+LONGEST_PATIENCE = 64 * WINDOW
 
 
 class LatencyBudget:
     """Chooses the deepest network whose latency fits a budget, as a device slows down and recovers.
 
-    All depths of a network slow down together, so each run tells of the others too: the median of the latest runs, each
-    relative to what its depth took at the start, is the device's pace.
+    All depths of a network slow down together, more or less, so each run tells of the others too: the median of the
+    latest runs, each relative to what its depth took at the start, is the device's pace. Where a deep network slows
+    down more than a shallow one, for instance because its weights do not fit a cache any more, the shallow one's pace
+    promises too much. So each time that a deeper network did not hold for long, it takes twice as many runs until one
+    is tried again.
+
+    What was learned about a budget is forgotten as soon as another is asked for: callers with different budgets need
+    one object each.
 
     Args:
         latencies: A dict from depths, the shallowest first, to the milliseconds that each took at the start.
@@ -32,7 +40,7 @@ class LatencyBudget:
     def __init__(self, latencies):
         self.latencies = dict(latencies)
         self._paces = collections.deque([1.0] * WINDOW, maxlen=WINDOW)
-        self._depth = None
+        self._begin(None, None)
 
     @property
     def pace(self):
@@ -42,6 +50,7 @@ class LatencyBudget:
     def observe(self, depth, milliseconds):
         """Takes note of how long a run took."""
         self._paces.append(milliseconds / self.latencies[depth])
+        self._runs += 1
 
     def choose(self, milliseconds):
         """The deepest depth that fits.
@@ -53,8 +62,35 @@ class LatencyBudget:
             A depth. While the device is too slow for any, the shallowest.
 
         Raises:
-                ValueError: If not even the shallowest would fit at the pace of the start, nor at a faster one of now.
+            ValueError: If not even the shallowest would fit at the pace of the start, nor at a faster one of now.
         """
+        self._check(milliseconds)
+        if milliseconds != self._budget:
+            self._begin(milliseconds, self._fitting(milliseconds))
+        elif self._fitting(milliseconds) < self._index:
+            # It comes down at once. Whether it had been up for long says how soon to try again.
+            held = self._runs >= self._patience
+            self._patience = WINDOW if held else min(2 * self._patience, LONGEST_PATIENCE)
+            self._step(self._fitting(milliseconds))
+        elif self._runs >= self._patience:
+            higher = self._fitting(milliseconds / (1 + MARGIN))
+            if higher > self._index:
+                self._step(higher)
+        return list(self.latencies)[self._index]
+
+    def _begin(self, milliseconds, index):
+        self._budget, self._patience = milliseconds, WINDOW
+        self._step(index)
+
+    def _step(self, index):
+        self._index, self._runs = index, 0
+
+    def _fitting(self, milliseconds):
+        """The index of the deepest depth that fits, or of the shallowest."""
+        fits = [latency * self.pace <= milliseconds for latency in self.latencies.values()]
+        return max((index for index, fit in enumerate(fits) if fit), default=0)
+
+    def _check(self, milliseconds):
         shallowest, fastest = min(self.latencies.items(), key=lambda item: item[1])
         fastest *= min(1.0, self.pace)  # the start may have been slow
         if not milliseconds >= fastest:
@@ -62,12 +98,3 @@ class LatencyBudget:
                 f"`budget_ms` must be at least {fastest:.3g}, what depth {shallowest} takes on this device. "
                 f"Received: budget_ms={milliseconds!r}"
             )
-        depths = list(self.latencies)
-        current = depths.index(self._depth) if self._depth in depths else -1
-        fitting = [
-            depth
-            for index, (depth, latency) in enumerate(self.latencies.items())
-            if latency * self.pace * (1 + MARGIN * (index > current >= 0)) <= milliseconds
-        ]
-        self._depth = fitting[-1] if fitting else depths[0]
-        return self._depth

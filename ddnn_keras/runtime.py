@@ -15,7 +15,7 @@ from ddnn_keras.latency_budget import LatencyBudget
 from ddnn_keras.tflite.flatbuffer import description
 from ddnn_keras.tflite.images import checked_images
 from ddnn_keras.tflite.interpreter import lite_models
-from ddnn_keras.tflite.metadata import read_metadata
+from ddnn_keras.tflite.metadata import named_depths, read_metadata
 
 WARM_UP, TIMED = 3, 9  # runs of each depth; the first ones allocate and fill caches
 
@@ -65,11 +65,14 @@ class Runtime:
     """
 
     def __init__(self, model, num_threads=1):
-        facts = read_metadata(model)
-        if "depths" not in facts:
-            raise ValueError(f"`model` must be a file that names its depths. Received: {description(model)}")
-        networks = lite_models(model, num_threads)
-        self._networks = {known["depth"]: networks[signature] for signature, known in facts["depths"].items()}
+        facts, networks = read_metadata(model), lite_models(model, num_threads)
+        depths = named_depths(facts)
+        if not depths or not networks.keys() >= depths.keys():
+            raise ValueError(
+                f"`model` must be a file that names the depths of its signatures, {', '.join(networks)}. "
+                f"Received: {description(model)}, which names {depths}"
+            )
+        self._networks = {depth: networks[signature] for signature, depth in depths.items()}
         self._labels = facts.get("labels") or list(map(str, range(self._any.output.shape[-1])))
         self._lock = threading.Lock()
         self._budget = None
@@ -112,7 +115,10 @@ class Runtime:
         Raises:
             ValueError: If an argument is not as above, or the budget is less than the shallowest depth takes at best.
         """
-        image = checked_images("image", np.asarray(image)[np.newaxis], self.image_shape)
+        image = np.asarray(image)
+        if image.shape != self.image_shape:
+            raise ValueError(f"`image` must have the shape {self.image_shape}. Received: {image.shape}")
+        image = checked_images("image", image[np.newaxis], self.image_shape)
         if depth is not None and budget_ms is not None:
             raise ValueError(f"`depth` or `budget_ms` must be given, not both. Received: {depth!r} and {budget_ms!r}")
         if budget_ms is not None and not isinstance(budget_ms, numbers.Real):

@@ -12,11 +12,10 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-from to_tflite import data_arguments, model_path
+from to_tflite import load_images, model_path
 
-from ddnn_keras import data
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.cascade import Cascade
+from ddnn_keras.cascade import Answers
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, run
 from ddnn_keras.runtime import Runtime
 
@@ -41,26 +40,22 @@ def main(arguments):
     path = model_path(arguments)
     bundle = path.parent / "tflite" / arguments.bundle
     runtime = Runtime(bundle)
-    images = data.load(**{**data_arguments(arguments, path), "image_size": runtime.image_shape[0]})
-    validation, test = gathered(images.validation(BATCH)), gathered(images.test(BATCH))
+    images = load_images(arguments, path, runtime.image_shape, len(runtime.labels))
+    validation = Answers(runtime, *gathered(images.validation(BATCH)))
+    full_net = {runtime.depths[-1]: 0.0}
     accuracy = arguments.accuracy
     if accuracy is None:
-        accuracy, _ = alone(runtime, runtime.depths[-1]).evaluate(*validation)
-    cascade = Cascade.calibrate(runtime, *validation, accuracy)
-    candidates = {f"depth {depth}": alone(runtime, depth) for depth in runtime.depths} | {"cascade": cascade}
+        accuracy, _ = validation.accuracy_and_cost(full_net)
+    thresholds = validation.cheapest_thresholds(accuracy)
+    test = Answers(runtime, *gathered(images.test(BATCH)))
     print(f"{'':10} {'validation':>12} {'test':>8} {'mean cost':>10}")
-    for name, candidate in candidates.items():
-        (validated, _), (tested, cost) = candidate.evaluate(*validation), candidate.evaluate(*test)
+    for name, chosen in {**{f"depth {depth}": {depth: 0.0} for depth in runtime.depths}, "cascade": thresholds}.items():
+        (validated, _), (tested, cost) = validation.accuracy_and_cost(chosen), test.accuracy_and_cost(chosen)
         print(f"{name:10} {validated:12.2%} {tested:8.2%} {cost:10.2f}")
     target = bundle.with_suffix(".cascade.json")
     with atomic_write(target) as temporary:
-        temporary.write_text(json.dumps(list(cascade.thresholds.items())))
-    print(f"Thresholds: {target} {cascade.thresholds}")
-
-
-def alone(runtime, depth):
-    """The cascade of one depth."""
-    return Cascade(runtime, {depth: 0.0})
+        temporary.write_text(json.dumps(list(thresholds.items())))
+    print(f"Thresholds: {target} {thresholds}")
 
 
 def gathered(batches):

@@ -54,7 +54,7 @@ def main(arguments):
     known = {name: facts[name] for name in ("quantize", "source", "versions", "calibration", "labels") if name in facts}
     for name, value in known.items():
         print(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
-    for name, found in facts["signatures"].items():
+    for name, found in facts.get("signatures", {}).items():
         numbers = found["verification"]
         print(
             f"{name}: {numbers['accuracy']:.2%} accurate on {numbers['num_images']} images "

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.tflite.interpreter import LiteModel
-from ddnn_keras.tflite.metadata import read_metadata
+from ddnn_keras.tflite.metadata import named_depths, read_metadata
 
 
 def argument_parser():
@@ -47,9 +47,9 @@ def main(arguments):
 
 def chosen_signature(facts, depth):
     """The signature of a depth, or of the deepest for `None`."""
-    signatures = {str(known["depth"]): signature for signature, known in facts.get("depths", {}).items()}
+    signatures = {str(known): signature for signature, known in named_depths(facts).items()}
     if depth is None:
-        return list(facts["signatures"])[-1]
+        return list(signatures.values())[-1] if signatures else None
     if depth not in signatures:
         raise ValueError(f"--depth must be one of {', '.join(signatures) or 'none at all'}. Received: {depth}")
     return signatures[depth]

@@ -61,7 +61,7 @@ def main(arguments):
     model = load_network(path)
     depths = chosen_depths(model, arguments.depth)
     check_settings(arguments)
-    images = load_images(arguments, path, model)
+    images = load_images(arguments, path, model.input_shape[1:], num_classes(model))
     held_out, labels = images.test_sample(min(arguments.verification_images, images.num_test))
     calibration_images = None
     if MODES[arguments.quantize].needs_calibration:
@@ -125,16 +125,20 @@ def check_settings(arguments):
         )
 
 
-def load_images(arguments, path, model):
-    """The data set that the network was trained on, or the one asked for."""
+def num_classes(model):
+    """How many classes a network tells apart."""
+    return model.subnet(next(iter(model.depths))).output_shape[-1]
+
+
+def load_images(arguments, path, image_shape, num_classes):
+    """The data set that the network was trained on, or the one asked for, as the network takes it."""
     chosen = data_arguments(arguments, path)
     images = data.load(**chosen)
-    expected, num_classes = model.input_shape[1:], model.subnet(next(iter(model.depths))).output_shape[-1]
-    if images.image_shape != expected and expected[0] == expected[1]:
-        images = data.load(**{**chosen, "image_size": expected[0]})
-    if (images.image_shape, images.num_classes) != (expected, num_classes):
+    if images.image_shape != image_shape and image_shape[0] == image_shape[1]:
+        images = data.load(**{**chosen, "image_size": image_shape[0]})
+    if (images.image_shape, images.num_classes) != (image_shape, num_classes):
         raise ValueError(
-            f"--dataset must have images {expected} of {num_classes} classes, as the network takes. "
+            f"--dataset must have images {image_shape} of {num_classes} classes, as the network takes. "
             f"Received: {chosen['name']}, {images.image_shape} of {images.num_classes} classes"
         )
     return images
@@ -142,16 +146,18 @@ def load_images(arguments, path, model):
 
 def data_arguments(arguments, path):
     """What `data.load` needs: from the command line, and for the rest from the run that the model lies in."""
-    given = {"data_dir": arguments.data_dir, "manual_dir": arguments.manual_dir}
-    if arguments.dataset:
-        return {"name": arguments.dataset, **given}
+    given = {name: getattr(arguments, name) for name in ("data_dir", "manual_dir")}
     run_directory = RunDirectory(path.parent)
     if not run_directory.config.is_file():
-        raise ValueError(f"--dataset must be given: {path} lies in no run directory that tells its data.")
+        if not arguments.dataset:
+            raise ValueError(f"--dataset must be given: {path} lies in no run directory that tells its data.")
+        return {"name": arguments.dataset, **given}
     saved = run_directory.read_config()["arguments"]
+    # The seed settles which images were held out for validation.
+    if arguments.dataset:
+        return {"name": arguments.dataset, "seed": saved["seed"], **given}
     return {
         "name": saved["dataset"],
-        # The seed settles which images were held out for validation.
         **{name: saved[name] for name in ("image_size", "seed")},
         **{name: value or saved[name] for name, value in given.items()},
     }

@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from ddnn_keras import DDNN
 from ddnn_keras.cost import count_parameters
+from ddnn_keras.tflite.benchmark import benchmark
 from ddnn_keras.tflite.interpreter import LiteModel
 
 # One worker makes what these tests share.
@@ -39,9 +40,9 @@ def test_every_depth_of_every_file(plain, bundle, tmp_path, main):
     assert code == 0, errors
     rows = list(csv.DictReader((tmp_path / "result.csv").open()))
     assert [(row["file"], row["depth"]) for row in rows] == [
-        ("plain_18.tflite", ""),
-        ("bundle_int8.tflite", "8"),
-        ("bundle_int8.tflite", "14"),
+        (str(path), ""),
+        (str(bundle), "8"),
+        (str(bundle), "14"),
     ]
     assert float(rows[0]["relative"]) == 1
     for row in rows:
@@ -51,6 +52,20 @@ def test_every_depth_of_every_file(plain, bundle, tmp_path, main):
         assert f"{float(row['median_ms']):.3f}" in output
     assert float(rows[2]["accuracy"]) > 0.9 and rows[0]["accuracy"] == ""
     assert (tmp_path / "result.png").stat().st_size > 5_000
+
+
+def test_one_file_twice_shows_how_far_equal_times_differ(bundle):
+    found = benchmark([bundle, bundle], runs=2, warm_up=0)
+    assert [measurement.depth for measurement in found] == [8, 14, 8, 14]
+
+
+def test_what_cannot_be_timed(bundle):
+    with pytest.raises(ValueError, match=r"^`paths` must be one or more\. Received: none$"):
+        benchmark([])
+    with pytest.raises(ValueError, match=r"^`runs` must be 1 or more\. Received: runs=0$"):
+        benchmark([bundle], runs=0)
+    with pytest.raises(ValueError, match=r"^`warm_up` must be 0 or more\. Received: warm_up=-1$"):
+        benchmark([bundle], warm_up=-1)
 
 
 def test_a_board_without_keras(bundle, tmp_path):

@@ -1,9 +1,11 @@
 """export/calibrate_cascade.py, after the export that it needs."""
 
+import argparse
 import json
 import shutil
 
 import pytest
+from conftest import ROOT
 
 from ddnn_keras.cascade import Cascade
 from ddnn_keras.runtime import Runtime
@@ -28,3 +30,13 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main,
     thresholds = dict(json.loads((run / "tflite" / "bundle.cascade.json").read_text()))
     assert str(thresholds) in output
     Cascade(Runtime(run / "tflite" / "bundle.tflite"), thresholds)
+
+
+def test_the_validation_images_are_those_that_the_run_held_out(finished_run, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "export"))
+    from to_tflite import data_arguments
+
+    nothing = argparse.Namespace(dataset=None, data_dir=None, manual_dir=None)
+    own = data_arguments(nothing, finished_run / "model.keras")
+    moved = argparse.Namespace(dataset="digits", data_dir=None, manual_dir=None)
+    assert data_arguments(moved, finished_run / "model.keras")["seed"] == own["seed"]

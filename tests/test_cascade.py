@@ -69,7 +69,18 @@ def test_labels_are_one_number_for_each_image(runtime):
         Cascade(runtime, {8: 0.0}).evaluate(images, labels[:, np.newaxis])
 
 
-@pytest.mark.parametrize("thresholds", [{}, {8: 0.5}, {14: 0.5, 8: 0.0}, {8: 0.5, 50: 0.0}])
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        {},
+        {8: 0.5},
+        {14: 0.5, 8: 0.0},
+        {8: 0.5, 50: 0.0},
+        {8: 1.5, 14: 0.0},
+        {8: float("nan"), 14: 0.0},
+        {8: "0.5", 14: 0.0},
+    ],
+)
 def test_thresholds_that_are_none(runtime, thresholds):
     with pytest.raises(ValueError, match=r"^`thresholds` must go from depths among 8, 14, in this order, to prob"):
         Cascade(runtime, thresholds)

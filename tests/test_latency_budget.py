@@ -11,11 +11,12 @@ LATENCIES = {18: 2.0, 34: 4.0, 50: 6.0}
 
 
 def run(budget, pace, milliseconds, times=1):
-    """Depths chosen on a device of this pace, one run after the other."""
+    """Depths chosen on a device of this pace, a number or one for each depth, one run after the other."""
+    paces = pace if isinstance(pace, dict) else dict.fromkeys(LATENCIES, pace)
     depths = []
     for _ in range(times):
         depths.append(budget.choose(milliseconds))
-        budget.observe(depths[-1], pace * LATENCIES[depths[-1]])
+        budget.observe(depths[-1], paces[depths[-1]] * LATENCIES[depths[-1]])
     return depths
 
 
@@ -66,6 +67,32 @@ def test_noise_at_the_bound_does_not_make_it_flap():
         depths += run(budget, noise.uniform(1 - MARGIN / 3, 1 + MARGIN / 3), 6.0)
     changes = sum(before != after for before, after in itertools.pairwise(depths))
     assert changes <= 1
+
+
+def test_a_depth_that_slows_down_more_than_others_is_tried_ever_more_rarely():
+    budget = LatencyBudget(LATENCIES)
+    depths = run(budget, {18: 1.0, 34: 1.0, 50: 1.5}, 7.0, 1000)
+    first, second = depths[:500].count(50), depths[500:].count(50)
+    assert first < 50  # each time it takes half a window until the pace shows
+    assert second < 10
+    assert set(depths) == {34, 50}
+
+
+def test_after_a_rare_try_that_holds_it_follows_as_before():
+    budget = LatencyBudget(LATENCIES)
+    run(budget, {18: 1.0, 34: 1.0, 50: 1.5}, 7.0, 1000)
+    depths = run(budget, 1.0, 7.0, 1000)
+    assert depths[-1] == 50
+    run(budget, 1.5, 7.0, 20)
+    assert run(budget, 1.0, 7.0, 3 * WINDOW)[-1] == 50
+
+
+def test_another_budget_begins_anew():
+    budget = LatencyBudget(LATENCIES)
+    run(budget, 1.0, 5.0, 20)
+    assert budget.choose(6.1) == 50  # without the margin
+    assert budget.choose(5.0) == 34
+    assert budget.choose(6.1) == 50
 
 
 def test_another_budget_is_another_choice():

@@ -11,6 +11,7 @@ from test_tflite_nets import converted, held_out
 
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.tflite.interpreter import LiteModel
+from ddnn_keras.tflite.metadata import write_metadata
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("bundle")
@@ -66,7 +67,7 @@ def test_threads_take_turns(runtime):
         ({"depth": [8]}, r"`depth` must be one of 8, 14\. Received: depth=\[8\]"),
         ({"budget_ms": "8"}, r"`budget_ms` must be a number of milliseconds\. Received: budget_ms='8'"),
         ({"depth": 8, "budget_ms": 5}, r"`depth` or `budget_ms` must be given, not both\. Received: 8 and 5"),
-        ({"image": np.zeros((8, 8, 1))}, r"`image` must have the shape \(at least 1, 16, 16, 1\)\. Received: \(1, 8"),
+        ({"image": np.zeros((8, 8, 1))}, r"`image` must have the shape \(16, 16, 1\)\. Received: \(8, 8, 1\)"),
         ({"image": np.full((16, 16, 1), -1)}, r"`image` must be raw pixels from 0 to 255"),
     ],
 )
@@ -87,6 +88,12 @@ def test_other_files(tmp_path):
         Runtime(tmp_path / "gone.tflite")
     with pytest.raises(ValueError, match=r"^`model` must be a file with DDNN_METADATA\."):
         Runtime(converted("none"))
+
+
+@pytest.mark.parametrize("facts", [{}, {"depths": {}}, {"depths": {"depth_18": {"depth": 18}}}])
+def test_a_file_whose_depths_are_not_named(facts):
+    with pytest.raises(ValueError, match=r"^`model` must be a file that names the depths of its signatures, ser"):
+        Runtime(write_metadata(converted("none"), facts))
 
 
 def test_a_device_needs_numpy_and_the_interpreter_alone(bundle):

@@ -5,11 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from test_tflite_nets import converted, held_out, trained_net
 
 import ddnn_keras
 from ddnn_keras.tflite import flatbuffer
-from ddnn_keras.tflite.interpreter import LiteModel, Tensor
+from ddnn_keras.tflite.interpreter import LiteModel, Tensor, lite_models
 from ddnn_keras.tflite.modes import MODES
 
 
@@ -52,14 +53,14 @@ def test_a_broken_file(tmp_path, keep):
     path = tmp_path / "broken.tflite"
     path.write_bytes(converted("none")[:keep])
     for model in (path, path.read_bytes()):
-        with pytest.raises(ValueError, match=r"^`model` must be a whole TFLite file\. Received: [^\n]*$"):
+        with pytest.raises(ValueError, match=r"^`model` must be a whole TFLite file of oper.*\. Received: [^\n]*$"):
             LiteModel(model)
 
 
 def test_a_file_of_another_kind(tmp_path):
     path = tmp_path / "picture.tflite"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" * 100)
-    with pytest.raises(ValueError, match=r"^`model` must be a whole TFLite file\. Received: '.*picture\.tflite'"):
+    with pytest.raises(ValueError, match=r"^`model` must be a whole TFLite file of .*\. Received: '.*picture\.tflite'"):
         LiteModel(path)
 
 
@@ -76,7 +77,17 @@ def test_an_unknown_signature():
 def test_a_file_without_signatures():
     tree = flatbuffer.parse(converted("none"))
     tree.signatureDefs = None
-    with pytest.raises(ValueError, match=r"^`signature` must be one of the file's, which has none\. Received"):
+    for opened in (LiteModel, lite_models):
+        with pytest.raises(ValueError, match=r"^`model` must be a TFLite file with signatures\. Received: \d+ bytes"):
+            opened(flatbuffer.serialize(tree))
+
+
+def test_an_operator_that_the_interpreter_does_not_have():
+    tree = flatbuffer.parse(converted("none"))
+    code = tree.operatorCodes[0]
+    custom = schema.BuiltinOperator.CUSTOM
+    code.builtinCode, code.deprecatedBuiltinCode, code.customCode = custom, custom, "FlexErf"
+    with pytest.raises(ValueError, match=r"^`model` must be a whole TFLite file of operators .*FlexErf"):
         LiteModel(flatbuffer.serialize(tree))
 
 

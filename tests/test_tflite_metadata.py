@@ -9,7 +9,7 @@ from test_tflite_nets import converted, held_out
 
 from ddnn_keras.tflite.flatbuffer import parse
 from ddnn_keras.tflite.interpreter import LiteModel
-from ddnn_keras.tflite.metadata import read_metadata, to_json, write_metadata
+from ddnn_keras.tflite.metadata import named_depths, read_metadata, to_json, write_metadata
 from ddnn_keras.tflite.modes import MODES
 
 FACTS = {"depth": 18, "blocks": [2, 2, 2, 2], "labels": ["Äpfel", "日本"], "accuracy": 0.125, "source": None}
@@ -79,3 +79,13 @@ def test_what_json_cannot_hold_is_refused(value):
 
 def test_the_document_is_json():
     assert json.loads(to_json(FACTS)) == FACTS
+
+
+@pytest.mark.parametrize("depths", [[8, 14], {"depth_8": 8}, {"depth_8": {}}, "8"])
+def test_depths_of_another_form(depths):
+    with pytest.raises(ValueError, match=r"^`depths` in DDNN_METADATA must map signatures to entries with a depth\."):
+        named_depths({"depths": depths})
+
+
+def test_a_file_that_names_no_depths():
+    assert named_depths({"labels": ["cat"]}) == {}

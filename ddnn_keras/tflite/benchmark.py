@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from ddnn_keras.tflite.interpreter import LiteModel, lite_models
-from ddnn_keras.tflite.metadata import read_metadata
+from ddnn_keras.tflite.metadata import named_depths, read_metadata
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Measurement:
     """What one signature of a file takes.
 
     Args:
-        file: The file's name.
+        file: The file's path, as it was given.
         signature: The signature's name.
         depth: The depth that the file calls it, or an empty string.
         threads: Number of CPU threads.
@@ -68,30 +68,35 @@ def benchmark(paths, threads=1, runs=50, warm_up=10, seed=0):
         FileNotFoundError: If a file is missing.
         ValueError: If one is not a whole TFLite file, or an argument is not as above.
     """
+    paths = list(map(str, paths))
+    if not paths:
+        raise ValueError("`paths` must be one or more. Received: none")
+    for name, value, least in (("runs", runs, 1), ("warm_up", warm_up, 0)):
+        if value < least:
+            raise ValueError(f"`{name}` must be {least} or more. Received: {name}={value!r}")
+    # By number: a file may be given twice, to see how far equal times differ.
     networks = {
-        (path, signature): network
-        for path in map(str, paths)
+        (number, signature): network
+        for number, path in enumerate(paths)
         for signature, network in lite_models(path, threads).items()
     }
+    facts = [description_of(path) for path in paths]
     seconds = timed(networks, runs, warm_up, seed)
     first = next(iter(seconds.values()))
-    measurements = []
-    for (path, signature), times in seconds.items():
-        facts = description_of(path)
-        measurements.append(
-            Measurement(
-                file=pathlib.Path(path).name,
-                signature=signature,
-                depth=facts.get("depths", {}).get(signature, {}).get("depth", ""),
-                threads=threads,
-                median_ms=1000 * float(np.median(times)),
-                p90_ms=1000 * float(np.quantile(times, 0.9)),
-                relative=float(np.median(times / first)),
-                **footprint_in_a_process(path, signature, threads),
-                accuracy=facts.get("signatures", {}).get(signature, {}).get("verification", {}).get("accuracy", ""),
-            )
+    return [
+        Measurement(
+            file=paths[number],
+            signature=signature,
+            depth=named_depths(facts[number]).get(signature, ""),
+            threads=threads,
+            median_ms=1000 * float(np.median(times)),
+            p90_ms=1000 * float(np.quantile(times, 0.9)),
+            relative=float(np.median(times / first)),
+            **footprint_in_a_process(paths[number], signature, threads),
+            accuracy=facts[number].get("signatures", {}).get(signature, {}).get("verification", {}).get("accuracy", ""),
         )
-    return measurements
+        for (number, signature), times in seconds.items()
+    ]
 
 
 def timed(networks, runs, warm_up, seed):

@@ -118,12 +118,17 @@ def _interpreter(model, num_threads):
     # A file is mapped, not read: on a small device its weights then take memory only while they are used.
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(existing_file(model))}
     try:
-        return Interpreter(**source, num_threads=num_threads)
+        interpreter = Interpreter(**source, num_threads=num_threads)
+        # It tells only now of operators that it does not know.
+        interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"`model` must be a whole TFLite file. Received: {description(model)}, of which the interpreter says: "
-            f"{' '.join(str(error).split())}"
+            f"`model` must be a whole TFLite file of operators that this interpreter has. Received: "
+            f"{description(model)}, of which it says: {' '.join(str(error).split())}"
         ) from error
+    if not interpreter.get_signature_list():
+        raise ValueError(f"`model` must be a TFLite file with signatures. Received: {description(model)}, without any")
+    return interpreter
 
 
 def _chosen(signature, known):
@@ -131,8 +136,7 @@ def _chosen(signature, known):
         return known[0]
     if signature not in known:
         raise ValueError(
-            f"`signature` must be one of the file's, {', '.join(map(repr, known)) or 'which has none'}. "
-            f"Received: signature={signature!r}"
+            f"`signature` must be one of the file's, {', '.join(map(repr, known))}. Received: signature={signature!r}"
         )
     return signature
 

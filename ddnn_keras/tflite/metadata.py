@@ -55,6 +55,31 @@ def read_metadata(model):
     return json.loads(bytes(tree.buffers[entry.buffer].data))
 
 
+def named_depths(facts):
+    """The depths that a description names.
+
+    Args:
+        facts: What `read_metadata` gave. Its entry `"depths"` is a dict from signatures to dicts, in which `"depth"` is
+            the depth's name, the shallowest depth first.
+
+    Returns:
+        A dict from signatures to depths; empty if there is no such entry.
+
+    Raises:
+        ValueError: If the entry has another form.
+
+    Example:
+    >>> named_depths({"depths": {"depth_18": {"depth": 18, "blocks_per_stage": [2, 2, 2, 2]}}})
+    {'depth_18': 18}
+    """
+    try:
+        return {signature: known["depth"] for signature, known in facts.get("depths", {}).items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"`depths` in {NAME} must map signatures to entries with a depth. Received: {facts!r}"
+        ) from error
+
+
 def to_json(facts):
     """`facts` as the text that files and their sidecars hold.
 
