@@ -13,6 +13,7 @@ from ddnn_keras.depths import is_positive_integer, output_key, resolve_depths
 from ddnn_keras.distillation import CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
 from ddnn_keras.paths import Path, deepest, grow
+from ddnn_keras.quantization_aware import fake_quantized
 
 # The model whose step is being computed: its forward pass gives the stage features along with the logits. A context
 # variable, since tf.distribute traces each replica's step in a thread of its own.
@@ -43,6 +44,8 @@ class DDNN(keras.Model):
             default), `"strided"` (half of it) or `"imagenet"` (a quarter of it); each family says what these are to it.
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
         pixel_std: Divides each pixel after that. Defaults to `127.5`, so that 0..255 becomes -1..1.
+        quantization_aware: Whether weights and activations are rounded to 8 bits in the forward pass, as int8 files
+            will do. Defaults to `False`; `ddnn_keras.quantization_aware` makes such a network of a trained one.
         dtype: The dtype policy of the layers. Defaults to Keras' global one.
         name: The model's name. Defaults to `"ddnn"`.
 
@@ -73,6 +76,7 @@ class DDNN(keras.Model):
         stem=None,
         pixel_mean=127.5,
         pixel_std=127.5,
+        quantization_aware=False,
         dtype=None,
         name="ddnn",
     ):
@@ -89,6 +93,9 @@ class DDNN(keras.Model):
         image = keras.Input(input_shape, name="image")
         normalized = normalize_pixels(image, pixel_mean, pixel_std, policy)
         logits, features = grow_outputs(family, normalized, depths, num_classes, policy)
+        if quantization_aware:
+            _check_float32(policy)
+            image, (logits, features) = fake_quantized(image, (logits, features))
         super().__init__(inputs=image, outputs=logits, name=name)
         self.dtype_policy = policy
         # Keras' own would take one image without a batch axis for a batch of rows.
@@ -107,6 +114,7 @@ class DDNN(keras.Model):
             "stem": stem,
             "pixel_mean": np.asarray(pixel_mean).tolist(),
             "pixel_std": np.asarray(pixel_std).tolist(),
+            "quantization_aware": bool(quantization_aware),
         }
 
     @property
@@ -305,6 +313,11 @@ def normalize_pixels(image, mean, std, policy):
 def split(y_pred):
     """Logits, and stage features or `None`, of what the model's `call` gave."""
     return (y_pred["logits"], y_pred["features"]) if "features" in y_pred else (y_pred, None)
+
+
+def _check_float32(policy):
+    if policy.name != "float32":
+        raise ValueError(f"`dtype` must be float32 with `quantization_aware`. Received: dtype={policy.name!r}")
 
 
 def _check_images(input_shape, num_classes):

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from ddnn_keras.depths import output_key
+from ddnn_keras.graph import nodes_before
 
 # Largest difference of features between source and sub-net, in units of the largest feature: rounding errors of a
 # hundred layers stay an order of magnitude below, and any other function is far above.
@@ -105,7 +106,7 @@ def convolutions_in_order(output):
         A list of `Convolution`.
     """
     levels, found, normalizations = {}, [], {}
-    for node in nodes_before(output):
+    for node in nodes_before([output]):
         layer = node.operation
         level = max((levels[id(tensor)] for tensor in node.input_tensors), default=0)
         if hasattr(layer, "kernel"):
@@ -116,25 +117,6 @@ def convolutions_in_order(output):
         levels.update((id(tensor), level) for tensor in node.output_tensors)
     convolutions = [Convolution(layer, normalizations.get(id(layer)), level) for layer, level in found]
     return sorted(convolutions, key=lambda convolution: (convolution.level, convolution.shape))
-
-
-def nodes_before(output):
-    """The calls of layers that lead to a symbolic tensor, each behind those whose outputs it takes."""
-    ordered, stack = {}, [node_of(output)]
-    while stack:
-        node = stack[-1]
-        missing = [before for tensor in node.input_tensors if id(before := node_of(tensor)) not in ordered]
-        if missing and not node.is_input:
-            stack += missing
-        else:
-            ordered[id(stack.pop())] = node
-    return list(ordered.values())
-
-
-def node_of(tensor):
-    """The call that gave a symbolic tensor."""
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
 
 
 def without_classifier(convolutions, count):

@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import importlib.util
-import json
 import os
 import pathlib
 import platform
@@ -126,19 +125,24 @@ def main(arguments, parser):
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
         arguments = resumed(run_directory, parser)
+        if hasattr(arguments, "source"):
+            raise ValueError(f"{run_directory.path} was begun by finetune_qat.py: its --resume goes on with it.")
     else:
-        run_directory = RunDirectory(arguments.output or new_output(arguments))
-        if found := [file.name for file in run_directory.files if file.exists()]:
-            raise ValueError(
-                f"--output {run_directory.path} holds {', '.join(found)} already: --resume goes on with a run."
-            )
+        run_directory = unused(RunDirectory(arguments.output or new_output(arguments)))
         arguments = with_absolute_paths(arguments)
     if arguments.tensorboard:
         check_tensorboard()
-    print(f"Run directory: {run_directory.path}")
     train(arguments, run_directory)
-    print_table(json.loads(run_directory.metrics.read_text()), arguments.evaluate_on)
     print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all")
+
+
+def unused(run_directory):
+    """The directory of a new run, which must not hold another."""
+    if found := [file.name for file in run_directory.files if file.exists()]:
+        raise ValueError(
+            f"--output {run_directory.path} holds {', '.join(found)} already: --resume goes on with a run."
+        )
+    return run_directory
 
 
 def resumed(run_directory, parser):
@@ -185,20 +189,26 @@ def new_output(arguments):
     return f"runs/{dataset}_{arguments.backbone}_{depths}_{arguments.distillation}_{now}"
 
 
-def train(arguments, run_directory):
-    """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it."""
+def train(arguments, run_directory, new_network=None):
+    """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it.
+
+    A new run begins with `new_network(arguments, images)`, by default `compiled_network`.
+    """
+    print(f"Run directory: {run_directory.path}")
     check_depths(arguments)
     images = load_images(arguments)
     # Not before: preparing a data set draws random numbers too.
     keras.utils.set_random_seed(arguments.seed)
     with one_at_a_time(run_directory.path):
-        model, first_epoch = begun_network(arguments, images, run_directory)
+        model, first_epoch = begun_network(arguments, images, run_directory, new_network or compiled_network)
         run_directory.tidy(first_epoch)
         make_deterministic()
         fit(model, arguments, images, run_directory, first_epoch)
         draw_curves(run_directory.read_history(), run_directory.curves)
         split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
-        run_directory.write_json(run_directory.metrics, final_metrics(model, split(arguments.batch_size)))
+        metrics = final_metrics(model, split(arguments.batch_size))
+        run_directory.write_json(run_directory.metrics, metrics)
+    print_table(metrics, arguments.evaluate_on)
 
 
 def load_images(arguments):
@@ -213,13 +223,13 @@ def load_images(arguments):
     )
 
 
-def begun_network(arguments, images, run_directory):
+def begun_network(arguments, images, run_directory, new_network):
     """The network as the run left it, and how many epochs it has behind it; a new one for a new run."""
     if run_directory.model.exists():
         model, first_epoch = load_network(run_directory.model), finished_epochs(run_directory.model)
         restore_random_states(model, run_directory.model)
         return model, first_epoch
-    model = compiled_network(arguments, images)
+    model = new_network(arguments, images)
     run_directory.write_json(run_directory.config, configuration(arguments, images))
     return model, 0
 
@@ -285,6 +295,12 @@ def compiled_network(arguments, images):
         stem=arguments.stem,
         dtype=arguments.precision,
     )
+    compile_network(model, arguments, images)
+    return model
+
+
+def compile_network(model, arguments, images):
+    """Gives a network its optimizer and objective."""
     steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
     *students, full_net = model.output_keys
     model.compile(
@@ -293,7 +309,6 @@ def compiled_network(arguments, images):
         metrics=["accuracy"],
         distillation=distillation(arguments),
     )
-    return model
 
 
 def optimizer(arguments, steps_per_epoch):

@@ -48,12 +48,21 @@ def test_the_snippet_for_a_board_runs_on_the_demos_file(demo):
 
 def test_the_snippet_for_a_bundle_runs_on_the_demos(demo):
     folder, _ = demo
-    (snippet,) = (block for block in blocks("python") if "Runtime" in block)
+    (snippet,) = (block for block in blocks("python") if "budget_ms" in block)
     finished = subprocess.run([sys.executable, "-c", snippet], cwd=folder / "tflite", capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     label, depth = finished.stdout.split()
     assert label in list("0123456789")
     assert depth == "18"
+
+
+def test_the_snippet_for_a_cascade_runs_on_the_demos(demo):
+    folder, _ = demo
+    (snippet,) = (block for block in blocks("python") if "Cascade" in block)
+    (folder / "tflite" / "bundle_int8.cascade.json").write_text("[[10, 0.5], [18, 0.0]]")
+    finished = subprocess.run([sys.executable, "-c", snippet], cwd=folder / "tflite", capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() in list("0123456789")
 
 
 def test_the_ten_lines_run(tmp_path):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.tflite.chatter import hushed
 from ddnn_keras.tflite.float32 import in_float32
 from ddnn_keras.tflite.images import checked_images
@@ -58,6 +59,8 @@ def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_
     """
     check_backend()
     mode = mode_named(quantize)
+    if quantize != "int8" and is_quantization_aware(subnet):
+        raise ValueError(f"`quantize` must be 'int8' for a quantization-aware network. Received: quantize={quantize!r}")
     io_dtype = mode.checked_io_dtype(io_dtype)
     shape = image_shape(subnet)
     if mode.needs_calibration:

@@ -1,0 +1,43 @@
+"""The calls of layers that a functional graph is made of."""
+
+
+def nodes_before(outputs):
+    """The calls of layers that lead to symbolic tensors, each behind those whose outputs it takes.
+
+    Args:
+        outputs: A list of `keras.KerasTensor`.
+
+    Returns:
+        A list of Keras' nodes, which have `operation`, `input_tensors` and `output_tensors`.
+    """
+    ordered, stack = {}, [node_of(output) for output in outputs]
+    while stack:
+        node = stack[-1]
+        missing = [before for tensor in node.input_tensors if id(before := node_of(tensor)) not in ordered]
+        if missing and not node.is_input:
+            stack += missing
+        else:
+            ordered[id(stack.pop())] = node
+    return list(ordered.values())
+
+
+def node_of(tensor):
+    """The call that gave a symbolic tensor."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def readers(outputs):
+    """Which layers take the outputs of which others, on the way to symbolic tensors.
+
+    Args:
+        outputs: A list of `keras.KerasTensor`.
+
+    Returns:
+        A dict from layers' names to lists of layers.
+    """
+    found = {}
+    for node in nodes_before(outputs):
+        for tensor in node.input_tensors:
+            found.setdefault(tensor._keras_history.operation.name, []).append(node.operation)
+    return found

@@ -1,0 +1,86 @@
+"""Trains a finished run's network on, with the rounding of int8 files, where these are not accurate enough.
+
+For example:
+
+    python recipes/train.py --dataset digits --depths 18 34 50 --width 16
+    python recipes/finetune_qat.py                  # the newest run; or --run runs/digits_...
+    python export/to_tflite.py --depth all --bundle --quantize int8
+
+All depths are trained on together, the deepest goes on teaching, and they stay in one network: it goes into one bundle,
+whose int8 weights are the same for all depths. The new run has the arguments of the old one but those given here.
+"""
+
+import argparse
+import os
+import pathlib
+import shlex
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import train
+
+from ddnn_keras.checkpoint import load_network
+from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
+from ddnn_keras.quantization_aware import is_quantization_aware, quantization_aware
+from ddnn_keras.run_directory import RunDirectory
+
+RANGE_IMAGES = 200  # training images by which the ranges of activations begin
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--run", help="the directory of a finished run; by default the newest in runs/")
+    add("--epochs", type=positive_integer, default=5, help="passes over the training images")
+    # A twentieth of train.py's default: the network is to stay where it is, on the grid of 8 bits.
+    add("--learning-rate", type=non_negative_number, default=0.0025, help="at the start of the cosine schedule")
+    add("--output", help="the new run directory; by default the old one's name and _qat")
+    add("--resume", metavar="RUN", help="goes on with the fine-tuning in this directory")
+    return parser
+
+
+def main(arguments, parser):
+    """Fine-tunes a run's network, or goes on with that."""
+    if arguments.resume:
+        run_directory = RunDirectory(arguments.resume)
+        arguments = train.resumed(run_directory, parser)
+    else:
+        source = RunDirectory(arguments.run) if arguments.run else RunDirectory.newest(holding="metrics")
+        settings = settings_of(arguments, source)
+        output = arguments.output or source.path.with_name(f"{source.path.name}_qat")
+        run_directory, arguments = train.unused(RunDirectory(output)), settings
+    train.train(arguments, run_directory, rounded_network)
+    model = shlex.quote(str(run_directory.model))
+    print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")
+
+
+def settings_of(arguments, source):
+    """The arguments of the new run."""
+    settings = {
+        **train.saved_arguments(source.read_config()),
+        "epochs": arguments.epochs,
+        "learning_rate": arguments.learning_rate,
+        "warmup_epochs": 0,
+        "validation_freq": 1,
+        "precision": "float32",
+        "source": str(source.model.absolute()),
+    }
+    return argparse.Namespace(**settings)
+
+
+def rounded_network(arguments, images):
+    """The network that was trained, with fake quantization."""
+    source = pathlib.Path(arguments.source)
+    trained = load_network(source)
+    if is_quantization_aware(trained):
+        raise ValueError(f"--run must be a run of train.py. Received: {source.parent}, which is fine-tuned already")
+    pixels = images.calibration_images(min(RANGE_IMAGES, images.num_train))
+    model = quantization_aware(trained, pixels)
+    train.compile_network(model, arguments, images)
+    return model
+
+
+if __name__ == "__main__":
+    parser = argument_parser()
+    run(lambda arguments: main(arguments, parser), parser)

@@ -1,0 +1,196 @@
+"""Quantization-aware networks: what they round, and that their int8 files compute what they computed in training."""
+
+import functools
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from test_tflite_nets import held_out, subnets, trained_ddnn, training
+
+from ddnn_keras import DDNN, EKD
+from ddnn_keras.quantization_aware import (
+    FakeQuantization,
+    QuantizedKernel,
+    is_quantization_aware,
+    quantization_aware,
+    rounded_kernel,
+)
+from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.export import export_subnets
+from ddnn_keras.tflite.flatbuffer import parse
+from ddnn_keras.tflite.interpreter import LiteModel
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
+
+
+@functools.cache
+def finetuned():
+    """`trained_ddnn`, trained on for two epochs with rounded numbers."""
+    images, labels = training()
+    model = quantization_aware(trained_ddnn(), images[:64])
+    model.compile(keras.optimizers.Adam(1e-4), metrics=["accuracy"], distillation=EKD(), jit_compile=False)
+    model.fit(images, labels, epochs=2, batch_size=64, verbose=0)
+    return model
+
+
+def accuracies(model):
+    logits = model.predict(held_out(397)[0], verbose=0)
+    return {key: np.mean(values.argmax(-1) == held_out(397)[1]) for key, values in logits.items()}
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "axes"),
+    [
+        (keras.layers.Conv2D(5, 3), (1, 8, 8, 3), (0, 1, 2)),
+        (keras.layers.DepthwiseConv2D(3, depth_multiplier=2), (1, 8, 8, 3), (0, 1)),
+        (keras.layers.Dense(4), (1, 8), 0),
+    ],
+)
+def test_kernels_are_on_a_grid_of_their_channel(layer, shape, axes):
+    layer.build(shape)
+    kernel, rounded = np.array(layer.kernel), ops.convert_to_numpy(rounded_kernel(layer))
+    step = np.abs(kernel).max(axis=axes, keepdims=True) / 127
+    np.testing.assert_allclose(rounded / step, np.rint(kernel / step), atol=1e-4)
+    assert np.abs(rounded - kernel).max() > 0
+    assert np.unique(np.rint(rounded / step)).size > 10
+
+
+def test_a_channel_of_zeros_stays_one():
+    layer = keras.layers.Dense(2)
+    layer.build((1, 3))
+    layer.kernel.assign([[1, 0], [0.5, 0], [-1, 0]])
+    np.testing.assert_allclose(rounded_kernel(layer), [[1, 0], [64 / 127, 0], [-1, 0]], rtol=1e-6)
+
+
+def test_activations_keep_256_levels_of_the_range_that_training_saw():
+    layer, values = FakeQuantization(), np.linspace(-1, 3, 1001).astype("float32")
+    layer(values, training=True)
+    rounded = ops.convert_to_numpy(layer(values))
+    assert np.unique(rounded).size <= 256
+    assert np.abs(rounded - values).max() <= 4 / 255
+    assert 0 in rounded  # exactly: padding needs it
+    assert ops.convert_to_numpy(layer(np.float32([10.0])))[0] == pytest.approx(3, abs=4 / 255)
+    layer(np.float32([5.0]), training=True)  # the mean of two batches
+    assert float(layer.high) == pytest.approx(4)
+    assert float(layer.low) == pytest.approx(-0.5)
+
+
+def test_the_copy_has_the_weights_and_nearly_the_outputs_of_the_network():
+    images, _ = held_out(200)
+    before = trained_ddnn().get_weights()
+    model = quantization_aware(trained_ddnn(), training()[0][:64])
+    assert is_quantization_aware(model) and not is_quantization_aware(trained_ddnn())
+    for layer in trained_ddnn().layers:
+        for ours, theirs in zip(
+            model.get_layer(layer.name).get_weights() if layer.weights else [], layer.get_weights()
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    logits, rounded = trained_ddnn().predict(images, verbose=0), model.predict(images, verbose=0)
+    assert list(model.output) == list(trained_ddnn().output)
+    for key, expected in logits.items():
+        assert 0 < np.median(np.abs(rounded[key] - expected)) < 0.02 * np.abs(expected).max()
+    np.testing.assert_equal(trained_ddnn().get_weights(), before)
+
+
+def test_depths_share_rounded_weights_and_the_full_net_teaches():
+    model = finetuned()
+    shared = model.get_layer("stage1_block1_conv1")
+    assert isinstance(shared, QuantizedKernel)
+    assert all(shared in model.subnet(depth).layers for depth in model.depths)
+    logs = model.evaluate(*held_out(), return_dict=True, verbose=0)
+    assert logs["depth_8_kl_loss"] > 0
+    assert min(accuracies(model).values()) > 0.95
+
+
+def test_int8_files_compute_what_the_network_did(tmp_path):
+    model, (images, labels) = finetuned(), held_out(397)
+    for depth in model.depths:
+        path, subnet = tmp_path / f"{depth}.tflite", model.subnet(depth)
+        arguments = {"calibration_images": training()[0][:100], "images": images, "labels": labels, "facts": {}}
+        (verification,) = export_subnets(subnet, path, quantize="int8", **arguments).values()
+        assert verification.argmax_agreement > 0.99
+        lite = LiteModel(path)
+        errors = np.abs(lite(images) - subnet.predict(images, verbose=0))
+        assert np.median(errors) < 1.5 * lite.output.scale
+
+
+def test_int8_weights_of_all_depths_match_exactly():
+    kernels = {}
+    for signature, subnet in subnets(finetuned()).items():
+        tree = parse(convert(subnet, "int8", training()[0][:50]))
+        tensors = [tensor for tensor in tree.subgraphs[0].tensors if len(tensor.shape) == 4]
+        constants = [tree.buffers[tensor.buffer].data for tensor in tensors]
+        kernels[signature] = [data.tobytes() for data in constants if data is not None]
+    assert len(kernels["depth_8"]) == 9
+    assert set(kernels["depth_8"]) <= set(kernels["depth_14"])
+
+
+def test_a_saved_network_goes_on(tmp_path):
+    model, (images, labels) = finetuned(), training()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for key, logits in model.predict(images[:32], verbose=0).items():
+        np.testing.assert_array_equal(loaded.predict(images[:32], verbose=0)[key], logits)
+    loaded.fit(images[:64], labels[:64], verbose=0)
+    subnet = model.subnet(8)
+    subnet.save(tmp_path / "subnet.keras")
+    again = keras.saving.load_model(tmp_path / "subnet.keras")
+    np.testing.assert_array_equal(again.predict(images[:8], verbose=0), subnet.predict(images[:8], verbose=0))
+
+
+@pytest.mark.parametrize("backbone", ["vgg", "mobilenet_v2", "resnet_bottleneck", "resnet"])
+def test_every_family(backbone):
+    size = 32 if backbone == "vgg" else 16
+    names = {"vgg": (11, 13), "mobilenet_v2": (23, 38), "resnet_bottleneck": (26, 50), "resnet": (10, 18)}
+    model = DDNN(names[backbone], backbone=backbone, width=8, input_shape=(size, size, 3))
+    images = np.random.default_rng(0).uniform(0, 255, (4, size, size, 3)).astype("float32")
+    rounded = quantization_aware(model, images)
+    # All that convolutions and additions read is rounded, on each path.
+    for layer in rounded.layers:
+        if isinstance(layer, keras.layers.Add | QuantizedKernel):
+            assert layer._inbound_nodes
+            for node in layer._inbound_nodes:
+                for tensor in node.input_tensors:
+                    assert rounds_or_passes_on(tensor), f"{layer.name} reads {tensor}"
+    for depth in model.depths:
+        assert np.isfinite(rounded.subnet(depth).predict(images, verbose=0)).all()
+
+
+def rounds_or_passes_on(tensor):
+    """Whether a tensor comes from a fake quantization, with nothing but routing in between; or is the image."""
+    operation = tensor._keras_history.operation
+    if isinstance(operation, FakeQuantization | keras.layers.InputLayer):
+        return True
+    routing = (keras.layers.ZeroPadding2D, keras.layers.MaxPooling2D, keras.layers.Flatten, keras.layers.Dropout)
+    return isinstance(operation, routing) and rounds_or_passes_on(operation.input)
+
+
+def test_it_trains_on_jax():
+    program = """
+import keras, numpy as np
+from ddnn_keras import DDNN, EKD
+from ddnn_keras.quantization_aware import FakeQuantization, quantization_aware
+images, labels = np.random.default_rng(0).uniform(0, 255, (16, 16, 16, 1)), np.arange(16) % 10
+model = DDNN((8, 14), "resnet_cifar", width=4, input_shape=(16, 16, 1))
+model = quantization_aware(model, images)
+model.compile("adam", distillation=EKD())
+model.fit(images, labels, batch_size=8, epochs=1, verbose=0)
+print({float(layer.batches) for layer in model.layers if isinstance(layer, FakeQuantization)})
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    finished = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == "{3.0}\n"
+
+
+def test_mistakes():
+    with pytest.raises(ValueError, match=r"^`dtype` must be float32 with `quantization_aware`\. Received: dtype='mi"):
+        DDNN((8,), "resnet_cifar", quantization_aware=True, dtype="mixed_bfloat16")
+    for quantize in ("none", "dynamic"):
+        with pytest.raises(ValueError, match=r"^`quantize` must be 'int8' for a quantization-aware network\. Received"):
+            convert(finetuned().subnet(8), quantize)
