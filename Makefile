@@ -19,11 +19,15 @@ demo: $(VENV)/installed-demo
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8 --bundle
 	@echo "Pictures: $(DEMO)/curves.png"
 
-test: lint
+test: lint export/web/node_modules
 	$(RUN) -m pytest -n auto --dist loadgroup -m "not slow"
 
-test-all: lint
+test-all: lint export/web/node_modules
 	$(RUN) -m pytest -n auto --dist loadgroup
+
+# The web page's runtime; without npm, as without a browser, its test is skipped.
+export/web/node_modules: export/web/package.json
+	-npm install --silent --prefix export/web
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
@@ -35,7 +39,7 @@ $(VENV)/installed-demo: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed-demo
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,tensorboard,tune,jax,dev]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,tensorboard,tune,optimization,jax,dev]"
 	touch $@
 
 clean:

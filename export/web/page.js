@@ -1,0 +1,207 @@
+// Runs a bundle's depths on an image that is drawn or chosen. bundle.json is the description that the export wrote.
+
+import {Tensor, loadAndCompile, loadLiteRt} from "@litertjs/core";
+
+const WARM_UP = 3;
+const TIMED = 15; // a browser's clock is coarse, so it takes the mean over these
+const SHOWN = 3; // classes
+
+const element = (id) => document.getElementById(id);
+
+class Bundle {
+  static async load() {
+    await loadLiteRt("./runtime/wasm/");
+    const [model, response] = await Promise.all([
+      loadAndCompile("./bundle.tflite", {accelerator: "wasm"}),
+      fetch("./bundle.json"),
+    ]);
+    return new Bundle(model, await response.json());
+  }
+
+  constructor(model, facts) {
+    this.model = model;
+    this.facts = facts;
+    this.signatures = Object.keys(facts.depths);
+    const [, height, width, channels] = this.input(this.signatures[0]).shape;
+    Object.assign(this, {height, width, channels});
+  }
+
+  input(signature) {
+    return this.facts.signatures[signature].input;
+  }
+
+  depth(signature) {
+    return this.facts.depths[signature].depth;
+  }
+
+  // Probabilities, and the mean time of a run in milliseconds, for pixels 0..255.
+  async classify(signature, pixels) {
+    const {dtype, shape} = this.input(signature);
+    const image = new Tensor(dtype === "uint8" ? Uint8Array.from(pixels) : Float32Array.from(pixels), shape);
+    let logits;
+    const runs = async (count) => {
+      for (let run = 0; run < count; run++) {
+        logits?.delete();
+        ({logits} = await this.model.run(signature, {image}));
+      }
+    };
+    await runs(WARM_UP);
+    const start = performance.now();
+    await runs(TIMED);
+    const milliseconds = (performance.now() - start) / TIMED;
+    const probabilities = softmax(this.decoded(signature, logits.toTypedArray()));
+    image.delete();
+    logits.delete();
+    return {probabilities, milliseconds};
+  }
+
+  // Integers stand for real numbers on a scale that the description tells.
+  decoded(signature, values) {
+    const {scale, zero_point: zero} = this.facts.signatures[signature].output;
+    return Array.from(values, (value) => (scale === null ? value : (value - zero) * scale));
+  }
+}
+
+function softmax(logits) {
+  const largest = Math.max(...logits);
+  const powers = logits.map((logit) => Math.exp(logit - largest));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => power / sum);
+}
+
+class Page {
+  constructor(bundle) {
+    this.bundle = bundle;
+    this.canvas = element("drawing");
+    this.context = this.canvas.getContext("2d", {willReadFrequently: true});
+    this.small = new OffscreenCanvas(bundle.width, bundle.height);
+    this.slider = element("depth");
+    this.asked = 0;
+  }
+
+  start() {
+    this.slider.max = this.bundle.signatures.length - 1;
+    this.slider.value = this.slider.max;
+    this.slider.disabled = false;
+    element("depths").replaceChildren(...this.bundle.signatures.map((name) => textIn("span", this.bundle.depth(name))));
+    this.slider.addEventListener("input", () => this.answer());
+    element("clear").addEventListener("click", () => this.clear());
+    element("sample").addEventListener("click", () => this.show("./sample.png"));
+    element("chosen").addEventListener("change", ({target}) => target.files[0] && this.chosen(target.files[0]));
+    this.listenToPen();
+    this.clear();
+  }
+
+  listenToPen() {
+    this.canvas.addEventListener("pointerdown", (event) => {
+      this.canvas.setPointerCapture(event.pointerId);
+      this.stroke(event, true);
+    });
+    this.canvas.addEventListener("pointermove", (event) => event.buttons && this.stroke(event, false));
+    this.canvas.addEventListener("pointerup", () => this.answer());
+  }
+
+  stroke({offsetX, offsetY}, begins) {
+    Object.assign(this.context, {strokeStyle: "white", lineWidth: this.canvas.width / 9, lineCap: "round"});
+    this.context.beginPath();
+    this.context.moveTo(...(begins ? [offsetX, offsetY] : this.last));
+    this.context.lineTo(offsetX, offsetY);
+    this.context.stroke();
+    this.last = [offsetX, offsetY];
+  }
+
+  clear() {
+    this.context.fillStyle = "black";
+    this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    return this.answer();
+  }
+
+  async chosen(file) {
+    const address = URL.createObjectURL(file);
+    await this.show(address);
+    URL.revokeObjectURL(address);
+  }
+
+  // The centre of an image file, as large as fits.
+  async show(address) {
+    const image = new Image();
+    image.src = address;
+    try {
+      await image.decode();
+    } catch {
+      throw new Error("That is no image this browser can show.");
+    }
+    const scale = Math.max(this.canvas.width / image.width, this.canvas.height / image.height);
+    const [width, height] = [image.width * scale, image.height * scale];
+    this.context.imageSmoothingEnabled = scale < 1;
+    this.context.drawImage(image, (this.canvas.width - width) / 2, (this.canvas.height - height) / 2, width, height);
+    await this.answer();
+  }
+
+  // Pixels at the network's size, 0..255, channels last.
+  pixels() {
+    const {width, height, channels} = this.bundle;
+    const context = this.small.getContext("2d", {willReadFrequently: true});
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.canvas, 0, 0, width, height);
+    const {data} = context.getImageData(0, 0, width, height);
+    const pixels = [];
+    for (let index = 0; index < data.length; index += 4) {
+      const [red, green, blue] = data.subarray(index, index + 3);
+      // The weights of ITU-R 601, as Pillow's.
+      pixels.push(...(channels === 1 ? [Math.round(0.299 * red + 0.587 * green + 0.114 * blue)] : [red, green, blue]));
+    }
+    return pixels;
+  }
+
+  async answer() {
+    const asked = ++this.asked;
+    const signature = this.bundle.signatures[this.slider.value];
+    const {probabilities, milliseconds} = await this.bundle.classify(signature, this.pixels());
+    // A later question has its own answer.
+    if (asked === this.asked) this.print(signature, probabilities, milliseconds);
+  }
+
+  print(signature, probabilities, milliseconds) {
+    const best = probabilities.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
+    const label = (index) => this.bundle.facts.labels?.[index] ?? String(index);
+    element("depth-name").textContent = this.bundle.depth(signature);
+    element("label").textContent = label(best[0]);
+    element("latency").textContent = `${milliseconds.toFixed(2)} ms per image in this browser`;
+    element("classes").replaceChildren(...best.slice(0, SHOWN).map((index) => row(label(index), probabilities[index])));
+    // For whoever looks on: the answer on the page is that of this depth.
+    document.body.dataset.answered = `${this.bundle.depth(signature)}`;
+  }
+}
+
+function row(label, probability) {
+  const item = document.createElement("li");
+  const meter = document.createElement("meter");
+  meter.value = probability;
+  item.append(textIn("span", label), meter, textIn("span", `${(100 * probability).toFixed(1)} %`));
+  return item;
+}
+
+function textIn(tag, text) {
+  const found = document.createElement(tag);
+  found.textContent = text;
+  return found;
+}
+
+function complain(error) {
+  element("error").textContent = error.message ?? String(error);
+  element("error").hidden = false;
+}
+
+window.addEventListener("unhandledrejection", (event) => complain(event.reason));
+
+try {
+  const bundle = await Bundle.load();
+  const {byteLength} = await (await fetch("./bundle.tflite")).arrayBuffer();
+  element("file").textContent =
+    `${bundle.signatures.length} networks in one file of ${(byteLength / 1e6).toFixed(2)} MB. Draw, or choose an image.`;
+  new Page(bundle).start();
+} catch (error) {
+  element("file").textContent = "";
+  complain(error);
+}
