@@ -1,6 +1,8 @@
 """What the README promises on its first screen, on a tiny setting: `make demo`, the ten lines, a board's snippet."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -63,6 +65,33 @@ def test_the_snippet_for_a_cascade_runs_on_the_demos(demo):
     finished = subprocess.run([sys.executable, "-c", snippet], cwd=folder / "tflite", capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.strip() in list("0123456789")
+
+
+@pytest.mark.slow
+def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
+    """Word for word, as on a board that has nothing but Python, and needs the package index."""
+    folder, _ = demo
+    shutil.copytree(ROOT, tmp_path / "project", ignore=shutil.ignore_patterns(".*", "node_modules", "runs", "results"))
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "board"], check=True)
+    (installation,) = re.findall(r"^```\n(pip install ai-edge-litert.*?)```", README, flags=re.DOTALL | re.MULTILINE)
+    path = {**os.environ, "PATH": f"{tmp_path / 'board' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    environment = {name: value for name, value in path.items() if name != "PYTHONPATH"}
+    place = {"cwd": tmp_path / "project", "env": environment, "capture_output": True, "text": True}
+    finished = subprocess.run(["bash", "-ec", installation], **place)
+    assert finished.returncode == 0, finished.stderr
+    installed = subprocess.run(["bash", "-ec", "pip list"], **place).stdout.lower()
+    assert "ai-edge-litert" in installed and "tensorflow" not in installed and "keras " not in installed
+    for path in folder.glob("tflite/*"):
+        shutil.copy(path, tmp_path / "project")
+    snippets = [block for block in blocks("python") if "ddnn_keras.runtime" in block or "ai_edge_litert" in block]
+    assert len(snippets) == 3
+    (tmp_path / "project" / "bundle_int8.cascade.json").write_text("[[10, 0.5], [18, 0.0]]")
+    for snippet in snippets:
+        snippet = snippet.replace("depth=18", "depth=10")
+        finished = subprocess.run(["python", "-c", snippet.replace("depth_18.tflite", "depth_10.tflite")], **place)
+        assert finished.returncode == 0, finished.stderr
+    command = ["python", "export/benchmark_tflite.py", "bundle_int8.tflite", "--runs", "3"]
+    assert subprocess.run(command, **place).returncode == 0
 
 
 def test_the_ten_lines_run(tmp_path):

@@ -183,11 +183,14 @@ def test_a_bundle(finished_run, tmp_path, main):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("backbone", "depths"), [("vgg", [11, 13]), ("mobilenet_v2", [23, 38]), ("resnet_bottleneck", [26, 50])]
+    ("backbone", "depths", "stem"),
+    # VGG with its dense layers, which have no batch normalisation.
+    [("vgg", [11, 13], "imagenet"), ("mobilenet_v2", [23, 38], "cifar"), ("resnet_bottleneck", [26, 50], "cifar")],
 )
-def test_other_families_export_and_verify(backbone, depths, script, tmp_path):
+def test_other_families_export_and_verify(backbone, depths, stem, script, tmp_path):
     run = tmp_path / backbone
     flags = ["--dataset", "digits", "--image-size", 32, "--backbone", backbone, "--depths", *depths, "--width", 8]
+    flags += ["--stem", stem]
     finished = script("recipes/train.py", *flags, "--epochs", 4, "--output", run)
     assert finished.returncode == 0, finished.stderr
     for mode in MODES:

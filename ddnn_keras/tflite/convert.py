@@ -12,6 +12,7 @@ from ddnn_keras.tflite.chatter import hushed
 from ddnn_keras.tflite.float32 import in_float32
 from ddnn_keras.tflite.images import checked_images
 from ddnn_keras.tflite.modes import mode_named
+from ddnn_keras.tflite.subsampling import with_strides
 
 INPUT, OUTPUT = "image", "logits"
 DEFAULT_SIGNATURE = "serving_default"
@@ -68,7 +69,7 @@ def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_
             raise ValueError(f"`calibration_images` must be given for quantize={quantize!r}. Received: None")
         calibration_images = pin_pixel_range(checked_images("calibration_images", calibration_images, shape))
     with hushed(), tempfile.TemporaryDirectory() as folder:
-        save_with_signature(in_float32(subnet), folder, signature, shape)
+        save_with_signature(with_strides(in_float32(subnet)), folder, signature, shape)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
         configure(converter, mode, io_dtype)
         if mode.needs_calibration:

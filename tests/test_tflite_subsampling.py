@@ -1,0 +1,38 @@
+"""Subsampling as a stride: the same function in fewer operators."""
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN
+from ddnn_keras.quantization_aware import quantization_aware
+from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.operators import operators
+from ddnn_keras.tflite.subsampling import is_subsampling, with_strides
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 18, 18, 1)).astype("float32")
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize(("backbone", "depth"), [("resnet_cifar", 14), ("resnet_bottleneck", 26)])
+def test_the_same_function_without_subsampling(backbone, depth, rounded):
+    model = DDNN((depth,), backbone, width=8, input_shape=(18, 18, 1))
+    subnet = (quantization_aware(model, IMAGES) if rounded else model).subnet(depth)
+    assert any(map(is_subsampling, subnet.layers))
+    strided = with_strides(subnet)
+    assert not any(map(is_subsampling, strided.layers))
+    np.testing.assert_allclose(strided(IMAGES), subnet(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+def test_files_have_no_pooling():
+    subnet = DDNN((14,), "resnet_cifar", width=8, input_shape=(18, 18, 1)).subnet(14)
+    assert "MAX_POOL_2D" not in operators(convert(subnet))
+
+
+def test_what_is_read_by_other_layers_stays():
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.MaxPooling2D(1, strides=2)(image)
+    for reader in (keras.layers.Conv2D(2, 3)(x), keras.layers.Conv2D(2, 1, strides=2)(x), keras.layers.ReLU()(x), x):
+        model = keras.Model(image, reader)
+        np.testing.assert_array_equal(with_strides(model)(IMAGES[:, :8, :8]), model(IMAGES[:, :8, :8]))
+        assert any(map(is_subsampling, with_strides(model).layers))
