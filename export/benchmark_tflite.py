@@ -22,8 +22,8 @@ def argument_parser():
     add = parser.add_argument
     add("models", nargs="+", help=".tflite files; times are relative to the first", default=argparse.SUPPRESS)
     add("--threads", type=positive_integer, default=1, help="CPU threads")
-    add("--runs", type=positive_integer, default=50, help="timed runs of each network")
-    add("--warm-up", type=non_negative_integer, default=10, help="runs before that")
+    add("--runs", type=positive_integer, default=100, help="timed runs of each network")
+    add("--warm-up", type=non_negative_integer, default=10, help="runs before that, at each of ten openings")
     add("--output", default="benchmark", help="CSV and, with matplotlib, picture are written under this name")
     return parser
 
