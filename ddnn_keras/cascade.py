@@ -5,8 +5,8 @@ import numbers
 
 import numpy as np
 
+from ddnn_keras.images import checked_labels
 from ddnn_keras.runtime import Prediction, softmax
-from ddnn_keras.tflite.images import checked_labels
 
 QUANTILES = 50  # how many thresholds of each depth are tried
 NEVER = 1.01  # a threshold that no probability reaches

@@ -54,6 +54,15 @@ def resolve_depths(depths, known):
     return dict(pairs)
 
 
+def check_within(blocks, full_net):
+    """Raises a `ValueError` unless `blocks` are blocks per stage of a sub-net of `full_net`."""
+    wellformed = len(blocks) == len(full_net) and all(map(is_positive_integer, blocks))
+    if not wellformed or any(count > limit for count, limit in zip(blocks, full_net)):
+        raise ValueError(
+            f"`depth` must be blocks per stage, from {(1,) * len(full_net)} to {full_net}. Received: depth={blocks!r}"
+        )
+
+
 def is_positive_integer(value):
     """Whether `value` is an integer of 1 or more, Python's or NumPy's, and no truth value."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1

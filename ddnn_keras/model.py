@@ -3,15 +3,18 @@
 import contextlib
 import contextvars
 import random
+import types
 
 import keras
 import numpy as np
 from keras import ops
 
 from ddnn_keras.backbones import make_backbone
-from ddnn_keras.depths import is_positive_integer, output_key, resolve_depths
+from ddnn_keras.combinations import combination, compute_statistics
+from ddnn_keras.depths import check_within, is_positive_integer, output_key, resolve_depths
 from ddnn_keras.distillation import CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
+from ddnn_keras.images import checked_images
 from ddnn_keras.paths import Path, deepest, grow
 from ddnn_keras.quantization_aware import fake_quantized
 
@@ -104,6 +107,8 @@ class DDNN(keras.Model):
         # Only the bound method is kept: as an attribute, the model itself would be tracked and saved as a layer.
         self._call_with_features = keras.Model(image, {"logits": logits, "features": features}).call
         self._depths = tuple(depths.items())
+        # Likewise, Keras would take what is in a dict of its own for layers of this network.
+        self._combinations = types.SimpleNamespace(backbone=family, known={})
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._arguments = {
             "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
@@ -131,7 +136,8 @@ class DDNN(keras.Model):
         """One depth as a plain functional model that shares this network's variables.
 
         Args:
-            depth: One of `depths`, such as `18`.
+            depth: One of `depths`, such as `18`; or the blocks per stage of any sub-net, such as `(2, 3, 5, 2)`. One
+                that was not trained needs `calibrate` first, or it is hardly better than chance.
 
         Returns:
             A `keras.Model` from raw pixels to logits, with this depth's layers alone.
@@ -139,11 +145,66 @@ class DDNN(keras.Model):
         Raises:
             ValueError: If the network does not hold this depth.
         """
-        if depth not in self.depths:
-            allowed = ", ".join(map(repr, self.depths))
-            raise ValueError(f"`depth` must be one of {allowed}. Received: depth={depth!r}")
+        depth = self._trained_depth(depth)
+        if isinstance(depth, tuple):
+            return self._combination(depth).subnet
         key = output_key(depth)
         return keras.Model(self.input, self.output[key], name=key)
+
+    def calibrate(self, images, depth, trained=False):
+        """Computes the statistics of batch normalisation for blocks that were not trained together.
+
+        Weights stay as they are, and so do the statistics of every trained depth. The network file does not hold what
+        was computed: save the sub-net, or calibrate again.
+
+        Args:
+            images: Raw pixels 0..255 of shape `(n, height, width, channels)` from the training set; some hundreds.
+            depth: Blocks per stage, such as `(2, 3, 5, 2)`.
+            trained: Whether `depth` may be one that was trained, whose statistics then change, also for other depths
+                as far as they are computed together. Defaults to `False`.
+
+        Returns:
+            The sub-net, as `subnet(depth)` gives it from now on.
+
+        Raises:
+            ValueError: If an argument is not as above.
+
+        Example:
+        >>> import numpy as np
+        >>> model = DDNN(depths=(8, 20), backbone="resnet_cifar", width=4)
+        >>> images = np.random.default_rng(0).uniform(0, 255, (16, 32, 32, 3))
+        >>> model.calibrate(images, (1, 3, 2)).output_shape
+        (None, 10)
+        """
+        depth, images = self._trained_depth(depth), checked_images("images", images, self.input_shape[1:])
+        if isinstance(depth, tuple):
+            self._combination(depth).calibrate(images)
+        elif trained:
+            subnet = self.subnet(depth)
+            layers = [layer for layer in subnet.layers if isinstance(layer, keras.layers.BatchNormalization)]
+            compute_statistics(subnet, layers, images)
+        else:
+            raise ValueError(f"`trained` must be True to change the statistics of a trained depth. Received: {depth!r}")
+        return self.subnet(depth)
+
+    def _trained_depth(self, depth):
+        """The name of a trained depth, or the blocks of another."""
+        if isinstance(depth, tuple | list):
+            full_net = list(self.depths.values())[-1]
+            check_within(depth, full_net)
+            depth = tuple(map(int, depth))
+            return next((name for name, blocks in self.depths.items() if blocks == depth), depth)
+        if depth not in self.depths:
+            allowed = ", ".join(map(repr, self.depths))
+            raise ValueError(f"`depth` must be one of {allowed}, or blocks per stage. Received: depth={depth!r}")
+        return depth
+
+    def _combination(self, blocks):
+        if self._arguments["quantization_aware"]:
+            raise ValueError(f"`depth` must be a trained one of a quantization-aware network. Received: {blocks}")
+        if blocks not in self._combinations.known:
+            self._combinations.known[blocks] = combination(self, self._combinations.backbone, blocks)
+        return self._combinations.known[blocks]
 
     def call(self, inputs, training=None, mask=None):
         """Logits of every depth; within a training or test step, stage features too."""

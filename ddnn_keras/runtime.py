@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 
+from ddnn_keras.images import checked_images
 from ddnn_keras.latency_budget import LatencyBudget
 from ddnn_keras.tflite.flatbuffer import description
-from ddnn_keras.tflite.images import checked_images
 from ddnn_keras.tflite.interpreter import lite_models
 from ddnn_keras.tflite.metadata import named_depths, read_metadata
 

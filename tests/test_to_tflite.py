@@ -187,7 +187,7 @@ def test_a_bundle(finished_run, tmp_path, main):
     # VGG with its dense layers, which have no batch normalisation.
     [("vgg", [11, 13], "imagenet"), ("mobilenet_v2", [23, 38], "cifar"), ("resnet_bottleneck", [26, 50], "cifar")],
 )
-def test_other_families_export_and_verify(backbone, depths, stem, script, tmp_path):
+def test_other_families_export_and_verify(backbone, depths, stem, script, main, tmp_path):
     run = tmp_path / backbone
     flags = ["--dataset", "digits", "--image-size", 32, "--backbone", backbone, "--depths", *depths, "--width", 8]
     flags += ["--stem", stem]
@@ -196,6 +196,6 @@ def test_other_families_export_and_verify(backbone, depths, stem, script, tmp_pa
     for mode in MODES:
         for bundle, files in (([], 2), (["--bundle"], 1)):
             flags = ["--model", run / "model.keras", "--depth", "all", "--quantize", mode, *bundle]
-            finished = script("export/to_tflite.py", *flags)
-            assert finished.returncode == 0, finished.stderr
-            assert finished.stdout.count("Verified: ") == files
+            code, output, errors = main("export/to_tflite.py", *flags)
+            assert code == 0, f"{mode}: {errors}"
+            assert output.count("Verified: ") == files

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ddnn_keras.images import checked_images
 from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.tflite.chatter import hushed
 from ddnn_keras.tflite.float32 import in_float32
-from ddnn_keras.tflite.images import checked_images
 from ddnn_keras.tflite.modes import mode_named
 from ddnn_keras.tflite.subsampling import with_strides
 

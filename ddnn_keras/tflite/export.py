@@ -10,9 +10,9 @@ import tensorflow as tf
 
 import ddnn_keras
 from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.images import PIXEL_RANGE
 from ddnn_keras.tflite.bundle import check_subnets, convert_bundle
 from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE, convert
-from ddnn_keras.tflite.images import PIXEL_RANGE
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import to_json, write_metadata
 from ddnn_keras.tflite.modes import MODES

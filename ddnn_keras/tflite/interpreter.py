@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from ddnn_keras.images import checked_images
 from ddnn_keras.tflite.flatbuffer import description, existing_file
-from ddnn_keras.tflite.images import checked_images
 
 
 class LiteModel:

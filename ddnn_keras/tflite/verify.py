@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 
+from ddnn_keras.images import checked_images, checked_labels
 from ddnn_keras.tflite.convert import image_shape
 from ddnn_keras.tflite.flatbuffer import content_of, description
 from ddnn_keras.tflite.float32 import float32_logits
-from ddnn_keras.tflite.images import checked_images, checked_labels
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.modes import FORBIDDEN_TENSOR_TYPES, mode_named
 from ddnn_keras.tflite.operators import custom_operators, tensor_types
