@@ -117,7 +117,9 @@ def test_blocks_that_the_network_does_not_hold(blocks):
 
 
 def test_other_mistakes():
-    with pytest.raises(ValueError, match=r"^`depth` must be one of 8, 14, 20, or blocks per stage\. Received: depth=50$"):
+    with pytest.raises(
+        ValueError, match=r"^`depth` must be one of 8, 14, 20, or blocks per stage\. Received: depth=50"
+    ):
         trained().calibrate(training()[0], 50)
     with pytest.raises(ValueError, match=r"^`images` must have the shape \(at least 1, 16, 16, 1\)"):
         trained().calibrate(training()[0][0], (1, 2, 3))
