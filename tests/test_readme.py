@@ -80,7 +80,8 @@ def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
     finished = subprocess.run(["bash", "-ec", installation], **place)
     assert finished.returncode == 0, finished.stderr
     installed = subprocess.run(["bash", "-ec", "pip list"], **place).stdout.lower()
-    assert "ai-edge-litert" in installed and "tensorflow" not in installed and "keras " not in installed
+    names = {line.split()[0] for line in installed.splitlines()}
+    assert "ai-edge-litert" in names and not names & {"tensorflow", "keras", "jax"}
     for path in folder.glob("tflite/*"):
         shutil.copy(path, tmp_path / "project")
     snippets = [block for block in blocks("python") if "ddnn_keras.runtime" in block or "ai_edge_litert" in block]
@@ -112,11 +113,15 @@ def test_the_snippet_for_published_weights_runs():
     assert finished.returncode == 0, finished.stderr
 
 
-def test_every_command_names_a_file_and_flags_that_exist(main):
+def test_every_command_names_a_file_and_flags_that_exist(main, script):
     commands = re.findall(r"^python ((?:recipes|export)/\w+\.py)(.*?)(?:#.*)?$", README, flags=re.MULTILINE)
     assert len(commands) >= 5
     for path, arguments in commands:
-        code, help_text, _ = main(path, "--help")
+        if "tfmot" in path:  # in a process of its own, whose Keras it changes
+            finished = script(path, "--help")
+            code, help_text = finished.returncode, finished.stdout
+        else:
+            code, help_text, _ = main(path, "--help")
         assert code == 0, path
         for flag in re.findall(r"--[\w-]+", arguments):
             assert flag in help_text, f"{path} {flag}"
