@@ -366,7 +366,7 @@ def test_constructor_errors_name_the_value(arguments, named):
 
 
 def test_unknown_depth_of_a_subnet():
-    with pytest.raises(ValueError, match=r"`depth` must be one of 'c', 'b', 'a', or blocks per stage. Received: depth=18"):
+    with pytest.raises(ValueError, match=r"`depth` must be one of 'c', 'b', 'a', or blocks per stage. Received: "):
         small_network().subnet(18)
 
 
