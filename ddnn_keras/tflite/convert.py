@@ -60,10 +60,10 @@ def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_
     """
     check_backend()
     mode = mode_named(quantize)
-    if quantize != "int8" and is_quantization_aware(subnet):
-        raise ValueError(f"`quantize` must be 'int8' for a quantization-aware network. Received: quantize={quantize!r}")
     io_dtype = mode.checked_io_dtype(io_dtype)
     shape = image_shape(subnet)
+    if quantize != "int8" and is_quantization_aware(subnet):
+        raise ValueError(f"`quantize` must be 'int8' for a quantization-aware network. Received: quantize={quantize!r}")
     if mode.needs_calibration:
         if calibration_images is None:
             raise ValueError(f"`calibration_images` must be given for quantize={quantize!r}. Received: None")
