@@ -50,7 +50,7 @@ def combination(model, backbone, blocks):
     Returns:
         A `Combination` with the statistics of the trained depth that it comes from.
     """
-    path = CombinationPath(model, output_key("_".join(map(str, blocks))))
+    path = CombinationPath(model, output_key("_".join(map(str, blocks))), blocks)
     image = keras.Input(model.input_shape[1:], name="image")
     for stage, (depth, agrees) in enumerate(sources(model.depths, blocks)):
         path.follow(depth, agrees)
@@ -100,10 +100,11 @@ class CombinationPath(Path):
     Args:
         model: A `DDNN`.
         name: The name of the combination.
+        blocks: Its blocks per stage.
     """
 
-    def __init__(self, model, name):
-        super().__init__(name, {layer.name: layer for layer in model.layers}, model.dtype_policy, seed=None)
+    def __init__(self, model, name, blocks):
+        super().__init__(name, blocks, {layer.name: layer for layer in model.layers}, model.dtype_policy, seed=None)
         self._model = model
         self.copies, self.fixed, self.parted = {}, [], []
 
@@ -115,6 +116,15 @@ class CombinationPath(Path):
 
     def seed(self, name):
         """None: the layers exist, with weights."""
+
+    def shared(self, layer_class, name, **arguments):
+        """The network's layer called `name`."""
+        if name not in self._layers:
+            raise ValueError(
+                "`depth` must be a trained one where kernels depend on it, as in a DenseNet. "
+                f"Received: depth={self.blocks}, for which there is no {name}"
+            )
+        return self._layers[name]
 
     def private(self, layer_class, name, **arguments):
         """A copy of the trained depth's layer."""

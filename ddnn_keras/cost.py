@@ -2,6 +2,8 @@
 
 import math
 
+from ddnn_keras.graph import nodes_before
+
 
 def count_parameters(model):
     """Number of trainable parameters, the figure that papers give.
@@ -19,7 +21,8 @@ def count_macs(model):
     """Number of multiply-accumulates that one image takes in convolutions and dense layers.
 
     Args:
-        model: A functional `keras.Model` in which each layer is called once, such as `DDNN.subnet(18)`.
+        model: A functional `keras.Model`, such as `DDNN.subnet(18)`. In a network of several depths, a shared layer
+            counts as often as it is called.
 
     Returns:
         An integer. Each position of a layer's output takes one multiply-accumulate for each element of its kernel.
@@ -30,5 +33,5 @@ def count_macs(model):
     >>> count_macs(keras.Model(image, keras.layers.Conv2D(4, 3, padding="same")(image)))  # 8 * 8 * 3 * 3 * 3 * 4
     6912
     """
-    weighted = [layer for layer in model.layers if hasattr(layer, "kernel")]
-    return sum(math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape) for layer in weighted)
+    calls = [node for node in nodes_before(model.outputs) if hasattr(node.operation, "kernel")]
+    return sum(math.prod(node.output_tensors[0].shape[1:-1]) * math.prod(node.operation.kernel.shape) for node in calls)

@@ -37,8 +37,8 @@ class DDNN(keras.Model):
             mapping from names to blocks per stage, such as `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. They must
             nest. The 50 of `"resnet"` is made of basic blocks, `(3, 4, 14, 3)`: the paper's ResNet-50 is made of
             bottlenecks, which cannot share weights with ResNet-18 and 34.
-        backbone: The family: `"resnet"` (the default), `"resnet_bottleneck"`, `"resnet_cifar"`, `"vgg"` or
-            `"mobilenet_v2"`; or a backbone of your own, see `ddnn_keras.backbones`.
+        backbone: The family: `"resnet"` (the default), `"resnet_bottleneck"`, `"resnet_cifar"`, `"vgg"`,
+            `"mobilenet_v2"` or `"densenet"`; or a backbone of your own, see `ddnn_keras.backbones`.
         num_classes: Number of classes, a positive integer. Defaults to `10`.
         input_shape: `(height, width, channels)` of an image, positive integers. Defaults to `(32, 32, 3)`.
         width: Channels of the first stage or convolution, to which all others are in proportion. Defaults to that of
@@ -350,7 +350,8 @@ def grow_outputs(backbone, x, depths, num_classes, policy):
     """Logits and stage features of every depth: two dicts from output keys."""
     depths = {output_key(depth): blocks for depth, blocks in depths.items()}
     # From the generator that `keras.utils.set_random_seed` seeds.
-    trunk = Path(deepest(depths), {}, policy, seed=random.getrandbits(32))
+    full_net = deepest(depths)
+    trunk = Path(full_net, depths[full_net], {}, policy, seed=random.getrandbits(32))
     logits, features = {}, {}
     for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
         # Logits in full precision: under a mixed policy, half precision costs accuracy in the softmax.

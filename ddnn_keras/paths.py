@@ -18,20 +18,22 @@ class Path:
 
     Args:
         name: The key of the deepest depth that this path serves, such as `"depth_50"`.
+        blocks: The blocks per stage of that depth. In the stages behind, all depths that this path serves have as many.
         layers: A dict that all paths of a network have in common: the layers made so far, by name.
         dtype: A dtype policy for the layers.
         seed: Of the network's initial weights, an integer.
     """
 
-    def __init__(self, name, layers, dtype, seed):
+    def __init__(self, name, blocks, layers, dtype, seed):
         self.name = name
+        self.blocks = blocks
         self.dtype = dtype
         self._layers = layers
         self._seed = seed
 
-    def fork(self, name):
+    def fork(self, name, blocks):
         """A `Path` that parts from this one: shared layers in common, private layers its own."""
-        return Path(name, self._layers, self.dtype, self._seed)
+        return Path(name, blocks, self._layers, self.dtype, self._seed)
 
     def seed(self, name):
         """The seed for the initial weights of the layer called `name`.
@@ -68,9 +70,10 @@ def grow(backbone, path, x, depths, stage=0):
     """
     if stage == backbone.num_stages:
         return {key: (path, []) for key in depths}
-    path = path.fork(deepest(depths))
+    full_net = deepest(depths)
+    path = path.fork(full_net, depths[full_net])
     outputs = []
-    for index in range(depths[path.name][stage]):
+    for index in range(path.blocks[stage]):
         x = backbone.block(path, x, stage, index)
         outputs.append(x)
     grown = {}

@@ -30,8 +30,8 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
     Args:
         model: A `ddnn_keras.DDNN`. Its `pixel_mean` and `pixel_std` should be those of the source's preprocessing.
         source: A functional `keras.Model` that takes normalised images of the same shape, for instance from
-            `keras.applications` (`VGG16`, `VGG19`; `MobileNetV2` at sizes of 32 k + 1 pixels, since it pads even
-            sizes on one side) or KerasHub (`ResNetBackbone`).
+            `keras.applications` (`VGG16`, `VGG19`, `DenseNet121`, `DenseNet169`, `DenseNet201`; `MobileNetV2` at sizes
+            of 32 k + 1 pixels, since it pads even sizes on one side) or KerasHub (`ResNetBackbone`).
         depth: Which of the model's depths. Defaults to the full-net.
         channels: The order in which the source takes colours; `model` takes RGB in any case. `"rgb"` (the default), or
             `"bgr"` for the VGG of `keras.applications` with `weights="imagenet"`, which was trained with
@@ -59,6 +59,7 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
         if their_classifier and their_classifier.shape == our_classifier.shape:
             our_classifier.layer.set_weights(their_classifier.layer.get_weights())
         copy_weights(ours, theirs)
+        copy_normalizations(normalizations_apart(subnet.output), normalizations_apart(source.output))
         if channels == "bgr":
             reverse_colours(ours[0].layer)
         features = their_classifier.layer.input if their_classifier else source.output
@@ -90,7 +91,7 @@ class Convolution:
     @property
     def weight_shapes(self):
         """The shapes of its weights: kernel, and bias if it has one."""
-        return [tuple(weight.shape) for weight in self.layer.weights]
+        return [weight.shape for weight in self.layer.get_weights()]
 
 
 def convolutions_in_order(output):
@@ -105,18 +106,41 @@ def convolutions_in_order(output):
     Returns:
         A list of `Convolution`.
     """
-    levels, found, normalizations = {}, [], {}
-    for node in nodes_before([output]):
-        layer = node.operation
-        level = max((levels[id(tensor)] for tensor in node.input_tensors), default=0)
-        if hasattr(layer, "kernel"):
-            level += 1
-            found.append((layer, level))
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            normalizations[id(node.input_tensors[0]._keras_history.operation)] = layer
-        levels.update((id(tensor), level) for tensor in node.output_tensors)
-    convolutions = [Convolution(layer, normalizations.get(id(layer)), level) for layer, level in found]
+    levels = layer_levels(output)
+    behind = {id(before): layer for layer, before, _ in levels if isinstance(layer, keras.layers.BatchNormalization)}
+    convolutions = [
+        Convolution(layer, behind.get(id(layer)), level) for layer, _, level in levels if hasattr(layer, "kernel")
+    ]
     return sorted(convolutions, key=lambda convolution: (convolution.level, convolution.shape))
+
+
+def normalizations_apart(output):
+    """The batch normalisations that are not behind a convolution, as in a DenseNet, in the order of their level."""
+    apart = [
+        (level, layer)
+        for layer, before, level in layer_levels(output)
+        if isinstance(layer, keras.layers.BatchNormalization) and not hasattr(before, "kernel")
+    ]
+    return [layer for _, layer in sorted(apart, key=lambda pair: pair[0])]
+
+
+def layer_levels(output):
+    """The layers that lead to a symbolic tensor.
+
+    Args:
+        output: A `keras.KerasTensor`.
+
+    Returns:
+        A list of triples of a layer, the one before it (the first of these) or `None`, and its level.
+    """
+    levels, found = {}, []
+    for node in nodes_before([output]):
+        before = node.input_tensors[0]._keras_history.operation if node.input_tensors else None
+        level = max((levels[id(tensor)] for tensor in node.input_tensors), default=0)
+        level += hasattr(node.operation, "kernel")
+        found.append((node.operation, before, level))
+        levels.update((id(tensor), level) for tensor in node.output_tensors)
+    return found
 
 
 def without_classifier(convolutions, count):
@@ -142,6 +166,16 @@ def copy_weights(ours, theirs):
         if our.normalization and (their.normalization or not normalized):
             our.normalization.set_weights(normalization_weights(our.normalization, their.normalization))
             make_scales_positive(our.layer, our.normalization)
+
+
+def copy_normalizations(ours, theirs):
+    """Copies the weights of batch normalisations."""
+    for our, their in itertools.zip_longest(ours, theirs):
+        here, there = (layer and layer.moving_mean.shape for layer in (our, their))
+        if here != there:
+            name = our.name if our else "nothing"
+            raise ValueError(f"has {name} for a normalisation of {here} channels, and the source has one of {there}.")
+        our.set_weights(normalization_weights(our, their))
 
 
 def normalization_weights(our, their):

@@ -72,6 +72,11 @@ def fake_quantized(image, outputs):
 
     def call(layer, *args, **kwargs):
         quantized = layer
+        if hasattr(layer, "kernel") and not isinstance(layer, WEIGHTED):
+            raise ValueError(
+                "`quantization_aware` must be False for a network whose kernels depend on the depth, as in a DenseNet. "
+                f"Received: {layer.name}, a {type(layer).__name__}"
+            )
         if isinstance(layer, WEIGHTED):
             # The same wrapper on every path, as the layer within.
             quantized = wrapped.setdefault(layer.name, QuantizedKernel(layer, name=layer.name))

@@ -16,6 +16,7 @@ PUBLISHED = {
     "resnet_bottleneck": {50: 25_557_032, 101: 44_549_160, 152: 60_192_808},
     "vgg": {11: 132_868_840, 13: 133_053_736, 16: 138_365_992, 19: 143_678_248},
     "mobilenet_v2": {53: 3_504_872},
+    "densenet": {121: 7_978_856, 169: 14_149_480, 201: 20_013_928},
 }
 
 
@@ -33,6 +34,8 @@ def test_names_count_the_layers_with_weights():
         assert depth == sum(blocks) + 3
     for depth, blocks in BACKBONES["mobilenet_v2"].DEPTHS.items():
         assert depth == 3 * sum(blocks) + 2
+    for depth, blocks in BACKBONES["densenet"].DEPTHS.items():
+        assert depth == 2 * sum(blocks) + 5
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,53 @@ def test_a_depth_alone_starts_from_the_weights_that_it_has_within_a_network(back
     assert len(common) == sum("kernel" in path for path in alone)
     for path in common:
         np.testing.assert_array_equal(alone[path], together[path])
+
+
+def test_weights_of_a_shallow_densenet_are_part_of_the_deep_ones():
+    """Kernels, transitions' too, have the shallow network's channels and more of them."""
+    model = DDNN({"a": (1, 2, 1, 1), "b": (2, 2, 3, 1)}, "densenet", width=8, num_classes=4)
+    shallow, deep = (
+        {layer.name.removesuffix(f"_depth_{depth}"): layer for layer in model.subnet(depth).layers} for depth in "ab"
+    )
+    transition = shallow["stage2_transition_conv"], deep["stage2_transition_conv"]
+    assert [layer.kernel.shape for layer in transition] == [(1, 1, 12, 6), (1, 1, 16, 8)]
+    # What came into the first stage, and what its blocks added, are in front of what deeper networks add.
+    small, large = (layer.get_weights()[0] for layer in transition)
+    np.testing.assert_array_equal(large[:, :, :12, :6], small)
+    small, large = (net["stage2_block2_conv1"].get_weights()[0] for net in (shallow, deep))
+    assert (small.shape[2], large.shape[2]) == (6 + 4, 8 + 4)
+    np.testing.assert_array_equal(large[:, :, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11]], small)
+    # Stored once: all that the shallow network has is the deep one's too, but for normalisation and classifier.
+    own = [
+        weight.path
+        for weight in model.subnet("a").weights
+        if weight.path not in {w.path for w in model.subnet("b").weights}
+    ]
+    assert all("bn" in path or "depth_a/" in path for path in own)
+
+
+def test_a_whole_kernel_goes_into_the_pieces_and_comes_back():
+    layer = DDNN({"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}, "densenet", width=8).get_layer(
+        "stage2_transition_conv_depth_b"
+    )
+    assert [len(row) for row in layer.pieces] == [2, 2, 2]
+    kernel = np.random.default_rng(0).normal(size=layer.kernel.shape).astype("float32")
+    layer.set_weights([kernel])
+    np.testing.assert_array_equal(layer.get_weights()[0], kernel)
+    images = np.random.default_rng(1).normal(size=(1, 3, 3, kernel.shape[2])).astype("float32")
+    np.testing.assert_allclose(layer(images), np.einsum("nhwi,io->nhwo", images, kernel[0, 0]), atol=1e-5)
+
+
+def test_what_a_densenet_cannot_do():
+    model = DDNN({"a": (1, 1, 1, 1), "b": (2, 1, 2, 1)}, "densenet", width=8)
+    with pytest.raises(
+        ValueError, match=r"`depth` must be a trained one .* as in a DenseNet. Received: depth=\(1, 1, 2"
+    ):
+        model.subnet((1, 1, 2, 1))
+    with pytest.raises(ValueError, match="`quantization_aware` must be False for a network whose kernels depend on"):
+        DDNN({"a": (1, 1, 1, 1), "b": (2, 1, 2, 1)}, "densenet", width=8, quantization_aware=True)
+    with pytest.raises(ValueError, match=r"`width` must be even for a DenseNet\. Received: width=5"):
+        DDNN(depths=(121,), backbone="densenet", width=5)
 
 
 def test_vgg_needs_32_pixels():

@@ -9,14 +9,15 @@ A backbone is an object with
 
 Each takes and returns a symbolic tensor. `path` makes the layers that have weights: `path.shared(layer_class, name,
 **arguments)` those that all depths have in common, `path.private(...)` those of normalisation. Layers without weights
-get `dtype=path.dtype`. With `path.seed(name)` for the seed of an initializer, a depth trained alone starts from the
-weights that it has in a larger network. To save a network, its backbone needs `get_config`, `from_config` and
-`keras.saving.register_keras_serializable`.
+get `dtype=path.dtype`; `path.blocks` says of how many blocks the stages before are made. With `path.seed(name)` for the
+seed of an initializer, a depth trained alone starts from the weights that it has in a larger network. To save a
+network, its backbone needs `get_config`, `from_config` and `keras.saving.register_keras_serializable`.
 
 A family by name is a class that makes backbones from `width` and `stem`; `WIDTH` is the published networks' width, and
 `STEMS` the names that it knows. See `ddnn_keras.backbones.resnet`, and CONTRIBUTING.md for an example.
 """
 
+from ddnn_keras.backbones.densenet import DenseNet
 from ddnn_keras.backbones.mobilenet_v2 import MobileNetV2
 from ddnn_keras.backbones.resnet import ResNet
 from ddnn_keras.backbones.resnet_bottleneck import ResNetBottleneck
@@ -29,6 +30,7 @@ BACKBONES = {
     "resnet_cifar": ResNetCIFAR,
     "vgg": VGG,
     "mobilenet_v2": MobileNetV2,
+    "densenet": DenseNet,
 }
 
 PROTOCOL = ("DEPTHS", "num_stages", "stem", "block", "head")

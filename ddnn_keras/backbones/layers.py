@@ -44,14 +44,15 @@ def padded(path, x, kernel_size, strides):
     return keras.layers.ZeroPadding2D(padding, dtype=path.dtype)(x) if strides > 1 and padding else x
 
 
-def normalization(path, x, name):
+def normalization(path, x, name, behind_convolution=True):
     """A path's own batch normalisation, with torchvision's momentum and epsilon.
 
-    Its scales cannot be negative: then depths that share a convolution differ, once normalisation is folded into it,
-    by a positive factor for each channel, and a file stores the weights once (`ddnn_keras.tflite.weight_sharing`).
-    What that costs: recipes/results/README.md; of 45,648 scales trained without the constraint, 3 were negative.
+    Behind a convolution its scales cannot be negative: then depths that share a convolution differ, once normalisation
+    is folded into it, by a positive factor for each channel, and a file stores the weights once
+    (`ddnn_keras.tflite.weight_sharing`). What that costs: recipes/results/README.md; of 45,648 scales trained without
+    the constraint, 3 were negative.
     """
-    scale = keras.constraints.NonNeg()
+    scale = keras.constraints.NonNeg() if behind_convolution else None
     return path.private(keras.layers.BatchNormalization, name, momentum=0.9, epsilon=1e-5, gamma_constraint=scale)(x)
 
 

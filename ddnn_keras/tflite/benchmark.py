@@ -5,7 +5,6 @@ NumPy and ai_edge_litert are all it needs.
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import random
@@ -15,6 +14,7 @@ import time
 
 import numpy as np
 
+from ddnn_keras.process_memory import memory_now, peak_memory
 from ddnn_keras.tflite.interpreter import LiteModel, lite_models
 from ddnn_keras.tflite.metadata import named_depths, read_metadata
 
@@ -162,18 +162,8 @@ def footprint_in_a_process(path, signature, threads):
 
 def footprint(path, signature, threads):
     """Prints what a network takes from the opened file to its first answer, as JSON."""
-    before, start = kilobytes("VmRSS"), time.perf_counter()
+    before, start = memory_now(), time.perf_counter()
     network = LiteModel(path, signature, int(threads))
     network.invoke(some_image(network))
     load_ms = 1000 * (time.perf_counter() - start)
-    print(json.dumps({"load_ms": load_ms, "peak_mb": (kilobytes("VmHWM") - before) / 1024}))
-
-
-def kilobytes(name):
-    """This process's memory now ("VmRSS") or at its peak ("VmHWM"), as Linux counts it."""
-    # Not `resource.getrusage`, whose peak a process inherits from the one that started it.
-    status = pathlib.Path("/proc/self/status")
-    if not status.exists():
-        return math.nan
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1])
+    print(json.dumps({"load_ms": load_ms, "peak_mb": (peak_memory() - before) / 2**20}))

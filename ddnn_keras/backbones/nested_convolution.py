@@ -1,0 +1,145 @@
+"""A 1x1 convolution whose channels depend on the depth: the kernel of a sub-net is a part of the full-net's.
+
+In a DenseNet, a stage that keeps fewer layers hands fewer channels on, so that the kernels behind it are smaller. The
+kernel is therefore made of pieces: those that the shallowest depth needs, and what each deeper one adds in rows (input
+channels) and columns (output channels).
+"""
+
+import itertools
+import math
+
+import keras
+from keras import ops
+
+
+def nested_convolution(path, x, segments, filters, name):
+    """A 1x1 convolution without bias that shares its kernel, as far as it goes, with shallower paths.
+
+    Args:
+        path: The `Path`, see `ddnn_keras.paths`.
+        x: A symbolic tensor.
+        segments: Of which numbers of channels `x` is made. The paths that share the kernel have the same segments, each
+            with as many channels or more than the shallower ones.
+        filters: Number of output channels.
+        name: The name of the convolution.
+
+    Returns:
+        A symbolic tensor.
+    """
+    rows = []
+    for number, channels in enumerate(segments):
+        if channels:
+            kernel = path.shared(NestedKernel, f"{name}_{number}", seed=path.seed(f"{name}_{number}"))
+            rows += kernel.up_to(channels, filters)
+    return path.private(NestedConvolution, name, pieces=rows)(x)
+
+
+class NestedKernel:
+    """A kernel that grows with the depths that ask for it, from the shallowest to the deepest.
+
+    Args:
+        name: The kernel's name.
+        dtype: A dtype policy for its pieces.
+        seed: Of its initial weights, an integer.
+    """
+
+    def __init__(self, name, dtype, seed):
+        self._arguments = {"dtype": dtype, "seed": seed}
+        self._name = name
+        self._rows, self._columns = [0], [0]
+        self._pieces = {}
+
+    def up_to(self, rows, columns):
+        """The pieces of its first rows and columns: a list of lists of `KernelPiece`."""
+        row_spans, column_spans = spans(self._rows, rows), spans(self._columns, columns)
+        return [[self._piece(down, across, columns) for across in column_spans] for down in row_spans]
+
+    def _piece(self, rows, columns, fan_out):
+        if (rows, columns) not in self._pieces:
+            name = f"{self._name}_rows_{rows[0]}_columns_{columns[0]}"
+            shape = (rows[1] - rows[0], columns[1] - columns[0])
+            self._pieces[rows, columns] = KernelPiece(*shape, fan_out, name=name, **self._arguments)
+        return self._pieces[rows, columns]
+
+
+def spans(ends, last):
+    """The pairs of neighbours among `ends` up to `last`, which is put there if it is beyond all of them."""
+    if last > ends[-1]:
+        ends.append(last)
+    return [pair for pair in itertools.pairwise(ends) if pair[1] <= last]
+
+
+@keras.saving.register_keras_serializable("ddnn_keras")
+class KernelPiece(keras.layers.Layer):
+    """Some rows and columns of a kernel.
+
+    Args:
+        rows: Number of input channels.
+        columns: Number of output channels.
+        fan_out: Number of output channels of the kernel, on which the initial weights depend.
+        seed: Of these, an integer.
+    """
+
+    def __init__(self, rows, columns, fan_out, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self._arguments = {"rows": rows, "columns": columns, "fan_out": fan_out, "seed": seed}
+        initializer = keras.initializers.RandomNormal(stddev=math.sqrt(2 / fan_out), seed=seed)
+        self.kernel = self.add_weight(name="kernel", shape=(1, 1, rows, columns), initializer=initializer)
+        self.built = True
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), **self._arguments}
+
+
+@keras.saving.register_keras_serializable("ddnn_keras")
+class NestedConvolution(keras.layers.Layer):
+    """A 1x1 convolution by a kernel that is made of pieces.
+
+    Args:
+        pieces: A list of rows, which are lists of `KernelPiece`.
+    """
+
+    def __init__(self, pieces, **kwargs):
+        super().__init__(**kwargs)
+        self.pieces = pieces
+
+    @property
+    def kernel(self):
+        """The kernel, shape `(1, 1, input channels, output channels)`."""
+        return ops.concatenate(
+            [ops.concatenate([piece.kernel for piece in row], axis=3) for row in self.pieces], axis=2
+        )
+
+    def get_weights(self):
+        """The whole kernel, as of any convolution."""
+        return [ops.convert_to_numpy(self.kernel)]
+
+    def set_weights(self, weights):
+        """Gives the pieces their parts of a whole kernel."""
+        (kernel,) = weights
+        below = 0
+        for row in self.pieces:
+            above, below, right = below, below + row[0].kernel.shape[2], 0
+            for piece in row:
+                left, right = right, right + piece.kernel.shape[3]
+                piece.kernel.assign(kernel[:, :, above:below, left:right])
+
+    def call(self, inputs):
+        """The convolution."""
+        return ops.conv(inputs, self.kernel, padding="valid", data_format="channels_last")
+
+    def compute_output_shape(self, input_shape):
+        """As many channels as the kernel has columns."""
+        return (*input_shape[:-1], sum(piece.kernel.shape[3] for piece in self.pieces[0]))
+
+    def get_config(self):
+        """The constructor's arguments."""
+        pieces = [[keras.saving.serialize_keras_object(piece) for piece in row] for row in self.pieces]
+        return {**super().get_config(), "pieces": pieces}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the layer that `get_config` describes, with a kernel of its own."""
+        pieces = [[keras.saving.deserialize_keras_object(piece) for piece in row] for row in config["pieces"]]
+        return cls(**{**config, "pieces": pieces})

@@ -1,0 +1,288 @@
+"""Times the training of several depths: each alone, all jointly, and as one would otherwise distil them.
+
+For example:
+
+    python recipes/benchmark_training.py --backbone resnet_cifar --depths 8 14 20
+    KERAS_BACKEND=jax python recipes/benchmark_training.py --depths 10 18 34 50 100 --growth
+
+The trainings take turns: in each round every one of them takes some steps, in random order, so that whatever else the
+machine does meets all of them. What is compared are routes to the same networks:
+
+- each alone: the sum of one training for each depth;
+- jointly: all depths in one network, cross-entropy only, or with EKD;
+- full-net, then Distiller: the full-net alone, then `keras.distillation.Distiller` for each smaller depth;
+- with `--growth`: EKD with one depth, two, three and so on, beside the full-net alone.
+
+Times are relative to the first route, medians over rounds. The floor is what they would be if time were arithmetic: a
+step takes three forward passes' multiply-accumulates, and a teacher one more. Images are random and lie in memory.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import random
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import train
+from rich.console import Console
+from rich.table import Table
+
+from ddnn_keras import DDNN, EKD
+from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.command_line import ArgumentParser, positive_integer, positive_number, run
+from ddnn_keras.cost import count_macs
+from ddnn_keras.process_memory import memory_now, peak_memory
+
+# In forward passes' arithmetic: the output, the gradient for each layer's input and the gradient for its weights.
+TRAINING, TEACHING = 3, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A network that is trained.
+
+    Args:
+        model: A function without arguments that gives the compiled model.
+        passes: What a step costs: a dict from the depths of a network to its forward passes.
+    """
+
+    model: callable
+    passes: dict
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
+    add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets")
+    add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
+    add("--stem", default="cifar", choices=train.STEMS, help="for small images, or for large ones")
+    add("--image-size", type=positive_integer, default=32, help="height and width of an image, in pixels")
+    add("--batch-size", type=positive_integer, default=32, help="images per step")
+    add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
+    jit = "whether XLA compiles the step: slower on a CPU with TensorFlow, indispensable with JAX"
+    add("--jit-compile", default=keras.backend.backend() == "jax", action=argparse.BooleanOptionalAction, help=jit)
+    add("--steps", type=positive_integer, default=5, help="timed steps of each training in a round")
+    add("--rounds", type=positive_integer, default=7, help="how often each takes its turn")
+    add("--growth", action="store_true", help="shows how cost grows with the number of depths")
+    add("--matrix-rate", type=positive_number, help="the device's peak in TFLOP/s, to print the share that is used")
+    add("--output", help="a JSON file for all numbers")
+    return parser
+
+
+def main(arguments):
+    """Measures memory, then time, and prints them."""
+    train.check_depths(arguments)
+    trainings, routes = (growth if arguments.growth else alternatives)(arguments)
+    # Before this process takes the device for itself.
+    memory = {name: memory_in_a_process(arguments, name) for name in trainings}
+    seconds = timed(trainings, arguments)
+    macs = macs_of(arguments, trainings)
+    first = next(iter(routes.values()))
+    rows = [row(label, names, first, seconds, macs, memory) for label, names in routes.items()]
+    print_table(rows, arguments)
+    if arguments.output:
+        with atomic_write(arguments.output) as temporary:
+            temporary.write_text(json.dumps(report(arguments, rows, seconds), indent=2) + "\n")
+
+
+def alternatives(arguments):
+    """The trainings and the routes that lead to all depths."""
+    *shallow, full_net = depths = tuple(sorted(arguments.depths))
+    alone, joint, taught = {}, {}, {}
+    for depth in depths:
+        alone[f"{depth} alone"] = training(arguments, (depth,))
+    for name, distillation in {"jointly, cross-entropy": None, "jointly, EKD": EKD()}.items():
+        joint[name] = training(arguments, depths, distillation)
+    for depth in shallow:
+        passes = {(depth,): TRAINING, (full_net,): TEACHING}
+        taught[f"{depth} with Distiller"] = Training(functools.partial(distiller, arguments, full_net, depth), passes)
+    routes = {
+        "each alone": list(alone),
+        **{name: [name] for name in joint},
+        "full-net, then Distiller": [f"{full_net} alone", *taught],
+        **{name: [name] for name in [*alone, *taught]},
+    }
+    return {**alone, **joint, **taught}, routes
+
+
+def growth(arguments):
+    """The trainings of one depth, two, three and so on, the full-net always among them."""
+    depths = tuple(sorted(arguments.depths))
+    held = [depths[-count:] for count in range(1, len(depths) + 1)]
+    trainings = {" ".join(map(str, some)): training(arguments, some, EKD()) for some in held}
+    return trainings, {name: [name] for name in trainings}
+
+
+def training(arguments, depths, distillation=None):
+    """The training of one network."""
+    return Training(functools.partial(network, arguments, depths, distillation), {depths: TRAINING})
+
+
+def network(arguments, depths, distillation=None):
+    """A compiled network of some depths."""
+    model = DDNN(
+        depths,
+        backbone=arguments.backbone,
+        width=arguments.width,
+        stem=arguments.stem,
+        input_shape=image_shape(arguments),
+        dtype=arguments.precision,
+    )
+    model.compile(sgd(), metrics=["accuracy"], distillation=distillation, jit_compile=arguments.jit_compile)
+    return model
+
+
+def distiller(arguments, teacher, student):
+    """Keras' way to distil one network from another."""
+    model = keras.distillation.Distiller(
+        network(arguments, [teacher]).subnet(teacher),
+        network(arguments, [student]).subnet(student),
+        # An instance: with the default name of the loss, Keras 3.15 applies no softmax.
+        keras.distillation.LogitsDistillation(loss=keras.losses.KLDivergence()),
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(sgd(), loss=loss, metrics=["accuracy"], jit_compile=arguments.jit_compile)
+    return model
+
+
+def sgd():
+    """The optimizer of every training."""
+    return keras.optimizers.SGD(0.1, momentum=train.MOMENTUM, nesterov=True)
+
+
+def image_shape(arguments):
+    """Colour images."""
+    return arguments.image_size, arguments.image_size, 3
+
+
+def macs_of(arguments, trainings):
+    """Multiply-accumulates that a step takes for each image: a dict from the trainings' names."""
+    networks = {depths for training in trainings.values() for depths in training.passes}
+    macs = {depths: count_macs(network(arguments, depths)) for depths in networks}
+    return {name: sum(times * macs[d] for d, times in some.passes.items()) for name, some in trainings.items()}
+
+
+def timed(trainings, arguments):
+    """Seconds per step of every training: a dict from names to arrays with a number for each round."""
+    models = {name: training.model() for name, training in trainings.items()}
+    for model in models.values():
+        seconds_per_step(model, arguments)  # compiles
+    seconds = {name: [] for name in models}
+    for number in range(arguments.rounds):
+        for name in random.Random(number).sample(list(models), len(models)):
+            seconds[name].append(seconds_per_step(models[name], arguments))
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def seconds_per_step(model, arguments):
+    """What a step of `fit` takes, the first one apart, which starts the input pipeline."""
+    watch = StepWatch(arguments.steps)
+    random_numbers = np.random.default_rng(0)
+    count = (1 + arguments.steps) * arguments.batch_size
+    images = random_numbers.integers(0, 256, (count, *image_shape(arguments)), "uint8")
+    labels = random_numbers.integers(0, 10, count)
+    model.fit(images, labels, batch_size=arguments.batch_size, shuffle=False, verbose=0, callbacks=[watch])
+    return watch.seconds
+
+
+class StepWatch(keras.callbacks.Callback):
+    """Takes the time from the end of the first step to the end of the last one."""
+
+    def __init__(self, last):
+        super().__init__()
+        self._last = last
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Waits for the step, where devices compute behind Python's back."""
+        if batch in (0, self._last):
+            float(logs["loss"])
+        if batch == 0:
+            self._start = time.perf_counter()
+        if batch == self._last:
+            self.seconds = (time.perf_counter() - self._start) / self._last
+
+
+def memory_in_a_process(arguments, name):
+    """`memory_of` in a process that trains nothing else."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(memory_of, (arguments, name))
+
+
+def memory_of(arguments, name):
+    """Peak memory of a training, in bytes, above what the process had before: the device's own where there is one."""
+    before = memory_now()
+    trainings, _ = (growth if arguments.growth else alternatives)(arguments)
+    seconds_per_step(trainings[name].model(), argparse.Namespace(**{**vars(arguments), "steps": 1}))
+    return device_memory() or peak_memory() - before
+
+
+def device_memory():
+    """Peak memory of the accelerator as JAX tells it, or `None`."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return None
+
+
+def row(label, names, first, seconds, macs, memory):
+    """What is measured of the route that is made of the trainings `names`, and relative to that of `first`."""
+    step, step_of_first = (sum(seconds[name] for name in route) for route in (names, first))
+    macs, macs_of_first = (sum(macs[name] for name in route) for route in (names, first))
+    return {
+        "route": label,
+        "seconds": float(np.median(step)),
+        "relative": float(np.median(step / step_of_first)),
+        "floor": macs / macs_of_first,
+        "macs": macs,
+        "memory": max(memory[name] for name in names),
+    }
+
+
+def print_table(rows, arguments):
+    """The rows, for people."""
+    table = Table("route", "ms per step", "images/s", "relative", "floor", "peak MB", box=None)
+    if arguments.matrix_rate:
+        table.add_column("of the matrix rate")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for found in rows:
+        images = arguments.batch_size / found["seconds"]
+        cells = [
+            found["route"],
+            f"{1000 * found['seconds']:,.1f}",
+            f"{images:,.0f}",
+            f"{found['relative']:.3f}",
+            f"{found['floor']:.3f}",
+            f"{found['memory'] / 2**20:,.0f}",
+        ]
+        if arguments.matrix_rate:
+            # A multiply-accumulate is two operations.
+            cells.append(f"{2 * found['macs'] * images / (1e12 * arguments.matrix_rate):.1%}")
+        table.add_row(*cells)
+    Console().print(table)
+
+
+def report(arguments, rows, seconds):
+    """All numbers, and what made them."""
+    return {
+        "arguments": vars(arguments),
+        "backend": keras.backend.backend(),
+        "versions": train.versions(),
+        "rows": rows,
+        "seconds": {name: values.tolist() for name, values in seconds.items()},
+    }
+
+
+if __name__ == "__main__":
+    run(main, argument_parser())

@@ -1,0 +1,64 @@
+"""recipes/benchmark_training.py: small true trainings in turns."""
+
+import json
+
+import pytest
+
+SCRIPT = "recipes/benchmark_training.py"
+SMALL = ["--backbone", "resnet_cifar", "--width", 4, "--image-size", 16, "--batch-size", 4, "--steps", 1, "--rounds", 3]
+
+
+@pytest.fixture(scope="module")
+def measured(script, tmp_path_factory):
+    """What the script printed and wrote."""
+
+    def run(*flags):
+        output = tmp_path_factory.mktemp("benchmark") / "benchmark.json"
+        finished = script(SCRIPT, *SMALL, *flags, "--output", output)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout, json.loads(output.read_text())
+
+    return run
+
+
+def test_routes_to_the_same_networks(measured):
+    printed, report = measured("--depths", 14, 8, "--matrix-rate", 0.1)
+    assert report["arguments"]["depths"] == [14, 8]
+    assert {len(values) for values in report["seconds"].values()} == {3}
+    rows = {row["route"]: row for row in report["rows"]}
+    assert list(rows) == [
+        "each alone",
+        "jointly, cross-entropy",
+        "jointly, EKD",
+        "full-net, then Distiller",
+        "8 alone",
+        "14 alone",
+        "8 with Distiller",
+    ]
+    assert "of the matrix rate" in printed
+    for route, row in rows.items():
+        assert route in printed
+        assert row["memory"] > 0
+    alone, joint, ekd, distiller = (rows[route] for route in list(rows)[:4])
+    assert (alone["relative"], alone["floor"]) == (1, 1)
+    assert alone["seconds"] > max(rows["8 alone"]["seconds"], rows["14 alone"]["seconds"])
+    # A step takes three passes; the Distiller's teacher takes one more.
+    assert alone["macs"] == rows["8 alone"]["macs"] + rows["14 alone"]["macs"]
+    assert distiller["macs"] == pytest.approx(alone["macs"] + rows["14 alone"]["macs"] / 3)
+    assert rows["14 alone"]["macs"] < joint["macs"] == ekd["macs"] < alone["macs"]
+    assert joint["floor"] == joint["macs"] / alone["macs"]
+
+
+def test_cost_grows_with_the_number_of_depths(measured):
+    _, report = measured("--depths", 8, 14, 20, "--growth")
+    assert [row["route"] for row in report["rows"]] == ["20", "14 20", "8 14 20"]
+    floors = [row["floor"] for row in report["rows"]]
+    assert floors[0] == 1
+    # Depth 14 parts from 20 after two of three blocks: two stages more.
+    assert floors == sorted(floors)
+    assert floors[-1] == pytest.approx(1.6, abs=0.02)
+
+
+def test_mistakes(mistake):
+    assert "--depths must be among 8" in mistake(SCRIPT, *SMALL, "--depths", 9)
+    assert "0 is not a number above 0" in mistake(SCRIPT, *SMALL, "--matrix-rate", 0)
