@@ -27,7 +27,7 @@ test-all: lint export/web/node_modules
 
 # The web page's runtime; without npm, as without a browser, its test is skipped.
 export/web/node_modules: export/web/package.json
-	-npm install --silent --prefix export/web
+	-npm install --silent --prefix export/web && touch $@
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

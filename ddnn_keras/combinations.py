@@ -10,13 +10,11 @@ import contextlib
 import dataclasses
 
 import keras
-import numpy as np
 from keras import ops
 
 from ddnn_keras.depths import output_key
+from ddnn_keras.images import in_batches
 from ddnn_keras.paths import Path
-
-BATCH = 100  # images of which statistics are computed at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,9 +153,11 @@ def not_trainable(layers):
 def compute_statistics(subnet, layers, images):
     """Gives batch normalisation the mean over batches of their statistics, as in training with all weights fixed."""
     momenta = [layer.momentum for layer in layers]
-    for index, batch in enumerate(np.array_split(images, -(-len(images) // BATCH))):
-        for layer in layers:
-            layer.momentum = index / (index + 1)
-        subnet(ops.convert_to_tensor(batch), training=True)
-    for layer, momentum in zip(layers, momenta):
-        layer.momentum = momentum
+    try:
+        for index, batch in enumerate(in_batches(images)):
+            for layer in layers:
+                layer.momentum = index / (index + 1)
+            subnet(ops.convert_to_tensor(batch), training=True)
+    finally:
+        for layer, momentum in zip(layers, momenta):
+            layer.momentum = momentum

@@ -1,8 +1,9 @@
-"""What images and labels must look like, said once for every function that takes them."""
+"""What images and labels must look like, and how many go through a network at once."""
 
 import numpy as np
 
 PIXEL_RANGE = (0, 255)
+AT_ONCE = 32  # Keras keeps every activation of a forward pass: at 224x224, a hundred megabytes of each image
 
 
 def checked_images(name, images, shape):
@@ -55,3 +56,13 @@ def checked_labels(labels, num_images, num_classes):
             f"`labels` must be from 0 to {num_classes - 1}. Received: values from {labels.min()} to {labels.max()}"
         )
     return labels
+
+
+def in_batches(images):
+    """Parts of an array of images, as equal in size as can be, that a network can take at once.
+
+    Example:
+    >>> [len(batch) for batch in in_batches(np.zeros((40, 8, 8, 1)))]
+    [20, 20]
+    """
+    return np.array_split(images, -(-len(images) // AT_ONCE))

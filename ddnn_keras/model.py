@@ -137,7 +137,8 @@ class DDNN(keras.Model):
 
         Args:
             depth: One of `depths`, such as `18`; or the blocks per stage of any sub-net, such as `(2, 3, 5, 2)`. One
-                that was not trained needs `calibrate` first, or it is hardly better than chance.
+                that was not trained needs `calibrate` first, or it is hardly better than chance; and again after
+                training, since its normalisation is a copy.
 
         Returns:
             A `keras.Model` from raw pixels to logits, with this depth's layers alone.
@@ -155,7 +156,7 @@ class DDNN(keras.Model):
         """Computes the statistics of batch normalisation for blocks that were not trained together.
 
         Weights stay as they are, and so do the statistics of every trained depth. The network file does not hold what
-        was computed: save the sub-net, or calibrate again.
+        was computed, and training does not keep it up to date: save the sub-net, or calibrate again.
 
         Args:
             images: Raw pixels 0..255 of shape `(n, height, width, channels)` from the training set; some hundreds.
@@ -177,7 +178,10 @@ class DDNN(keras.Model):
         (None, 10)
         """
         depth, images = self._trained_depth(depth), checked_images("images", images, self.input_shape[1:])
+        self._check_not_quantization_aware(depth)
         if isinstance(depth, tuple):
+            # Anew: normalisation and its statistics are copies of what training may have changed meanwhile.
+            self._combinations.known.pop(depth, None)
             self._combination(depth).calibrate(images)
         elif trained:
             subnet = self.subnet(depth)
@@ -199,9 +203,15 @@ class DDNN(keras.Model):
             raise ValueError(f"`depth` must be one of {allowed}, or blocks per stage. Received: depth={depth!r}")
         return depth
 
-    def _combination(self, blocks):
+    def _check_not_quantization_aware(self, depth):
+        # The ranges of its activations belong to the statistics that it has.
         if self._arguments["quantization_aware"]:
-            raise ValueError(f"`depth` must be a trained one of a quantization-aware network. Received: {blocks}")
+            raise ValueError(
+                f"`depth` must be a trained one, as it is, of a quantization-aware network. Received: depth={depth!r}"
+            )
+
+    def _combination(self, blocks):
+        self._check_not_quantization_aware(blocks)
         if blocks not in self._combinations.known:
             self._combinations.known[blocks] = combination(self, self._combinations.backbone, blocks)
         return self._combinations.known[blocks]

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from ddnn_keras.graph import readers
+from ddnn_keras.images import in_batches
 
 BITS = 8
 LEVELS = 127  # of a symmetric weight, in each direction
@@ -100,7 +101,8 @@ def observe(model, images):
     layers = [layer for layer in model.layers if isinstance(layer, FakeQuantization)]
     for layer in layers:
         layer.observing = True
-    model(ops.convert_to_tensor(images), training=False)
+    for batch in in_batches(images):
+        model(ops.convert_to_tensor(batch), training=False)
     for layer in layers:
         layer.observing = False
 
@@ -159,9 +161,14 @@ class QuantizedKernel(keras.layers.Wrapper):
     def call(self, inputs):
         """What the layer computes with the rounded kernel."""
         rounded = rounded_kernel(self.layer)
-        weights = [rounded if weight is self.kernel else weight.value for weight in self.layer.trainable_variables]
-        # The layer's own code, which knows strides, padding and activation, with other values for its variables.
-        outputs, _ = self.layer.stateless_call(weights, [], inputs)
+
+        def values(variables):
+            return [rounded if variable is self.kernel else variable.value for variable in variables]
+
+        # The layer's own code, which knows strides, padding and activation, with other values for its variables; where
+        # the layer is frozen, none of them is trainable.
+        trainable, fixed = self.layer.trainable_variables, self.layer.non_trainable_variables
+        outputs, _ = self.layer.stateless_call(values(trainable), values(fixed), inputs)
         return outputs
 
 

@@ -29,18 +29,19 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
 
     @classmethod
-    def newest(cls, root="runs", holding="model"):
+    def newest(cls, root="runs", holding="model", suitable=lambda run: True):
         """The run in `root` whose file changed last.
 
         Args:
             root: The folder of all runs. Defaults to `"runs"`.
             holding: The file that counts: `"model"` (the default) or another attribute's name.
+            suitable: A function from runs to whether they count. Defaults to all.
 
         Raises:
             FileNotFoundError: If there is none.
         """
         runs = [cls(path) for path in pathlib.Path(root).glob("*/")]
-        runs = [run for run in runs if getattr(run, holding).is_file()]
+        runs = [run for run in runs if getattr(run, holding).is_file() and suitable(run)]
         if not runs:
             raise FileNotFoundError(f"No run with a {holding} file in {root!s}: recipes/train.py makes one.")
         return max(runs, key=lambda run: getattr(run, holding).stat().st_mtime_ns)

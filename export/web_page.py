@@ -72,9 +72,14 @@ def main(arguments):
 
 def check_bundle(bundle, facts):
     """Tells of a file that the page could not run."""
-    if not named_depths(facts):
-        raise ValueError(f"BUNDLE must be a file that names its depths. Received: {bundle}")
-    dtypes = {signature["input"]["dtype"] for signature in facts["signatures"].values()}
+    inputs = {name: signature["input"] for name, signature in facts.get("signatures", {}).items()}
+    depths = named_depths(facts)
+    if not depths or not depths.keys() <= inputs.keys():
+        raise ValueError(f"BUNDLE must be a file that names its depths, as to_tflite.py's do. Received: {bundle}")
+    _, height, width, channels = shape = inputs[next(iter(depths))]["shape"]
+    if height != width or channels not in (1, 3):
+        raise ValueError(f"BUNDLE must take square images, grey or in colour. Received: {bundle}, which takes {shape}")
+    dtypes = {found["dtype"] for found in inputs.values()}
     if not dtypes <= set(IO_DTYPES):
         raise ValueError(
             f"BUNDLE must take {' or '.join(IO_DTYPES)}, which browsers can give it: --io-dtype uint8. "

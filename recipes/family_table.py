@@ -32,9 +32,9 @@ COLUMNS = [
     "depths",
     "parameters, M",
     "MACs, M",
-    "all depths / full-net",
-    "weights of several depths",
-    "cost of a joint step",
+    "all depths' parameters / full-net's",
+    "used by several depths",
+    "joint step / each alone",
 ]
 
 

@@ -6,8 +6,9 @@ For example:
     python recipes/finetune_qat.py                  # the newest run; or --run runs/digits_...
     python export/to_tflite.py --depth all --bundle --quantize int8
 
-All depths are trained on together, the deepest goes on teaching, and they stay in one network: it goes into one bundle,
-whose int8 weights are the same for all depths. The new run has the arguments of the old one but those given here.
+All depths are trained on together, the deepest goes on teaching if it did before, and they stay in one network: it goes
+into one bundle, whose int8 weights are the same for all depths. The new run has the arguments of the old one but those
+given here.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import train
 
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
-from ddnn_keras.quantization_aware import is_quantization_aware, quantization_aware
+from ddnn_keras.quantization_aware import quantization_aware
 from ddnn_keras.run_directory import RunDirectory
 
 RANGE_IMAGES = 200  # training images by which the ranges of activations begin
@@ -45,9 +46,11 @@ def main(arguments, parser):
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
         arguments = train.resumed(run_directory, parser)
+        if not train.is_finetuned(run_directory):
+            raise ValueError(f"{run_directory.path} was begun by train.py: its --resume goes on with it.")
     else:
-        source = RunDirectory(arguments.run) if arguments.run else RunDirectory.newest(holding="metrics")
-        settings = settings_of(arguments, source)
+        source, saved = train.finished_run(arguments.run)
+        settings = settings_of(arguments, source, saved)
         output = arguments.output or source.path.with_name(f"{source.path.name}_qat")
         run_directory, arguments = train.unused(RunDirectory(output)), settings
     train.train(arguments, run_directory, rounded_network)
@@ -55,10 +58,10 @@ def main(arguments, parser):
     print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")
 
 
-def settings_of(arguments, source):
-    """The arguments of the new run."""
+def settings_of(arguments, source, saved):
+    """The arguments of the new run: those of the old one, but for what fine-tuning wants."""
     settings = {
-        **train.saved_arguments(source.read_config()),
+        **vars(saved),
         "epochs": arguments.epochs,
         "learning_rate": arguments.learning_rate,
         "warmup_epochs": 0,
@@ -71,12 +74,8 @@ def settings_of(arguments, source):
 
 def rounded_network(arguments, images):
     """The network that was trained, with fake quantization."""
-    source = pathlib.Path(arguments.source)
-    trained = load_network(source)
-    if is_quantization_aware(trained):
-        raise ValueError(f"--run must be a run of train.py. Received: {source.parent}, which is fine-tuned already")
     pixels = images.calibration_images(min(RANGE_IMAGES, images.num_train))
-    model = quantization_aware(trained, pixels)
+    model = quantization_aware(load_network(pathlib.Path(arguments.source)), pixels)
     train.compile_network(model, arguments, images)
     return model
 

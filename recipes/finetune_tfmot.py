@@ -14,30 +14,35 @@ import functools
 import gzip
 import os
 import pathlib
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import tensorflow as tf
-import tensorflow_model_optimization as tfmot
-import tf_keras
+import numpy as np
 import train
 from rich.console import Console
 from rich.table import Table
-
-# The public `cluster_weights` cannot keep the zeros that pruning made.
-from tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster import cluster_weights
 
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.distillation import EKD, kl_divergence
-from ddnn_keras.legacy_keras import as_subnet, take_weights, to_tf_keras
-from ddnn_keras.quantization_aware import is_quantization_aware
-from ddnn_keras.run_directory import RunDirectory
-from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE
+from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE, check_backend
 from ddnn_keras.tflite.export import export_subnets
 from ddnn_keras.tflite.modes import MODES
+
+try:
+    import tensorflow as tf
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    # The public `cluster_weights` cannot keep the zeros that pruning made.
+    from tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster import cluster_weights
+
+    from ddnn_keras.legacy_keras import as_subnet, take_weights, to_tf_keras
+except ModuleNotFoundError as error:
+    ArgumentParser(__doc__).error(f'needs {error.name}: pip install "ddnn_keras[tensorflow,optimization]"')
 
 TECHNIQUES = ["qat", "prune", "cluster", "prune_qat", "cluster_qat", "prune_cluster", "prune_cluster_qat"]
 CALIBRATION_IMAGES, VERIFICATION_IMAGES = 200, 1000
@@ -54,10 +59,17 @@ def argument_parser():
     add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
     add("--kl-weight", type=non_negative_number, default=EKD().kl_weight, help="of the full-net's teaching")
     add("--sparsity", type=fraction, default=0.5, help="the part of the weights that pruning sets to zero")
-    add("--clusters", type=positive_integer, default=16, help="how many values clustering leaves to a layer's weights")
+    add("--clusters", type=two_or_more, default=16, help="how many values clustering leaves to a layer's weights")
     add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
     add("--output", help="folder for the file; by default tflite/ in the run")
     return parser
+
+
+def two_or_more(text):
+    """The type of an argument that counts clusters."""
+    if (number := positive_integer(text)) < 2:
+        raise argparse.ArgumentTypeError(f"{text} is less than 2")
+    return number
 
 
 def fraction(text):
@@ -73,13 +85,9 @@ def main(arguments):
     steps = arguments.technique.split("_")
     if "qat" in steps and arguments.quantize != "int8":
         raise ValueError(f"--quantize must be int8 with qat. Received: {arguments.quantize}")
-    run_directory = RunDirectory(arguments.run) if arguments.run else RunDirectory.newest(holding="metrics")
-    saved = argparse.Namespace(**train.saved_arguments(run_directory.read_config()))
+    check_backend()
+    run_directory, saved = train.finished_run(arguments.run)
     network = load_network(run_directory.model)
-    if is_quantization_aware(network):
-        raise ValueError(
-            f"--run must be a run of train.py. Received: {run_directory.path}, which is fine-tuned already"
-        )
     depth = chosen_depth(network, arguments.depth)
     images = train.load_images(saved)
     keras.utils.set_random_seed(saved.seed)
@@ -91,11 +99,20 @@ def main(arguments):
         model, strip, callbacks = STEPS[step](model, arguments, steps[:index], num_updates)
         fit(model, lessons, arguments, images.steps_per_epoch(saved.batch_size), callbacks)
         model = strip(model)
-    # Before the sub-net's own weights change.
-    folder = pathlib.Path(arguments.output or run_directory.path / "tflite")
-    export = functools.partial(export_file, folder, depth, network, images, arguments)
-    results = {"as trained": export(subnet, None), arguments.technique: export(finished(model, subnet, steps), steps)}
-    print_table(results)
+    name = "_".join([output_key(depth), *steps, *([arguments.quantize] if arguments.quantize != "none" else [])])
+    path = pathlib.Path(arguments.output or run_directory.path / "tflite") / f"{name}.tflite"
+    facts = {
+        "depths": {DEFAULT_SIGNATURE: {"depth": depth, "blocks_per_stage": network.depths[depth]}},
+        "labels": images.class_names,
+        "source": f"{run_directory.path.name}/{run_directory.model.name}",
+        "fine_tuning": vars(arguments),
+    }
+    with tempfile.TemporaryDirectory() as folder:  # to_tflite.py makes this file
+        as_trained = exported(subnet, pathlib.Path(folder) / "as_trained.tflite", images, arguments.quantize, facts)
+    # Only now, since this changes the sub-net's own weights.
+    fine_tuned = exported(finished(model, subnet, steps), path, images, arguments.quantize, facts)
+    print(f"Verified: {path}")
+    print_table({"as trained": as_trained, arguments.technique: fine_tuned})
 
 
 def chosen_depth(network, wanted):
@@ -172,9 +189,11 @@ def fit(model, lessons, arguments, steps_per_epoch, callbacks):
         return tf_keras.metrics.sparse_categorical_accuracy(lesson[:, 0], logits)
 
     model.compile(tf_keras.optimizers.Adam(arguments.learning_rate), loss, metrics=[accuracy])
-    model.fit(
+    history = model.fit(
         lessons, epochs=arguments.epochs, steps_per_epoch=steps_per_epoch, callbacks=callbacks, shuffle=False, verbose=2
     )
+    if not np.isfinite(history.history["loss"]).all():
+        raise ValueError("The loss is not finite any more. A smaller --learning-rate may help.")
 
 
 def finished(model, subnet, steps):
@@ -185,25 +204,12 @@ def finished(model, subnet, steps):
     return subnet
 
 
-def export_file(folder, depth, network, images, arguments, subnet, steps):
+def exported(subnet, path, images, quantize, facts):
     """Writes a verified file; its `Verification`, and its size compressed by gzip."""
-    parts = [output_key(depth), *(steps or []), *([arguments.quantize] if arguments.quantize != "none" else [])]
-    path = folder / f"{'_'.join(parts)}.tflite"
     held_out, labels = images.test_sample(min(VERIFICATION_IMAGES, images.num_test))
-    verifications = export_subnets(
-        subnet,
-        path,
-        quantize=arguments.quantize,
-        calibration_images=images.calibration_images(min(CALIBRATION_IMAGES, images.num_train)),
-        images=held_out,
-        labels=labels,
-        facts={
-            "depths": {DEFAULT_SIGNATURE: {"depth": depth, "blocks_per_stage": network.depths[depth]}},
-            "labels": images.class_names,
-            "fine_tuning": vars(arguments) if steps else None,
-        },
-    )
-    print(f"Verified: {path}")
+    calibration_images = images.calibration_images(min(CALIBRATION_IMAGES, images.num_train))
+    held = {"calibration_images": calibration_images, "images": held_out, "labels": labels}
+    verifications = export_subnets(subnet, path, quantize=quantize, **held, facts=facts)
     return verifications[DEFAULT_SIGNATURE], len(gzip.compress(path.read_bytes()))
 
 

@@ -8,10 +8,8 @@ Each combination of blocks per stage is a sub-net; those that were not trained g
 normalisation from training images. OUTPUT.json has every one, OUTPUT.png shows them.
 """
 
-import argparse
 import itertools
 import json
-import math
 import os
 import pathlib
 
@@ -27,7 +25,6 @@ from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.cost import count_macs, count_parameters
-from ddnn_keras.run_directory import RunDirectory
 
 
 def argument_parser():
@@ -35,7 +32,12 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
     add("--run", help="the directory of a finished run; by default the newest in runs/")
-    add("--combinations", type=positive_integer, default=30, help="how many, at most, evenly spread over their cost")
+    add(
+        "--combinations",
+        type=positive_integer,
+        default=30,
+        help="how many, from few blocks to many, the trained too",
+    )
     add("--calibration-images", type=positive_integer, default=500, help="training images for the statistics")
     add("--evaluate-on", default="validation", choices=["validation", "test"], help="the split that accuracy is about")
     add("--output", default="pareto", help="the name of the .json and .png files")
@@ -44,8 +46,7 @@ def argument_parser():
 
 def main(arguments):
     """Evaluates the trained depths and other combinations."""
-    run_directory = RunDirectory(arguments.run) if arguments.run else RunDirectory.newest(holding="metrics")
-    saved = argparse.Namespace(**train.saved_arguments(run_directory.read_config()))
+    run_directory, saved = train.finished_run(arguments.run)
     network, images = load_network(run_directory.model), train.load_images(saved)
     statistics_from = images.calibration_images(min(arguments.calibration_images, images.num_train))
     split = {"validation": images.validation, "test": images.test}[arguments.evaluate_on]
@@ -70,12 +71,12 @@ def main(arguments):
 
 def combinations(network, number):
     """The trained depths, and others between the shallowest and the deepest, a list with the fewest blocks first."""
-    shallowest, *_, deepest = trained = list(network.depths.values())
-    ranges = [range(few, many + 1) for few, many in zip(shallowest, deepest)]
+    trained = list(network.depths.values())
+    ranges = [range(few, many + 1) for few, many in zip(trained[0], trained[-1])]
     others = sorted(set(itertools.product(*ranges)) - set(trained), key=lambda blocks: (sum(blocks), blocks))
-    wanted = max(0, number - len(trained))
-    step = max(1, math.ceil(len(others) / wanted)) if wanted else len(others) + 1
-    return sorted({*trained, *others[::step]}, key=lambda blocks: (sum(blocks), blocks))
+    wanted = min(len(others), max(0, number - len(trained)))
+    chosen = np.linspace(0, len(others) - 1, wanted).round().astype(int)
+    return sorted({*trained, *(others[index] for index in chosen)}, key=lambda blocks: (sum(blocks), blocks))
 
 
 def accuracy(subnet, batches):

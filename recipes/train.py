@@ -125,7 +125,7 @@ def main(arguments, parser):
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
         arguments = resumed(run_directory, parser)
-        if hasattr(arguments, "source"):
+        if is_finetuned(run_directory):
             raise ValueError(f"{run_directory.path} was begun by finetune_qat.py: its --resume goes on with it.")
     else:
         run_directory = unused(RunDirectory(arguments.output or new_output(arguments)))
@@ -143,6 +143,37 @@ def unused(run_directory):
             f"--output {run_directory.path} holds {', '.join(found)} already: --resume goes on with a run."
         )
     return run_directory
+
+
+def finished_run(path):
+    """The run that a recipe takes up.
+
+    Args:
+        path: Its directory, or `None` for the newest in runs/ that train.py finished.
+
+    Returns:
+        A pair of the `RunDirectory` and its arguments, an `argparse.Namespace`.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        ValueError: If it is not finished, or fine-tuned already.
+    """
+    if path is None:
+        run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: not is_finetuned(run))
+        print(f"Run: {run_directory.path} (the newest)")
+    else:
+        run_directory = RunDirectory(path)
+    config = run_directory.read_config()
+    if is_finetuned(run_directory):
+        raise ValueError(f"--run must be a run of train.py. Received: {path}, which is fine-tuned already")
+    if not run_directory.metrics.is_file():
+        raise ValueError(f"--run must be a finished run. Received: {path}, which train.py --resume finishes")
+    return run_directory, argparse.Namespace(**saved_arguments(config))
+
+
+def is_finetuned(run_directory):
+    """Whether a run went on from another one."""
+    return "source" in run_directory.read_config()["arguments"]
 
 
 def resumed(run_directory, parser):

@@ -19,7 +19,6 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import keras_tuner
 import numpy as np
 import train
 from one_at_a_time import one_at_a_time
@@ -30,6 +29,11 @@ from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
+
+try:
+    import keras_tuner
+except ModuleNotFoundError as error:
+    ArgumentParser(__doc__).error(f'needs {error.name}: pip install "ddnn_keras[tune]"')
 
 # The ranges are about the values in use: weights of 1 and, for each attention map, that of its authors; temperatures
 # up to twice the usual 3 or 4.

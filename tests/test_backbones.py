@@ -67,8 +67,8 @@ def images_and_labels():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_family_trains_and_survives_saving(backbone, tmp_path):
     images, labels = images_and_labels()
-    depths = list(BACKBONES[backbone].DEPTHS)[:2]
-    model = DDNN(depths, backbone, num_classes=4, width=8)
+    num_stages = BACKBONES[backbone].num_stages
+    model = DDNN({"shallow": (1,) * num_stages, "deep": (2,) * num_stages}, backbone, num_classes=4, width=8)
     # Normalisation moves slowly; one step shows that every weight of every depth takes part.
     before = model.get_weights()
     model.compile(keras.optimizers.SGD(0.1), distillation=EKD(), jit_compile=False)

@@ -21,8 +21,9 @@ def measured(script, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_routes_to_the_same_networks(measured):
-    printed, report = measured("--depths", 14, 8, "--matrix-rate", 0.1)
+    _, report = measured("--depths", 14, 8)
     assert report["arguments"]["depths"] == [14, 8]
     assert {len(values) for values in report["seconds"].values()} == {3}
     rows = {row["route"]: row for row in report["rows"]}
@@ -35,10 +36,7 @@ def test_routes_to_the_same_networks(measured):
         "14 alone",
         "8 with Distiller",
     ]
-    assert "of the matrix rate" in printed
-    for route, row in rows.items():
-        assert route in printed
-        assert row["memory"] > 0
+    assert min(row["memory"] for row in rows.values()) > 0
     alone, joint, ekd, distiller = (rows[route] for route in list(rows)[:4])
     assert (alone["relative"], alone["floor"]) == (1, 1)
     assert alone["seconds"] > max(rows["8 alone"]["seconds"], rows["14 alone"]["seconds"])
@@ -50,13 +48,12 @@ def test_routes_to_the_same_networks(measured):
 
 
 def test_cost_grows_with_the_number_of_depths(measured):
-    _, report = measured("--depths", 8, 14, 20, "--growth")
-    assert [row["route"] for row in report["rows"]] == ["20", "14 20", "8 14 20"]
-    floors = [row["floor"] for row in report["rows"]]
-    assert floors[0] == 1
-    # Depth 14 parts from 20 after two of three blocks: two stages more.
-    assert floors == sorted(floors)
-    assert floors[-1] == pytest.approx(1.6, abs=0.02)
+    printed, report = measured("--depths", 14, 20, "--growth", "--matrix-rate", 0.1)
+    alone, both = report["rows"]
+    assert (alone["route"], both["route"]) == ("20", "14 20")
+    # Depth 14 parts from 20 after two of three blocks of the first stage: two stages of two blocks more.
+    assert (alone["floor"], both["floor"]) == (1, pytest.approx(1.43, abs=0.03))
+    assert "of the matrix" in printed and f"{both['floor']:.3f}" in printed
 
 
 def test_mistakes(mistake):

@@ -9,6 +9,7 @@ from keras import ops
 from test_tflite_nets import held_out, training
 
 from ddnn_keras import DDNN
+from ddnn_keras.combinations import compute_statistics
 from ddnn_keras.cost import count_macs, count_parameters
 from ddnn_keras.quantization_aware import quantization_aware
 
@@ -86,6 +87,28 @@ def test_trained_depths_by_their_blocks_and_only_calibrated_when_asked():
     assert changed and all("moving_" in path for path in changed)
 
 
+def test_calibration_after_more_training_sees_all_that_changed(tmp_path):
+    keras.utils.set_random_seed(1)
+    model, images = DDNN((8, 20), "resnet_cifar", input_shape=(16, 16, 1), width=4), training()[0]
+    model.calibrate(images[:64], (1, 3, 2))
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
+    model.fit(*training(), batch_size=128, verbose=0)
+    found = model.calibrate(images[:64], (1, 3, 2)).predict(images[:8], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    expected = loaded.calibrate(images[:64], (1, 3, 2)).predict(images[:8], verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_failed_calibration_leaves_the_momentum():
+    model, images = DDNN((8, 14), "resnet_cifar", input_shape=(16, 16, 1), width=4), training()[0][:40]
+    subnet = model.subnet(8)
+    layers = [layer for layer in subnet.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    with pytest.raises(ValueError, match="incompatible"):
+        compute_statistics(subnet, layers, images[:, :, :, :0])
+    assert {layer.momentum for layer in layers} == {0.9}
+
+
 def test_mixed_precision_and_other_families():
     images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
     for backbone, depths, blocks in [
@@ -124,5 +147,13 @@ def test_other_mistakes():
     with pytest.raises(ValueError, match=r"^`images` must have the shape \(at least 1, 16, 16, 1\)"):
         trained().calibrate(training()[0][0], (1, 2, 3))
     rounded = quantization_aware(trained(), training()[0][:8])
-    with pytest.raises(ValueError, match=r"^`depth` must be a trained one of a quantization-aware network\. Received"):
-        rounded.subnet((1, 2, 3))
+    sentence = r"^`depth` must be a trained one, as it is, of a quantization-aware network\. Received: depth="
+    before = weights_of(rounded)
+    for refused in (
+        lambda: rounded.subnet((1, 2, 3)),
+        lambda: rounded.calibrate(training()[0], (1, 2, 3)),
+        lambda: rounded.calibrate(training()[0], 14, trained=True),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            refused()
+    np.testing.assert_equal(weights_of(rounded), before)

@@ -130,6 +130,7 @@ def without_tensorflow(*flags):
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_and_resumes_on_jax_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     digits = load_digits()

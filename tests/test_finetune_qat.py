@@ -1,6 +1,7 @@
 """recipes/finetune_qat.py: from a run to a run whose network goes into one int8 bundle."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -64,5 +65,23 @@ def test_mistakes(finetuned, mistake, tmp_path):
     source, run = finetuned
     assert "digits_qat holds model.keras" in mistake(SCRIPT, "--run", source)
     assert "fine-tuned already" in mistake(SCRIPT, "--run", run, "--output", tmp_path / "again")
-    assert "holds no run" in mistake(SCRIPT, "--run", tmp_path / "nowhere")
     assert "0 is not a positive integer" in mistake(SCRIPT, "--run", source, "--epochs", 0)
+    assert "holds no run" in mistake(SCRIPT, "--run", tmp_path / "nowhere")
+    assert "was begun by train.py: its --resume goes on" in mistake(SCRIPT, "--resume", source)
+    shutil.copytree(source, tmp_path / "unfinished")
+    (tmp_path / "unfinished/metrics.json").unlink()
+    assert "must be a finished run. Received: " in mistake(SCRIPT, "--run", tmp_path / "unfinished")
+
+
+def test_the_newest_run_is_one_of_train_py(finetuned, main, tmp_path, monkeypatch):
+    source, run = finetuned
+    for path in (source, run):
+        shutil.copytree(path, tmp_path / "runs" / path.name)
+    monkeypatch.chdir(tmp_path)
+    # The fine-tuned one is newer.
+    os.utime("runs/digits/metrics.json", (0, 0))
+    code, printed, errors = main(SCRIPT, "--epochs", 1, "--output", "again")
+    assert code == 0, errors
+    assert "Run: runs/digits (the newest)" in printed
+    config = json.loads((tmp_path / "again/config.json").read_text())
+    assert config["arguments"]["source"] == str(tmp_path / "runs/digits/model.keras")

@@ -2,10 +2,14 @@
 
 import itertools
 import json
+import runpy
 
+import numpy as np
 import pytest
+from conftest import ROOT
 
-from ddnn_keras import DDNN
+from ddnn_keras import DDNN, data
+from ddnn_keras.checkpoint import load_network
 from ddnn_keras.cost import count_macs
 
 # One worker makes what these tests share.
@@ -22,17 +26,35 @@ def test_every_combination_of_a_run(finished_run, main, tmp_path):
     content = json.loads(output.with_suffix(".json").read_text())
     assert (content["run"], content["split"]) == ("digits", "validation")
     points = {tuple(point["blocks"]): point for point in content["points"]}
-    assert 4 <= len(points) <= 6
+    assert len(points) == 6
     assert {blocks for blocks, point in points.items() if point["trained"]} == {(1, 1, 1, 1), (2, 2, 2, 2)}
     between = set(itertools.product((1, 2), repeat=4))
     assert points.keys() <= between
     alone = DDNN((18,), width=4, input_shape=(16, 16, 1)).subnet(18)
     assert points[2, 2, 2, 2]["macs"] == count_macs(alone)
-    for point in points.values():
-        dearer = [other for other in points.values() if other["macs"] <= point["macs"]]
-        assert point["best_at_its_cost"] == (point["accuracy"] >= max(other["accuracy"] for other in dearer))
+    best = [point for point in points.values() if point["best_at_its_cost"]]
+    assert min(points.values(), key=lambda point: point["macs"]) in best
+    assert max(points.values(), key=lambda point: point["accuracy"])["accuracy"] in [p["accuracy"] for p in best]
+    # Untrained ones are calibrated, on training images.
+    images = data.load("digits", seed=0)
+    network = load_network(finished_run / "model.keras")
+    pixels, labels = (np.concatenate(part) for part in zip(*images.validation(100)))
+    blocks = next(blocks for blocks, point in points.items() if not point["trained"])
+    logits = network.calibrate(images.calibration_images(100), blocks).predict(pixels, verbose=0)
+    assert points[blocks]["accuracy"] == pytest.approx(np.mean(logits.argmax(-1) == labels), abs=0.01)
     assert output.with_suffix(".png").stat().st_size > 5_000
     assert f"{points[2, 2, 2, 2]['accuracy']:.2%}" in printed
+
+
+def test_few_combinations_and_one_depth(finished_run):
+    chosen = runpy.run_path(str(ROOT / SCRIPT))["combinations"]
+    network = DDNN((10, 18), width=4)
+    trained = [(1, 1, 1, 1), (2, 2, 2, 2)]
+    assert chosen(network, 1) == chosen(network, 2) == trained
+    assert len(chosen(network, 3)) == 3
+    assert len(chosen(network, 15)) == 15
+    assert len(chosen(network, 99)) == 16
+    assert chosen(DDNN((18,), width=4), 30) == trained[1:]
 
 
 def test_mistakes(mistake, finished_run, tmp_path):

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from ddnn_keras.process_memory import memory_now, peak_memory
 
@@ -34,6 +35,7 @@ def test_memory_of_a_large_array_is_seen_while_it_is_there():
     assert peak_memory() >= before + 0.9 * 2**28
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_sub_nets_do_not_grow_memory():
     finished = subprocess.run([sys.executable, "-c", REPEATED], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr

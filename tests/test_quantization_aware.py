@@ -97,6 +97,24 @@ def test_the_copy_has_the_weights_and_nearly_the_outputs_of_the_network():
     np.testing.assert_equal(trained_ddnn().get_weights(), before)
 
 
+def test_ranges_begin_with_the_mean_of_batches_that_fit_into_memory():
+    images = training()[0][:64].copy()
+    images[32:] /= 2
+    model = quantization_aware(trained_ddnn(), images)
+    first = next(layer for layer in model.layers if isinstance(layer, FakeQuantization))
+    assert int(first.batches) == 2
+    extremes = [keras.ops.max(keras.Model(model.input, first.input)(part)) for part in (images[:32], images[32:])]
+    assert float(first.high) == pytest.approx(np.mean(extremes), rel=1e-5)
+
+
+def test_a_frozen_network_computes_the_same():
+    model, images = quantization_aware(trained_ddnn(), training()[0][:32]), held_out(20)[0]
+    expected = model.predict(images, verbose=0)
+    model.trainable = False
+    for key, logits in model.predict(images, verbose=0).items():
+        np.testing.assert_array_equal(logits, expected[key])
+
+
 def test_depths_share_rounded_weights_and_the_full_net_teaches():
     model = finetuned()
     shared = model.get_layer("stage1_block1_conv1")
@@ -143,7 +161,10 @@ def test_a_saved_network_goes_on(tmp_path):
     np.testing.assert_array_equal(again.predict(images[:8], verbose=0), subnet.predict(images[:8], verbose=0))
 
 
-@pytest.mark.parametrize("backbone", ["vgg", "mobilenet_v2", "resnet_bottleneck", "resnet"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["mobilenet_v2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg", "resnet_bottleneck", "resnet"))],
+)
 def test_every_family(backbone):
     size = 32 if backbone == "vgg" else 16
     names = {"vgg": (11, 13), "mobilenet_v2": (23, 38), "resnet_bottleneck": (26, 50), "resnet": (10, 18)}
@@ -170,6 +191,7 @@ def rounds_or_passes_on(tensor):
     return isinstance(operation, routing) and rounds_or_passes_on(operation.input)
 
 
+@pytest.mark.slow
 def test_it_trains_on_jax():
     program = """
 import keras, numpy as np

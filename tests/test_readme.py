@@ -107,6 +107,13 @@ def test_the_ten_lines_run(tmp_path):
     assert (tmp_path / "digits.keras").exists()
 
 
+@pytest.mark.slow
+def test_the_table_of_families_is_what_the_script_counts(script):
+    finished = script("recipes/family_table.py")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout in README
+
+
 def test_the_snippet_for_published_weights_runs():
     (snippet,) = (block for block in blocks("python") if "load_pretrained(" in block)
     finished = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True)

@@ -18,6 +18,12 @@ from ddnn_keras.tflite.weight_sharing import Graph, share_weights
 pytestmark = pytest.mark.xdist_group("bundle")
 
 
+def bytes_of_weights(content):
+    """How many bytes the kernels of all convolutions and dense layers take, each stored one once."""
+    tree = parse(content)
+    return sum(len(tree.buffers[buffer].data) for buffer in set().union(*stored_weights(content)))
+
+
 def stored_weights(content):
     """For each signature, the buffers that its convolutions and dense layers read."""
     tree = parse(content)
@@ -40,7 +46,10 @@ def test_every_depth_is_there_and_every_weight_once(quantize):
     *convolutions, classifier = shallow
     assert set(convolutions) < set(deep)
     assert classifier not in deep
-    # What each depth has of its own, scales and biases and a description, is much beside so few weights.
+    # To the byte: all weights of the full-net, and the other depth's classifier, which in `none` are not folded.
+    tree = parse(content)
+    assert bytes_of_weights(content) == bytes_of_weights(full_net) + len(tree.buffers[classifier].data)
+    # What each depth has of its own, scales and biases and operators, is much beside so few weights.
     assert len(content) < 1.3 * len(full_net)
     # Only the others follow the full-net.
     images, _ = held_out(20)
@@ -101,6 +110,20 @@ def test_activations_with_an_end_and_depthwise_convolutions():
     assert set(shallow[:-1]) < set(deep)
     for signature, subnet in subnets(model).items():
         verify(content, subnet, images, np.zeros(40, int), signature=signature)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", MODES)
+def test_a_densenet_alone_and_in_a_bundle(quantize):
+    """Normalisation in front of convolutions, and kernels of which a depth has only a part."""
+    keras.utils.set_random_seed(0)
+    model = DDNN({"a": (1, 2, 1, 1), "b": (2, 2, 3, 1)}, "densenet", input_shape=(16, 16, 1), width=16)
+    model.compile(keras.optimizers.Adam(0.003), jit_compile=False)
+    model.fit(*training(), epochs=6, batch_size=64, verbose=0)
+    content = convert_bundle(subnets(model), quantize, training()[0][:100])
+    for signature, subnet in subnets(model).items():
+        assert verify(content, subnet, *held_out(), quantize, signature).keras_accuracy > 0.8
+        verify(convert(subnet, quantize, training()[0][:100]), subnet, *held_out(), quantize)
 
 
 def test_files_of_other_networks_share_nothing_and_keep_what_they_do():

@@ -145,35 +145,49 @@ def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
     assert names(tmp_path) == []
 
 
-# Exports without end, in turn a file that passes and one that does not, and tells when the first has its name.
+def two_depths(scale=1.0):
+    """What goes into one file of two signatures."""
+    return {"depth_1": linear_net(), "depth_2": linear_net(scale)}
+
+
+# What is exported without end, in turn a file that passes and one that does not: a function of the scale that fails
+# beyond float16, and how numbers are stored in the file that passes.
+KILLED = {"single": (linear_net, "none"), "bundle": (two_depths, "int8")}
+
+# Tells when the first file has its name.
 EXPORT_FOREVER = """
 import contextlib, sys
 sys.path.insert(0, sys.argv[1])
-from test_tflite_export import export_net, held_out, linear_net
+from test_tflite_export import FACTS, KILLED, export_subnets, held_out, training
 from ddnn_keras.tflite.verify import VerificationError
-right, wrong = linear_net(), linear_net(1e6)
+path, (make, quantize) = sys.argv[2], KILLED[sys.argv[3]]
+right, wrong = make(), make(1e6)
 images, labels = held_out(8)
-path, held = sys.argv[2], {"images": images, "labels": labels}
-export_net(path, right, **held)
+held = {"images": images, "labels": labels, "facts": FACTS, "calibration_images": training()[0][:20]}
+export_subnets(right, path, quantize=quantize, **held)
 print("written", flush=True)
 while True:
     with contextlib.suppress(VerificationError):
-        export_net(path, wrong, "float16", **held)
+        export_subnets(wrong, path, quantize="float16", **held)
         sys.exit("a wrong file passed")
-    export_net(path, right, **held)
+    export_subnets(right, path, quantize=quantize, **held)
 """
 
 
-@pytest.mark.parametrize("earliest", [0.0, 0.5, 1.0])
-def test_kill_never_leaves_an_unverified_file(tmp_path, earliest):
-    path = tmp_path / "net.tflite"
-    command = [sys.executable, "-c", EXPORT_FOREVER, pathlib.Path(__file__).parent, path]
+@pytest.mark.parametrize(
+    ("kind", "earliest"), [("single", 0.0), ("single", 0.5), ("single", 1.0), ("bundle", 0.0), ("bundle", 0.7)]
+)
+def test_kill_never_leaves_an_unverified_file(tmp_path, kind, earliest):
+    path, (make, quantize) = tmp_path / "net.tflite", KILLED[kind]
+    command = [sys.executable, "-c", EXPORT_FOREVER, pathlib.Path(__file__).parent, path, kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path) as process:
         assert process.stdout.readline() == b"written\n"
         time.sleep(earliest + random.uniform(0, 0.5))
         assert process.poll() is None
         process.kill()
     assert path.exists()
-    verify(path, linear_net(), *held_out(8))
+    subnets = make() if kind == "bundle" else {"serving_default": make()}
+    for signature, subnet in subnets.items():
+        verify(path, subnet, *held_out(8), quantize, signature)
     sidecar = path.with_suffix(".json")
     assert not sidecar.exists() or json.loads(sidecar.read_text()) == read_metadata(path)

@@ -24,6 +24,36 @@ def test_the_same_function_without_subsampling(backbone, depth, rounded):
     np.testing.assert_allclose(strided(IMAGES), subnet(IMAGES), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shortcut_first", [False, True])
+def test_weights_stay_with_their_layers_whatever_the_order(shortcut_first):
+    """Without the subsampling, the convolution in front of it has as many layers before it as others."""
+    image = keras.Input((8, 8, 2))
+
+    def convolution(x):
+        return keras.layers.Conv2D(2, 1, kernel_initializer=keras.initializers.RandomNormal(seed=len(seeds)))(x)
+
+    seeds = []
+
+    def shortcut():
+        seeds.append(None)
+        x = keras.layers.MaxPooling2D(1, strides=2)(convolution(image))
+        seeds.append(None)
+        return convolution(x)
+
+    def branch():
+        seeds.append(None)
+        x = convolution(image)
+        seeds.append(None)
+        return keras.layers.AveragePooling2D(2)(convolution(x))
+
+    parts = [part() for part in ((shortcut, branch) if shortcut_first else (branch, shortcut))]
+    model = keras.Model(image, keras.layers.Add()(parts))
+    images = IMAGES[:, :8, :16].reshape(4, 8, 8, 2)
+    strided = with_strides(model)
+    assert len(strided.layers) == len(model.layers) - 1
+    np.testing.assert_allclose(strided(images), model(images), rtol=1e-4, atol=1e-4)
+
+
 def test_files_have_no_pooling():
     subnet = DDNN((14,), "resnet_cifar", width=8, input_shape=(18, 18, 1)).subnet(14)
     assert "MAX_POOL_2D" not in operators(convert(subnet))

@@ -76,6 +76,7 @@ def test_a_model_without_its_run_takes_a_data_set(finished_run, tmp_path, main, 
     assert (tmp_path / "tflite" / "depth_10.tflite").exists()
 
 
+@pytest.mark.slow
 def test_a_run_on_few_oblong_images_with_unusual_class_names(main, script, tmp_path, monkeypatch):
     """A run begun with a relative path to its data, exported from another folder."""
     random = np.random.default_rng(0)

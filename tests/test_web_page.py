@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import shutil
 import threading
 
@@ -9,11 +10,12 @@ import keras
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_tflite_nets import held_out, subnets, trained_ddnn, training
+from test_tflite_nets import converted, held_out, subnets, trained_ddnn, training
 
 from ddnn_keras.runtime import softmax
 from ddnn_keras.tflite.export import export_subnets
 from ddnn_keras.tflite.interpreter import LiteModel
+from ddnn_keras.tflite.metadata import write_metadata
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("bundle")
@@ -23,7 +25,8 @@ SECONDS = 120  # until the page must have answered, on a busy machine
 LABELS = [f"digit {digit}" for digit in range(10)]
 
 needs_a_browser = pytest.mark.skipif(
-    not (shutil.which("chromedriver") and (ROOT / "export/web/node_modules").is_dir()),
+    "DDNN_KERAS_TEST_BROWSER" not in os.environ
+    and not (shutil.which("chromedriver") and (ROOT / "export/web/node_modules").is_dir()),
     reason="needs chromium, chromium-driver and npm install --prefix export/web",
 )
 
@@ -126,6 +129,8 @@ def test_a_file_that_is_no_image_is_named(page, tmp_path):
 
     error = page.find_element("id", "error")
     assert WebDriverWait(page, SECONDS).until(lambda _: error.text) == "That is no image this browser can show."
+    answer_after(page, page.find_element("id", "sample").click)
+    assert not error.is_displayed()
 
 
 @needs_a_browser
@@ -134,6 +139,38 @@ def test_it_asks_nothing_of_other_addresses(page):
     loaded = page.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert any(address.endswith("bundle.tflite") for address in loaded)
     assert all(address.startswith((origin, "data:", "blob:")) for address in loaded)
+
+
+@needs_a_browser
+def test_questions_asked_in_a_row_are_answered_one_at_a_time_and_the_last_one_in_the_end(page):
+    """Moving the slider quickly must neither mix answers up nor let one be timed while another runs."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    page.execute_script(
+        """
+        delete document.body.dataset.answered;
+        const slider = document.getElementById("depth");
+        for (const value of [1, 0, 1, 0, 0, 1]) {
+            slider.value = value;
+            slider.dispatchEvent(new Event("input"));
+        }
+        """
+    )
+    assert WebDriverWait(page, SECONDS).until(answered) == "14"
+
+
+def test_files_that_the_page_cannot_show(mistake, tmp_path):
+    content = converted("none")
+    image = {"input": {"dtype": "float32", "shape": [1, 16, 8, 1]}}
+    depths = {"serving_default": {"depth": 8}}
+    for facts, sentence in [
+        ({"depths": depths}, "must be a file that names its depths"),
+        ({"signatures": {"serving_default": image}}, "must be a file that names its depths"),
+        ({"depths": depths, "signatures": {"serving_default": image}}, "must take square images, grey or in colour."),
+    ]:
+        (tmp_path / "net.tflite").write_bytes(write_metadata(content, facts))
+        assert sentence in mistake(SCRIPT, tmp_path / "net.tflite", "--output", tmp_path / "site")
+    assert not (tmp_path / "site").exists()
 
 
 def test_mistakes(folder, bundle, mistake, tmp_path):

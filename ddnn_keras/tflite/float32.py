@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-BATCH = 32
+from ddnn_keras.images import in_batches
 
 
 def in_float32(subnet):
@@ -52,5 +52,5 @@ def float32_logits(subnet, images):
     """
     with keras.device("cpu:0"):
         model = in_float32(subnet)
-        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        return np.concatenate([keras.ops.convert_to_numpy(model(batch, training=False)) for batch in batches])
+        logits = [keras.ops.convert_to_numpy(model(batch, training=False)) for batch in in_batches(images)]
+        return np.concatenate(logits)

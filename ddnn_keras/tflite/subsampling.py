@@ -44,7 +44,10 @@ def with_strides(model):
         return args[0] if layer.name in subsamplings else layer(*args, **kwargs)
 
     copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    copy.set_weights(model.get_weights())
+    # By name: without some layers, Keras may put those that are left into another order.
+    for layer in copy.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
     return copy
 
 

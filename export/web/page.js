@@ -154,15 +154,19 @@ class Page {
     return pixels;
   }
 
+  // One question at a time, so that none is timed while another runs; of those that wait, only the last is answered.
   async answer() {
     const asked = ++this.asked;
+    await this.answering?.catch(() => {}); // whoever asked that complains
+    if (asked !== this.asked) return;
     const signature = this.bundle.signatures[this.slider.value];
-    const {probabilities, milliseconds} = await this.bundle.classify(signature, this.pixels());
-    // A later question has its own answer.
+    this.answering = this.bundle.classify(signature, this.pixels());
+    const {probabilities, milliseconds} = await this.answering;
     if (asked === this.asked) this.print(signature, probabilities, milliseconds);
   }
 
   print(signature, probabilities, milliseconds) {
+    element("error").hidden = true;
     const best = probabilities.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
     const label = (index) => this.bundle.facts.labels?.[index] ?? String(index);
     element("depth-name").textContent = this.bundle.depth(signature);
