@@ -1,5 +1,6 @@
 """A network in a file, with all that a training needs to go on: weights, optimizer and epoch, always of one moment."""
 
+import contextlib
 import json
 import pathlib
 import zipfile
@@ -28,11 +29,22 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves the model."""
-        with atomic_write(self.path) as temporary:
+        with atomic_write(self.path) as temporary, without_distribution():
             self.model.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
                 states = [keras.ops.convert_to_numpy(state).tolist() for state in random_states(self.model)]
                 archive.writestr(PROGRESS, json.dumps({"finished_epochs": epoch + 1, "random_states": states}))
+
+
+@contextlib.contextmanager
+def without_distribution():
+    """A context without Keras' distribution, in which tensors are made in step with all other hosts."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def random_states(model):

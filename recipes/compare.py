@@ -256,7 +256,8 @@ def trained(run, output, threads):
 
 def portable(arguments):
     """The arguments without those of this machine."""
-    arguments = {name: value for name, value in arguments.items() if name not in OF_THIS_MACHINE | {"output", "resume"}}
+    local = OF_THIS_MACHINE | train.DEVICES | {"output", "resume"}
+    arguments = {name: value for name, value in arguments.items() if name not in local}
     return {**arguments, "dataset": without_folder(arguments["dataset"])}
 
 

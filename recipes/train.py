@@ -25,6 +25,7 @@ import keras
 from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Table
+from several_devices import ALONE, add_arguments, several_devices
 
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.backbones import BACKBONES
@@ -46,6 +47,9 @@ MOMENTUM = 0.9
 STEMS = list(dict.fromkeys(stem for family in BACKBONES.values() for stem in family.STEMS))
 PACKAGES = ["ddnn_keras", "keras", "tensorflow", "jax", "numpy"]
 
+# Where a run takes place, and not what it is.
+DEVICES = {"distribute", "hosts", "rank"}
+
 # The weights that each way of training switches off.
 DISTILLATIONS = {
     "ekd": {},
@@ -66,6 +70,7 @@ def argument_parser(description=__doc__, **defaults):
     add("--seed", type=non_negative_integer, default=0, help="of weights, split, order and augmentation")
     add("--output", help="the run directory; by default a new one in runs/")
     add("--resume", metavar="RUN", help="goes on with the run in this directory, with that run's arguments")
+    add_arguments(parser)
     parser.set_defaults(**defaults)
     return parser
 
@@ -122,17 +127,21 @@ def command(description=__doc__, **defaults):
 
 def main(arguments, parser):
     """Trains a new network, or goes on with a run."""
+    devices = arguments
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
         arguments = resumed(run_directory, parser)
         if is_finetuned(run_directory):
             raise ValueError(f"{run_directory.path} was begun by finetune_qat.py: its --resume goes on with it.")
     else:
-        run_directory = unused(RunDirectory(arguments.output or new_output(arguments)))
+        run_directory = RunDirectory(arguments.output or new_output(arguments))
+        if not devices.rank:  # the others share the folder with the first
+            unused(run_directory)
         arguments = with_absolute_paths(arguments)
     if arguments.tensorboard:
         check_tensorboard()
-    train(arguments, run_directory)
+    with several_devices(devices, arguments.batch_size) as share:
+        train(arguments, run_directory, share=share)
     print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all")
 
 
@@ -182,7 +191,7 @@ def resumed(run_directory, parser):
     saved, backend = saved_arguments(config), keras.backend.backend()
     if config["backend"] != backend:
         raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
-    for name in set(typed) - {"resume"}:
+    for name in set(typed) - {"resume", *DEVICES}:
         flag = "--" + name.replace("_", "-")
         if name not in saved:
             raise ValueError(f"{flag} does not go with --resume.")
@@ -198,7 +207,7 @@ def saved_arguments(config):
 
 def of_the_run(arguments):
     """The arguments that make a run what it is: a dict of all but those that say where it is."""
-    return {name: value for name, value in vars(arguments).items() if name not in ("output", "resume")}
+    return {name: value for name, value in vars(arguments).items() if name not in {"output", "resume", *DEVICES}}
 
 
 def with_absolute_paths(arguments):
@@ -220,25 +229,29 @@ def new_output(arguments):
     return f"runs/{dataset}_{arguments.backbone}_{depths}_{arguments.distillation}_{now}"
 
 
-def train(arguments, run_directory, new_network=None):
+def train(arguments, run_directory, new_network=None, share=ALONE):
     """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it.
 
-    A new run begins with `new_network(arguments, images)`, by default `compiled_network`.
+    A new run begins with `new_network(arguments, images)`, by default `compiled_network`. `share` is what this process
+    does of it.
     """
     print(f"Run directory: {run_directory.path}")
     check_depths(arguments)
     images = load_images(arguments)
     # Not before: preparing a data set draws random numbers too.
     keras.utils.set_random_seed(arguments.seed)
-    with one_at_a_time(run_directory.path):
+    with one_at_a_time(run_directory.path) if share.is_first else contextlib.nullcontext():
         model, first_epoch = begun_network(arguments, images, run_directory, new_network or compiled_network)
-        run_directory.tidy(first_epoch)
+        if share.is_first:
+            write_config(arguments, images, run_directory)
+            run_directory.tidy(first_epoch)
         make_deterministic()
-        fit(model, arguments, images, run_directory, first_epoch)
-        draw_curves(run_directory.read_history(), run_directory.curves)
+        fit(model, arguments, images, run_directory, first_epoch, share)
         split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
-        metrics = final_metrics(model, split(arguments.batch_size))
-        run_directory.write_json(run_directory.metrics, metrics)
+        metrics = final_metrics(model, split(arguments.batch_size), share)
+        if share.is_first:
+            draw_curves(run_directory.read_history(), run_directory.curves)
+            run_directory.write_json(run_directory.metrics, metrics)
     print_table(metrics, arguments.evaluate_on)
 
 
@@ -260,28 +273,29 @@ def begun_network(arguments, images, run_directory, new_network):
         model, first_epoch = load_network(run_directory.model), finished_epochs(run_directory.model)
         restore_random_states(model, run_directory.model)
         return model, first_epoch
-    model = new_network(arguments, images)
-    run_directory.write_json(run_directory.config, configuration(arguments, images))
-    return model, 0
+    return new_network(arguments, images), 0
 
 
-def fit(model, arguments, images, run_directory, first_epoch):
+def write_config(arguments, images, run_directory):
+    """Writes down what a new run is."""
+    if not run_directory.config.exists():
+        run_directory.write_json(run_directory.config, configuration(arguments, images))
+
+
+def fit(model, arguments, images, run_directory, first_epoch, share):
     """Plain `model.fit`, with a log and a checkpoint of every epoch."""
-    tensorboard = [keras.callbacks.TensorBoard(run_directory.tensorboard)] if arguments.tensorboard else []
     try:
         model.fit(
-            images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch),
+            share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
             steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
             initial_epoch=first_epoch,
             epochs=arguments.epochs,
             validation_data=images.validation(arguments.batch_size),
             validation_freq=arguments.validation_freq,
-            # In this order: an epoch that is saved is also logged.
             callbacks=[
                 keras.callbacks.TerminateOnNaN(raise_error=True),
-                keras.callbacks.CSVLogger(run_directory.history, append=True),
-                *tensorboard,
-                Checkpoint(run_directory.model),
+                *share.callbacks,
+                *(writers(arguments, run_directory) if share.is_first else []),
             ],
             shuffle=False,  # `train` shuffles
             verbose=1 if sys.stdout.isatty() else 2,
@@ -290,6 +304,16 @@ def fit(model, arguments, images, run_directory, first_epoch):
         if "NaN or Inf loss" not in str(error):
             raise
         raise ValueError(f"{error} A smaller --learning-rate may help.") from None
+
+
+def writers(arguments, run_directory):
+    """The callbacks that write files, in this order: an epoch that is saved is also logged."""
+    tensorboard = [keras.callbacks.TensorBoard(run_directory.tensorboard)] if arguments.tensorboard else []
+    return [
+        keras.callbacks.CSVLogger(run_directory.history, append=True),
+        *tensorboard,
+        Checkpoint(run_directory.model),
+    ]
 
 
 def make_deterministic():
@@ -389,9 +413,9 @@ def versions():
     return found
 
 
-def final_metrics(model, images):
+def final_metrics(model, images, share=ALONE):
     """Each depth's accuracy and loss on a split, and its cost."""
-    results = model.evaluate(images, return_dict=True, verbose=0)
+    results = model.evaluate(images, return_dict=True, verbose=0, callbacks=list(share.callbacks))
     metrics = {}
     for depth in model.depths:
         key, subnet = output_key(depth), model.subnet(depth)

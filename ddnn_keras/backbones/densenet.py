@@ -27,8 +27,7 @@ class DenseNet:
 
     Args:
         width: Channels of the stem, an even number. Each block adds half as many: the paper's growth rate.
-        stem: `"cifar"` for a single 3x3 convolution that keeps the resolution of small images, `"strided"` for one
-            that halves it, `"imagenet"` for a 7x7 convolution with stride 2 and a max-pooling.
+        stem: `"cifar"`, `"strided"` or `"imagenet"`, as for `ddnn_keras.backbones.resnet.ResNet`.
 
     Raises:
         ValueError: If an argument is not as above.
