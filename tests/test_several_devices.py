@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-# Few steps: after some tens of them, mere rounding (as from another order of the images of a batch) shows in the losses.
+# Few steps: after some tens, rounding shows in the losses, as it does if only the order of a batch's images differs.
 NETWORK = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "4"]
 SETTINGS = [*NETWORK, "--batch-size", "64", "--train-images", "320", "--learning-rate", "0.001", "--epochs", "2"]
 SECONDS = 300  # until a process must have come so far, on a busy machine
