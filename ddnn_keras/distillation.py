@@ -114,10 +114,12 @@ class EKD:
         temperature: Softens the probabilities in KL, a positive float. Defaults to `1.0`: on 10,000 images of
             Fashion-MNIST (ResNet-8/14/20, 20 epochs) 1 gave each sub-net 0.3 to 0.4 points more than training alone,
             whereas 3, usual elsewhere, with weight 1 cost 0.4 to 0.5 (one to three runs each, so an indication only).
-        kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, from the same runs. With 6,000 images and 60
-            epochs, three seeds (`recipes/results`), it gave ResNet-8 0.4 points more than joint training without it,
-            and the other depths nothing that shows.
-        attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`: in both it neither helped nor hurt.
+        kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, from the same runs. Later ones with more seeds
+            (`recipes/results`) support it less: with 6,000 images and 60 epochs it gave ResNet-8 0.3 points more than
+            joint training without it, and the others nothing that shows; with 54,000 and 12 epochs it gave nothing
+            and cost the full-net 0.2.
+        attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`: in all of these it neither helped nor
+            hurt.
         attention: Which attention map: `"standardized"` or `"activation"`; the usual weight of the latter is 1000.
         teacher: Whose class probabilities teach: `"full-net"`, or `"mean"` for the mean of all depths' logits, which
             then teaches the full-net too. Attention maps are always the full-net's. Defaults to `"full-net"`.
