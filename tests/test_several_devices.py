@@ -63,6 +63,7 @@ def check_finished(*processes):
         assert process.wait(SECONDS) == 0, printed(process)
 
 
+@pytest.mark.slow
 def test_two_hosts_have_the_losses_of_one(train, tmp_path):
     check_finished(train("one", *SETTINGS))
     check_finished(*(train("two", *SETTINGS, *flags) for flags in hosts()))

@@ -39,6 +39,7 @@ def check(found, output, epochs):
     assert len(list(output.glob("trial_*/checkpoint*"))) >= len(found)
 
 
+@pytest.mark.slow
 def test_a_repeated_command_keeps_the_trials_and_makes_more(script, mistake, tmp_path):
     output = tmp_path / "tuning"
     flags = [*TINY, "--epochs", 2, "--output", output]
