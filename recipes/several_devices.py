@@ -7,6 +7,7 @@ several machines: each runs the same command with its own `--rank`.
 import contextlib
 import dataclasses
 import os
+import re
 
 import keras
 
@@ -104,8 +105,9 @@ def data_parallel(arguments, batch_size):
     with distribution.scope():
         try:
             yield Share(arguments.rank, len(hosts), (WholeBatches(distribution),))
-        except jax.errors.JaxRuntimeError as error:
-            if len(hosts) == 1:
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            # JAX raises either, and begins with the name of a status; the user's own mistakes do not.
+            if len(hosts) == 1 or not re.match("[A-Z_]+: ", str(error)):
                 raise
             give_up(f"A host was lost, and --resume on all of them goes on: {error}")
 

@@ -51,8 +51,8 @@ def test_cost_grows_with_the_number_of_depths(measured):
     printed, report = measured("--depths", 14, 20, "--growth", "--matrix-rate", 0.1)
     alone, both = report["rows"]
     assert (alone["route"], both["route"]) == ("20", "14 20")
-    # Depth 14 parts from 20 after two of three blocks of the first stage: four blocks more than the nine of 20, of which
-    # the two that halve the resolution cost less than the others.
+    # Depth 14 parts from 20 after two blocks of the first stage: four blocks more than the nine of 20, of which the two
+    # that halve the resolution cost less than the others.
     assert (alone["floor"], both["floor"]) == (1, pytest.approx(1.4, abs=0.02))
     assert "of the matrix" in printed and f"{both['floor']:.3f}" in printed
 
