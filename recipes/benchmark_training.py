@@ -13,8 +13,9 @@ machine does meets all of them. What is compared are routes to the same networks
 - full-net, then Distiller: the full-net alone, then `keras.distillation.Distiller` for each smaller depth;
 - with `--growth`: EKD with one depth, two, three and so on, beside the full-net alone.
 
-Times are relative to the first route, medians over rounds. The floor is what they would be if time were arithmetic: a
-step takes three forward passes' multiply-accumulates, and a teacher one more. Images are random and lie in memory.
+Times are relative to the first route: the median over rounds, and its quartiles. The floor is what they would be if
+time were arithmetic: a step takes three forward passes' multiply-accumulates, and a teacher one more. Images are random
+and lie in memory.
 """
 
 import argparse
@@ -43,6 +44,9 @@ from ddnn_keras.process_memory import memory_now, peak_memory
 
 # In forward passes' arithmetic: the output, the gradient for each layer's input and the gradient for its weights.
 TRAINING, TEACHING = 3, 1
+
+# Routes that are compared with each other too: what distillation adds, and what it would take otherwise.
+COMPARED = [("jointly, EKD", "jointly, cross-entropy"), ("jointly, EKD", "full-net, then Distiller")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +91,15 @@ def main(arguments):
     memory = {name: memory_in_a_process(arguments, name) for name in trainings}
     seconds = timed(trainings, arguments)
     macs = macs_of(arguments, trainings)
-    first = next(iter(routes.values()))
-    rows = [row(label, names, first, seconds, macs, memory) for label, names in routes.items()]
+    first = next(iter(routes))
+    rows = [row(routes, label, first, seconds, macs, memory) for label in routes]
     print_table(rows, arguments)
+    pairs = [row(routes, *pair, seconds, macs, memory) for pair in COMPARED if set(pair) <= set(routes)]
+    for found in pairs:
+        print(f"{found['route']} / {found['relative to']}: {spread(found)}, floor {found['floor']:.3f}")
     if arguments.output:
         with atomic_write(arguments.output) as temporary:
-            temporary.write_text(json.dumps(report(arguments, rows, seconds), indent=2) + "\n")
+            temporary.write_text(json.dumps(report(arguments, rows, pairs, seconds), indent=2) + "\n")
 
 
 def alternatives(arguments):
@@ -235,18 +242,27 @@ def device_memory():
     return None
 
 
-def row(label, names, first, seconds, macs, memory):
-    """What is measured of the route that is made of the trainings `names`, and relative to that of `first`."""
-    step, step_of_first = (sum(seconds[name] for name in route) for route in (names, first))
-    macs, macs_of_first = (sum(macs[name] for name in route) for route in (names, first))
+def row(routes, label, other, seconds, macs, memory):
+    """What is measured of the route `label`, and relative to the route `other`."""
+    step, step_of_other = (sum(seconds[name] for name in routes[route]) for route in (label, other))
+    macs, macs_of_other = (sum(macs[name] for name in routes[route]) for route in (label, other))
+    lower, median, upper = np.quantile(step / step_of_other, [0.25, 0.5, 0.75])
     return {
         "route": label,
+        "relative to": other,
         "seconds": float(np.median(step)),
-        "relative": float(np.median(step / step_of_first)),
-        "floor": macs / macs_of_first,
+        "relative": float(median),
+        "quartiles": [float(lower), float(upper)],
+        "floor": macs / macs_of_other,
         "macs": macs,
-        "memory": max(memory[name] for name in names),
+        "memory": max(memory[name] for name in routes[label]),
     }
+
+
+def spread(found):
+    """The median of a ratio and its quartiles, for people."""
+    lower, upper = found["quartiles"]
+    return f"{found['relative']:.3f} [{lower:.3f}, {upper:.3f}]"
 
 
 def print_table(rows, arguments):
@@ -262,7 +278,7 @@ def print_table(rows, arguments):
             found["route"],
             f"{1000 * found['seconds']:,.1f}",
             f"{images:,.0f}",
-            f"{found['relative']:.3f}",
+            spread(found),
             f"{found['floor']:.3f}",
             f"{found['memory'] / 2**20:,.0f}",
         ]
@@ -273,13 +289,14 @@ def print_table(rows, arguments):
     Console().print(table)
 
 
-def report(arguments, rows, seconds):
+def report(arguments, rows, pairs, seconds):
     """All numbers, and what made them."""
     return {
         "arguments": vars(arguments),
         "backend": keras.backend.backend(),
         "versions": train.versions(),
         "rows": rows,
+        "pairs": pairs,
         "seconds": {name: values.tolist() for name, values in seconds.items()},
     }
 

@@ -23,7 +23,7 @@ def measured(script, tmp_path_factory):
 
 @pytest.mark.slow
 def test_routes_to_the_same_networks(measured):
-    _, report = measured("--depths", 14, 8)
+    printed, report = measured("--depths", 14, 8)
     assert report["arguments"]["depths"] == [14, 8]
     assert {len(values) for values in report["seconds"].values()} == {3}
     rows = {row["route"]: row for row in report["rows"]}
@@ -45,6 +45,15 @@ def test_routes_to_the_same_networks(measured):
     assert distiller["macs"] == pytest.approx(alone["macs"] + rows["14 alone"]["macs"] / 3)
     assert rows["14 alone"]["macs"] < joint["macs"] == ekd["macs"] < alone["macs"]
     assert joint["floor"] == joint["macs"] / alone["macs"]
+    for row in [*report["rows"], *report["pairs"]]:
+        assert row["quartiles"][0] <= row["relative"] <= row["quartiles"][1]
+    over_joint, over_distiller = report["pairs"]
+    assert over_joint["floor"] == 1
+    assert over_distiller["floor"] == pytest.approx(ekd["macs"] / distiller["macs"])
+    seconds = report["seconds"]
+    ratios = sorted(taught / plain for taught, plain in zip(seconds["jointly, EKD"], seconds["jointly, cross-entropy"]))
+    assert over_joint["relative"] == pytest.approx(ratios[1])
+    assert f"jointly, EKD / jointly, cross-entropy: {ratios[1]:.3f} [" in printed
 
 
 def test_cost_grows_with_the_number_of_depths(measured):
