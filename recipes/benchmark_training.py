@@ -262,14 +262,14 @@ def row(routes, label, other, seconds, macs, memory):
 def spread(found):
     """The median of a ratio and its quartiles, for people."""
     lower, upper = found["quartiles"]
-    return f"{found['relative']:.3f} [{lower:.3f}, {upper:.3f}]"
+    return f"{found['relative']:.3f} [{lower:.2f}, {upper:.2f}]"
 
 
 def print_table(rows, arguments):
     """The rows, for people."""
-    table = Table("route", "ms per step", "images/s", "relative", "floor", "peak MB", box=None)
+    table = Table("route", "ms/step", "images/s", "relative", "floor", "peak MB", box=None, padding=(0, 1, 0, 0))
     if arguments.matrix_rate:
-        table.add_column("of the matrix rate")
+        table.add_column("of peak")
     for column in table.columns[1:]:
         column.justify = "right"
     for found in rows:
