@@ -292,7 +292,7 @@ def print_table(rows, arguments):
 def report(arguments, rows, pairs, seconds):
     """All numbers, and what made them."""
     return {
-        "arguments": vars(arguments),
+        "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
         "backend": keras.backend.backend(),
         "versions": train.versions(),
         "rows": rows,
