@@ -3,20 +3,23 @@
 For example:
 
     python export/to_tflite.py --depth all --bundle --quantize int8
-    python export/calibrate_cascade.py --bundle bundle_int8.tflite
+    python export/calibrate_cascade.py runs/digits_.../tflite/bundle_int8.tflite
 """
 
+import argparse
 import json
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-from to_tflite import load_images, model_path
+from to_tflite import load_images
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.cascade import Answers
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, run
+from ddnn_keras.run_directory import RunDirectory
 from ddnn_keras.runtime import Runtime
 
 BATCH = 500
@@ -26,8 +29,8 @@ def argument_parser():
     """The command line."""
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--model", help="a .keras file; by default that of the newest run in runs/")
-    add("--bundle", default="bundle_int8.tflite", help="a bundle in tflite/ beside the model")
+    add("bundle", help="a .tflite file of several depths", default=argparse.SUPPRESS)
+    add("--model", help="the .keras file that it was made of; by default that of the run in the folder above")
     add("--accuracy", type=non_negative_number, help="what to reach, a fraction; by default the deepest depth's own")
     add("--dataset", help="data; by default the run's own")
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
@@ -37,8 +40,8 @@ def argument_parser():
 
 def main(arguments):
     """Calibrates on validation images, and tells what comes of it on test images."""
-    path = model_path(arguments)
-    bundle = path.parent / "tflite" / arguments.bundle
+    bundle = pathlib.Path(arguments.bundle)
+    path = pathlib.Path(arguments.model) if arguments.model else RunDirectory(bundle.resolve().parent.parent).model
     runtime = Runtime(bundle)
     images = load_images(arguments, path, runtime.image_shape, len(runtime.labels))
     validation = Answers(runtime, *gathered(images.validation(BATCH)))

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.xdist_group("run")
 def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main, mistake):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
-    model = ["--model", run / "model.keras"]
-    assert "bundle.tflite" in mistake("export/calibrate_cascade.py", *model, "--bundle", "bundle.tflite")
-    code, _, errors = main("export/to_tflite.py", *model, "--depth", "all", "--bundle")
+    bundle = run / "tflite" / "bundle.tflite"
+    assert "bundle.tflite" in mistake("export/calibrate_cascade.py", bundle)
+    code, _, errors = main("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--bundle")
     assert code == 0, errors
-    calibrate = ["export/calibrate_cascade.py", *model, "--bundle", "bundle.tflite"]
+    calibrate = ["export/calibrate_cascade.py", bundle]
     assert "`accuracy` must be at most" in mistake(*calibrate, "--accuracy", 1.5)
     code, output, errors = main(*calibrate, "--accuracy", 0.2)
     assert code == 0, errors
@@ -29,7 +29,14 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main,
         assert name in output
     thresholds = dict(json.loads((run / "tflite" / "bundle.cascade.json").read_text()))
     assert str(thresholds) in output
-    Cascade(Runtime(run / "tflite" / "bundle.tflite"), thresholds)
+    Cascade(Runtime(bundle), thresholds)
+
+    # A bundle that was moved away from its run.
+    moved = shutil.copy(bundle, tmp_path)
+    assert "--dataset must be given" in mistake("export/calibrate_cascade.py", moved)
+    code, _, errors = main("export/calibrate_cascade.py", moved, "--model", run / "model.keras", "--accuracy", 0.2)
+    assert code == 0, errors
+    assert dict(json.loads((tmp_path / "bundle.cascade.json").read_text())).keys() == thresholds.keys()
 
 
 def test_the_validation_images_are_those_that_the_run_held_out(finished_run, monkeypatch):

@@ -185,8 +185,13 @@ def test_a_bundle(finished_run, tmp_path, main):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "depths", "stem"),
-    # VGG with its dense layers, which have no batch normalisation.
-    [("vgg", [11, 13], "imagenet"), ("mobilenet_v2", [23, 38], "cifar"), ("resnet_bottleneck", [26, 50], "cifar")],
+    [
+        # With its dense layers, which have no batch normalisation.
+        ("vgg", [11, 13], "imagenet"),
+        ("mobilenet_v2", [23, 38], "cifar"),
+        ("resnet_bottleneck", [26, 50], "cifar"),
+        ("resnet_cifar", [8, 14], "cifar"),
+    ],
 )
 def test_other_families_export_and_verify(backbone, depths, stem, script, main, tmp_path):
     run = tmp_path / backbone
