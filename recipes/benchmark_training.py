@@ -13,9 +13,9 @@ machine does meets all of them. What is compared are routes to the same networks
 - full-net, then Distiller: the full-net alone, then `keras.distillation.Distiller` for each smaller depth;
 - with `--growth`: EKD with one depth, two, three and so on, beside the full-net alone.
 
-Times are relative to the first route: the median over rounds, and its quartiles. The floor is what they would be if
-time were arithmetic: a step takes three forward passes' multiply-accumulates, and a teacher one more. Images are random
-and lie in memory.
+Times are relative to the first route: the median over rounds, and its quartiles; CPU is the same of the processors'
+time, which other programs on the machine disturb less. The floor is what they would be if time were arithmetic: a step
+takes three forward passes' multiply-accumulates, and a teacher one more. Images are random and lie in memory.
 """
 
 import argparse
@@ -96,7 +96,8 @@ def main(arguments):
     print_table(rows, arguments)
     pairs = [row(routes, *pair, seconds, macs, memory) for pair in COMPARED if set(pair) <= set(routes)]
     for found in pairs:
-        print(f"{found['route']} / {found['relative to']}: {spread(found)}, floor {found['floor']:.3f}")
+        processor = f"CPU {found['processor time, relative']:.2f}"
+        print(f"{found['route']} / {found['relative to']}: {spread(found)}, {processor}, floor {found['floor']:.3f}")
     if arguments.output:
         with atomic_write(arguments.output) as temporary:
             temporary.write_text(json.dumps(report(arguments, rows, pairs, seconds), indent=2) + "\n")
@@ -180,7 +181,7 @@ def macs_of(arguments, trainings):
 
 
 def timed(trainings, arguments):
-    """Seconds per step of every training: a dict from names to arrays with a number for each round."""
+    """`StepWatch.seconds` of every training: a dict from names to arrays with a row for each round."""
     models = {name: training.model() for name, training in trainings.items()}
     for model in models.values():
         seconds_per_step(model, arguments)  # compiles
@@ -203,7 +204,12 @@ def seconds_per_step(model, arguments):
 
 
 class StepWatch(keras.callbacks.Callback):
-    """Takes the time from the end of the first step to the end of the last one."""
+    """Takes the time from the end of the first step to the end of the last one.
+
+    Attributes:
+        seconds: What a step takes: by the clock, and of all processors together, which other programs on the machine
+            disturb less.
+    """
 
     def __init__(self, last):
         super().__init__()
@@ -213,10 +219,11 @@ class StepWatch(keras.callbacks.Callback):
         """Waits for the step, where devices compute behind Python's back."""
         if batch in (0, self._last):
             float(logs["loss"])
-        if batch == 0:
-            self._start = time.perf_counter()
-        if batch == self._last:
-            self.seconds = (time.perf_counter() - self._start) / self._last
+            now = np.array([time.perf_counter(), time.process_time()])
+            if batch == 0:
+                self._start = now
+            else:
+                self.seconds = (now - self._start) / self._last
 
 
 def memory_in_a_process(arguments, name):
@@ -244,7 +251,9 @@ def device_memory():
 
 def row(routes, label, other, seconds, macs, memory):
     """What is measured of the route `label`, and relative to the route `other`."""
-    step, step_of_other = (sum(seconds[name] for name in routes[route]) for route in (label, other))
+    (step, processor), (step_of_other, processor_of_other) = (
+        sum(seconds[name] for name in routes[route]).T for route in (label, other)
+    )
     macs, macs_of_other = (sum(macs[name] for name in routes[route]) for route in (label, other))
     lower, median, upper = np.quantile(step / step_of_other, [0.25, 0.5, 0.75])
     return {
@@ -253,6 +262,7 @@ def row(routes, label, other, seconds, macs, memory):
         "seconds": float(np.median(step)),
         "relative": float(median),
         "quartiles": [float(lower), float(upper)],
+        "processor time, relative": float(np.median(processor / processor_of_other)),
         "floor": macs / macs_of_other,
         "macs": macs,
         "memory": max(memory[name] for name in routes[label]),
@@ -297,7 +307,7 @@ def report(arguments, rows, pairs, seconds):
         "versions": train.versions(),
         "rows": rows,
         "pairs": pairs,
-        "seconds": {name: values.tolist() for name, values in seconds.items()},
+        "seconds, of all processors": {name: values.tolist() for name, values in seconds.items()},
     }
 
 
