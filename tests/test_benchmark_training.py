@@ -59,6 +59,7 @@ def test_routes_to_the_same_networks(measured):
     assert f"CPU {processor:.2f}, floor 1.000" in printed
 
 
+@pytest.mark.slow
 def test_cost_grows_with_the_number_of_depths(measured):
     printed, report = measured("--depths", 14, 20, "--growth", "--matrix-rate", 0.1)
     alone, both = report["rows"]

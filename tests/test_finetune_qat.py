@@ -73,6 +73,7 @@ def test_mistakes(finetuned, mistake, tmp_path):
     assert "must be a finished run. Received: " in mistake(SCRIPT, "--run", tmp_path / "unfinished")
 
 
+@pytest.mark.slow
 def test_the_newest_run_is_one_of_train_py(finetuned, main, tmp_path, monkeypatch):
     source, run = finetuned
     for path in (source, run):

@@ -8,14 +8,15 @@ import pytest
 
 from ddnn_keras import DDNN, EKD
 
-# Paths part in stages 1 and 3; stage 4 of a 16x16 image has 2x2 positions.
+# Paths part in stages 1 and 2.
 # The deepest comes first in the alphabet, in which Keras sorts the outputs.
-DEPTHS = {"c": (1, 1, 1, 1), "b": (2, 1, 1, 1), "a": (2, 1, 2, 1)}
+DEPTHS = {"c": (1, 1, 1), "b": (2, 1, 1), "a": (2, 2, 1)}
 KEYS = ["depth_c", "depth_b", "depth_a"]
 
 
 def small_network(**arguments):
-    return DDNN(**{"depths": DEPTHS, "width": 4, "num_classes": 3, "input_shape": (16, 16, 1), **arguments})
+    defaults = {"depths": DEPTHS, "backbone": "resnet_cifar", "width": 4, "num_classes": 3, "input_shape": (16, 16, 1)}
+    return DDNN(**{**defaults, **arguments})
 
 
 def compiled(model, **arguments):
@@ -89,9 +90,9 @@ def test_convolutions_are_shared_and_normalisation_is_private_once_paths_have_pa
     # Up to the first block of stage 1 everything is common; from stage 2 on, `c` has its own normalisation.
     assert "stage1_block1_bn1_depth_a" in names["c"] & names["b"] & names["a"]
     assert "stage2_block1_bn1_depth_c" in names["c"] - names["b"] - names["a"]
-    # `b` and `a` part in stage 3.
-    assert "stage3_block1_bn1_depth_a" in (names["b"] & names["a"]) - names["c"]
-    assert "stage4_block1_bn1_depth_b" in names["b"] - names["a"]
+    # `b` and `a` part in stage 2.
+    assert "stage2_block1_bn1_depth_a" in (names["b"] & names["a"]) - names["c"]
+    assert "stage3_block1_bn1_depth_b" in names["b"] - names["a"]
 
 
 def test_a_saved_subnet_needs_no_library_of_ours(examples, tmp_path):
@@ -217,7 +218,7 @@ def test_every_way_to_run_a_step_gives_the_same_losses(examples, arguments):
     histories = []
     for settings in ({}, arguments):
         keras.utils.set_random_seed(1)
-        model = compiled(small_network(depths={"c": (1, 1, 1, 1), "a": (1, 2, 1, 1)}), **settings)
+        model = compiled(small_network(depths={"c": (1, 1, 1), "a": (1, 2, 1)}), **settings)
         histories.append(model.fit(*examples, batch_size=16, epochs=2, shuffle=False, verbose=0).history["loss"])
     np.testing.assert_allclose(histories[0], histories[1], rtol=1e-3)
 
@@ -262,7 +263,7 @@ def test_recompiling_changes_the_distillation(examples):
 
 
 def test_a_single_depth_trains_like_any_model(examples):
-    model = compiled(small_network(depths={"c": (1, 1, 1, 1)}))
+    model = compiled(small_network(depths={"c": (1, 1, 1)}))
     history = model.fit(*examples, epochs=1, verbose=0).history
     assert set(history) == {"loss", "accuracy"}
 
@@ -342,7 +343,7 @@ def test_weights_alone(examples, tmp_path):
     ("arguments", "named"),
     [
         ({"depths": ()}, "depths=()"),
-        ({"depths": (18, 17)}, "17"),
+        ({"depths": (8, 17)}, "17"),
         ({"backbone": "resnext"}, "backbone='resnext'"),
         ({"stem": "mnist"}, "stem='mnist'"),
         ({"backbone": "vgg", "stem": "strided"}, "`stem` must be one of 'cifar', 'imagenet'. Received: stem='strided'"),
@@ -398,7 +399,7 @@ def test_a_depth_alone_starts_from_the_weights_that_it_has_within_a_network():
 
     alone, together = initial_weights({"a": DEPTHS["a"]}), initial_weights(DEPTHS)
     common = alone.keys() & together.keys()
-    assert {"stem_conv/kernel", "stage4_block1_conv2/kernel", "depth_a/kernel"} <= common
+    assert {"stem_conv/kernel", "stage3_block1_conv2/kernel", "depth_a/kernel"} <= common
     for path in common:
         np.testing.assert_array_equal(alone[path], together[path])
     kernels = [kernel for path, kernel in together.items() if path.endswith("conv2/kernel") and "stage1" in path]

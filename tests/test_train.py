@@ -207,9 +207,9 @@ with tfds.testing.mock_data(num_examples=30, data_dir=data_dir):
 @pytest.mark.parametrize(
     ("recipe", "dataset", "depths", "image_shape"),
     [
-        ("cifar10", "cifar10", ["10", "18"], [32, 32, 3]),
+        pytest.param("cifar10", "cifar10", ["10", "18"], [32, 32, 3], marks=pytest.mark.slow),
         pytest.param("cifar100", "cifar100", ["10", "18"], [32, 32, 3], marks=pytest.mark.slow),
-        pytest.param("cifar10_resnet_cifar", "cifar10", ["8", "14"], [32, 32, 3], marks=pytest.mark.slow),
+        ("cifar10_resnet_cifar", "cifar10", ["8", "14"], [32, 32, 3]),
         pytest.param("cifar100_resnet_cifar", "cifar100", ["8", "14"], [32, 32, 3], marks=pytest.mark.slow),
         pytest.param("imagenet", "imagenet2012", ["10", "18"], [224, 224, 3], marks=pytest.mark.slow),
     ],
