@@ -119,7 +119,7 @@ class EKD:
         kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, from the same runs. Later ones with more seeds
             (`recipes/results`) support it less: with 6,000 images and 60 epochs it gave ResNet-8 0.3 points more than
             joint training without it, and the others nothing that shows; with 54,000 and 12 epochs it gave nothing
-            and cost the full-net 0.2.
+            and cost the full-net 0.2. Networks of width 4 lost by it: use `distillation=None` where capacity is short.
         attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`: in all of these it neither helped nor
             hurt.
         attention: Which attention map: `"standardized"` or `"activation"`; the usual weight of the latter is 1000.
