@@ -6,16 +6,18 @@ For example:
     KERAS_BACKEND=jax python recipes/benchmark_training.py --depths 10 18 34 50 100 --growth
 
 The trainings take turns: in each round every one of them takes some steps, in random order, so that whatever else the
-machine does meets all of them. What is compared are routes to the same networks:
+machine does meets all of them. Equal networks of one process can differ by a tenth, so all of it is repeated in several
+processes, which make the networks in random order too. What is compared are routes to the same networks:
 
 - each alone: the sum of one training for each depth;
 - jointly: all depths in one network, cross-entropy only, or with EKD;
 - full-net, then Distiller: the full-net alone, then `keras.distillation.Distiller` for each smaller depth;
 - with `--growth`: EKD with one depth, two, three and so on, beside the full-net alone.
 
-Times are relative to the first route: the median over rounds, and its quartiles; CPU is the same of the processors'
-time, which other programs on the machine disturb less. The floor is what they would be if time were arithmetic: a step
-takes three forward passes' multiply-accumulates, and a teacher one more. Images are random and lie in memory.
+Times are relative to the first route: the median over all rounds, and its quartiles; CPU is the same of the processors'
+time, which other programs on the machine disturb less; where two routes are compared, the median of each process too.
+The floor is what they would be if time were arithmetic: a step takes three forward passes' multiply-accumulates, and a
+teacher one more. Images are random and lie in memory.
 """
 
 import argparse
@@ -76,7 +78,8 @@ def argument_parser():
     jit = "whether XLA compiles the step: slower on a CPU with TensorFlow, indispensable with JAX"
     add("--jit-compile", default=keras.backend.backend() == "jax", action=argparse.BooleanOptionalAction, help=jit)
     add("--steps", type=positive_integer, default=5, help="timed steps of each training in a round")
-    add("--rounds", type=positive_integer, default=7, help="how often each takes its turn")
+    add("--rounds", type=positive_integer, default=7, help="how often each takes its turn in a process")
+    add("--processes", type=positive_integer, default=3, help="how often all of it is done, in a process of its own")
     add("--growth", action="store_true", help="shows how cost grows with the number of depths")
     add("--matrix-rate", type=positive_number, help="the device's peak in TFLOP/s, to print the share that is used")
     add("--output", help="a JSON file for all numbers")
@@ -86,21 +89,25 @@ def argument_parser():
 def main(arguments):
     """Measures memory, then time, and prints them."""
     train.check_depths(arguments)
-    trainings, routes = (growth if arguments.growth else alternatives)(arguments)
-    # Before this process takes the device for itself.
-    memory = {name: memory_in_a_process(arguments, name) for name in trainings}
-    seconds = timed(trainings, arguments)
+    trainings, routes = comparison(arguments)
+    # This process itself must not take the device before.
+    memory = {name: in_a_process(memory_of, arguments, name) for name in trainings}
+    seconds = [in_a_process(timed, arguments, number) for number in range(arguments.processes)]
+    seconds = {name: np.stack([of_process[name] for of_process in seconds]) for name in trainings}
     macs = macs_of(arguments, trainings)
     first = next(iter(routes))
     rows = [row(routes, label, first, seconds, macs, memory) for label in routes]
     print_table(rows, arguments)
     pairs = [row(routes, *pair, seconds, macs, memory) for pair in COMPARED if set(pair) <= set(routes)]
-    for found in pairs:
-        processor = f"CPU {found['processor time, relative']:.2f}"
-        print(f"{found['route']} / {found['relative to']}: {spread(found)}, {processor}, floor {found['floor']:.3f}")
+    print_pairs(pairs)
     if arguments.output:
         with atomic_write(arguments.output) as temporary:
             temporary.write_text(json.dumps(report(arguments, rows, pairs, seconds), indent=2) + "\n")
+
+
+def comparison(arguments):
+    """What is compared: the trainings by name, and the routes, lists of such names."""
+    return (growth if arguments.growth else alternatives)(arguments)
 
 
 def alternatives(arguments):
@@ -180,14 +187,27 @@ def macs_of(arguments, trainings):
     return {name: sum(times * macs[d] for d, times in some.passes.items()) for name, some in trainings.items()}
 
 
-def timed(trainings, arguments):
-    """`StepWatch.seconds` of every training: a dict from names to arrays with a row for each round."""
-    models = {name: training.model() for name, training in trainings.items()}
+def in_a_process(function, *arguments):
+    """What the function gives in a process that does nothing else."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def timed(arguments, number):
+    """`StepWatch.seconds` of every training: a dict from names to arrays with a row for each round.
+
+    Args:
+        arguments: The command line's.
+        number: The process's number: all orders follow from it.
+    """
+    trainings, _ = comparison(arguments)
+    order = random.Random(number)
+    models = {name: trainings[name].model() for name in order.sample(list(trainings), len(trainings))}
     for model in models.values():
         seconds_per_step(model, arguments)  # compiles
     seconds = {name: [] for name in models}
-    for number in range(arguments.rounds):
-        for name in random.Random(number).sample(list(models), len(models)):
+    for _ in range(arguments.rounds):
+        for name in order.sample(list(models), len(models)):
             seconds[name].append(seconds_per_step(models[name], arguments))
     return {name: np.array(values) for name, values in seconds.items()}
 
@@ -226,16 +246,10 @@ class StepWatch(keras.callbacks.Callback):
                 self.seconds = (now - self._start) / self._last
 
 
-def memory_in_a_process(arguments, name):
-    """`memory_of` in a process that trains nothing else."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(memory_of, (arguments, name))
-
-
 def memory_of(arguments, name):
     """Peak memory of a training, in bytes, above what the process had before: the device's own where there is one."""
     before = memory_now()
-    trainings, _ = (growth if arguments.growth else alternatives)(arguments)
+    trainings, _ = comparison(arguments)
     seconds_per_step(trainings[name].model(), argparse.Namespace(**{**vars(arguments), "steps": 1}))
     return device_memory() or peak_memory() - before
 
@@ -252,7 +266,7 @@ def device_memory():
 def row(routes, label, other, seconds, macs, memory):
     """What is measured of the route `label`, and relative to the route `other`."""
     (step, processor), (step_of_other, processor_of_other) = (
-        sum(seconds[name] for name in routes[route]).T for route in (label, other)
+        np.moveaxis(sum(seconds[name] for name in routes[route]), -1, 0) for route in (label, other)
     )
     macs, macs_of_other = (sum(macs[name] for name in routes[route]) for route in (label, other))
     lower, median, upper = np.quantile(step / step_of_other, [0.25, 0.5, 0.75])
@@ -262,6 +276,7 @@ def row(routes, label, other, seconds, macs, memory):
         "seconds": float(np.median(step)),
         "relative": float(median),
         "quartiles": [float(lower), float(upper)],
+        "processes": np.median(step / step_of_other, axis=1).tolist(),
         "processor time, relative": float(np.median(processor / processor_of_other)),
         "floor": macs / macs_of_other,
         "macs": macs,
@@ -297,6 +312,19 @@ def print_table(rows, arguments):
             cells.append(f"{2 * found['macs'] * images / (1e12 * arguments.matrix_rate):.1%}")
         table.add_row(*cells)
     Console().print(table)
+
+
+def print_pairs(pairs):
+    """How two routes compare, for people."""
+    for found in pairs:
+        medians = " ".join(f"{median:.3f}" for median in found["processes"])
+        figures = [
+            spread(found),
+            f"processes {medians}",
+            f"CPU {found['processor time, relative']:.2f}",
+            f"floor {found['floor']:.3f}",
+        ]
+        print(f"{found['route']} / {found['relative to']}: {', '.join(figures)}")
 
 
 def report(arguments, rows, pairs, seconds):

@@ -6,7 +6,22 @@ import numpy as np
 import pytest
 
 SCRIPT = "recipes/benchmark_training.py"
-SMALL = ["--backbone", "resnet_cifar", "--width", 4, "--image-size", 16, "--batch-size", 4, "--steps", 1, "--rounds", 3]
+SMALL = [
+    "--backbone",
+    "resnet_cifar",
+    "--width",
+    4,
+    "--image-size",
+    16,
+    "--batch-size",
+    4,
+    "--steps",
+    1,
+    "--rounds",
+    3,
+    "--processes",
+    2,
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +42,7 @@ def test_routes_to_the_same_networks(measured):
     printed, report = measured("--depths", 14, 8)
     assert report["arguments"]["depths"] == [14, 8] and "output" not in report["arguments"]
     seconds = {name: np.array(rounds) for name, rounds in report["seconds, of all processors"].items()}
-    assert {rounds.shape for rounds in seconds.values()} == {(3, 2)}
+    assert {rounds.shape for rounds in seconds.values()} == {(2, 3, 2)}
     rows = {row["route"]: row for row in report["rows"]}
     assert list(rows) == [
         "each alone",
@@ -52,7 +67,9 @@ def test_routes_to_the_same_networks(measured):
     over_joint, over_distiller = report["pairs"]
     assert over_joint["floor"] == 1
     assert over_distiller["floor"] == pytest.approx(ekd["macs"] / distiller["macs"])
-    clock, processor = np.median(seconds["jointly, EKD"] / seconds["jointly, cross-entropy"], axis=0)
+    ratios = seconds["jointly, EKD"] / seconds["jointly, cross-entropy"]
+    clock, processor = np.median(ratios, axis=(0, 1))
+    assert over_joint["processes"] == pytest.approx(np.median(ratios, axis=1)[:, 0].tolist())
     assert over_joint["relative"] == pytest.approx(clock)
     assert over_joint["processor time, relative"] == pytest.approx(processor)
     assert f"jointly, EKD / jointly, cross-entropy: {clock:.3f} [" in printed
