@@ -49,6 +49,15 @@ def test_standardized_attention(random):
     np.testing.assert_allclose(ops.reshape(standardized_attention(features), (3, -1)), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("dtype", "rounding"), [("bfloat16", 0.05), ("float16", 0.01)])
+def test_standardized_attention_in_half_precision(random, dtype, rounding):
+    """Positive features, as behind a ReLU, whose mean over positions is large beside what attention is made of."""
+    features = ops.cast(np.abs(random.normal(size=(3, 8, 8, 512)) + random.normal(size=(3, 8, 8, 1))), dtype)
+    found = standardized_attention(features)
+    assert found.dtype == "float32"
+    np.testing.assert_allclose(found, standardized_attention(ops.cast(features, "float32")), atol=rounding)
+
+
 def test_standardized_difference_is_twice_one_minus_pearson(random):
     teacher, student = random.normal(size=(2, 1, 6, 6, 8))
     r = np.corrcoef(teacher.sum(-1).ravel(), student.sum(-1).ravel())[0, 1]
