@@ -1,5 +1,7 @@
 """The calls of layers that a functional graph is made of."""
 
+import keras
+
 
 def nodes_before(outputs):
     """The calls of layers that lead to symbolic tensors, each behind those whose outputs it takes.
@@ -25,6 +27,29 @@ def node_of(tensor):
     """The call that gave a symbolic tensor."""
     history = tensor._keras_history
     return history.operation._inbound_nodes[history.node_index]
+
+
+def without_nesting(model):
+    """The same layers in one graph, where some of them are in a network that is itself a layer.
+
+    Args:
+        model: A functional `keras.Model`.
+
+    Returns:
+        A functional `keras.Model` with the same layers, but for such networks.
+    """
+
+    def call(layer, *args, **kwargs):
+        return layer.call(*args, **kwargs) if isinstance(layer, keras.Model) else layer(*args, **kwargs)
+
+    flat = keras.models.clone_model(
+        # Of a plain functional model: a subclass could not be made of inputs and outputs.
+        keras.Model(model.inputs, model.outputs),
+        clone_function=lambda layer: layer,
+        call_function=call,
+    )
+    nested = any(isinstance(layer, keras.Model) for layer in flat.layers)
+    return without_nesting(flat) if nested else flat
 
 
 def readers(outputs):

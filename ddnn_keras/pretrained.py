@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from ddnn_keras.depths import output_key
-from ddnn_keras.graph import nodes_before
+from ddnn_keras.graph import nodes_before, without_nesting
 
 # Largest difference of features between source and sub-net, in units of the largest feature: rounding errors of a
 # hundred layers stay an order of magnitude below, and any other function is far above.
@@ -31,7 +31,8 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
         model: A `ddnn_keras.DDNN`. Its `pixel_mean` and `pixel_std` should be those of the source's preprocessing.
         source: A functional `keras.Model` that takes normalised images of the same shape, for instance from
             `keras.applications` (`VGG16`, `VGG19`, `DenseNet121`, `DenseNet169`, `DenseNet201`; `MobileNetV2` at sizes
-            of 32 k + 1 pixels, since it pads even sizes on one side) or KerasHub (`ResNetBackbone`).
+            of 32 k + 1 pixels, since it pads even sizes on one side) or KerasHub (`ResNetImageClassifier`,
+            `ResNetBackbone`).
         depth: Which of the model's depths. Defaults to the full-net.
         channels: The order in which the source takes colours; `model` takes RGB in any case. `"rgb"` (the default), or
             `"bgr"` for the VGG of `keras.applications` with `weights="imagenet"`, which was trained with
@@ -53,17 +54,21 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
     depth = list(model.depths)[-1] if depth is None else depth
     subnet = model.subnet(depth)
     before = subnet.get_weights()
+    if len(source.outputs) != 1:
+        raise ValueError(f"`source` must have one output. Received: {source.name!r} with {len(source.outputs)}")
+    whole = without_nesting(source)
+    output = whole.outputs[0]
     try:
         *ours, our_classifier = convolutions_in_order(subnet.output)
-        theirs, their_classifier = without_classifier(convolutions_in_order(source.output), len(ours))
+        theirs, their_classifier = without_classifier(convolutions_in_order(output), len(ours))
         if their_classifier and their_classifier.shape == our_classifier.shape:
             our_classifier.layer.set_weights(their_classifier.layer.get_weights())
         copy_weights(ours, theirs)
-        copy_normalizations(normalizations_apart(subnet.output), normalizations_apart(source.output))
+        copy_normalizations(normalizations_apart(subnet.output), normalizations_apart(output))
         if channels == "bgr":
             reverse_colours(ours[0].layer)
-        features = their_classifier.layer.input if their_classifier else source.output
-        check_features(model, subnet, keras.Model(source.input, features), channels)
+        features = their_classifier.input if their_classifier else output
+        check_features(model, subnet, keras.Model(whole.inputs, features), channels)
     except ValueError as error:
         subnet.set_weights(before)
         raise ValueError(f"`source` {source.name!r} is not the architecture of {output_key(depth)}: {error}") from None
@@ -75,11 +80,13 @@ class Convolution:
 
     Args:
         layer: The layer.
+        input: What it is called on, a `keras.KerasTensor`.
         normalization: The batch normalisation, or `None`.
         level: How many convolutions the longest way from the image has, this one included.
     """
 
     layer: keras.layers.Layer
+    input: keras.KerasTensor
     normalization: keras.layers.BatchNormalization | None
     level: int
 
@@ -107,9 +114,15 @@ def convolutions_in_order(output):
         A list of `Convolution`.
     """
     levels = layer_levels(output)
-    behind = {id(before): layer for layer, before, _ in levels if isinstance(layer, keras.layers.BatchNormalization)}
+    behind = {
+        id(layer_of(node.input_tensors[0])): node.operation
+        for node, _ in levels
+        if isinstance(node.operation, keras.layers.BatchNormalization)
+    }
     convolutions = [
-        Convolution(layer, behind.get(id(layer)), level) for layer, _, level in levels if hasattr(layer, "kernel")
+        Convolution(node.operation, node.input_tensors[0], behind.get(id(node.operation)), level)
+        for node, level in levels
+        if hasattr(node.operation, "kernel")
     ]
     return sorted(convolutions, key=lambda convolution: (convolution.level, convolution.shape))
 
@@ -117,11 +130,17 @@ def convolutions_in_order(output):
 def normalizations_apart(output):
     """The batch normalisations that are not behind a convolution, as in a DenseNet, in the order of their level."""
     apart = [
-        (level, layer)
-        for layer, before, level in layer_levels(output)
-        if isinstance(layer, keras.layers.BatchNormalization) and not hasattr(before, "kernel")
+        (level, node.operation)
+        for node, level in layer_levels(output)
+        if isinstance(node.operation, keras.layers.BatchNormalization)
+        and not hasattr(layer_of(node.input_tensors[0]), "kernel")
     ]
     return [layer for _, layer in sorted(apart, key=lambda pair: pair[0])]
+
+
+def layer_of(tensor):
+    """The layer that gave a symbolic tensor."""
+    return tensor._keras_history.operation
 
 
 def layer_levels(output):
@@ -131,14 +150,13 @@ def layer_levels(output):
         output: A `keras.KerasTensor`.
 
     Returns:
-        A list of triples of a layer, the one before it (the first of these) or `None`, and its level.
+        A list of pairs of a layer's call, Keras' node, and its level.
     """
     levels, found = {}, []
     for node in nodes_before([output]):
-        before = node.input_tensors[0]._keras_history.operation if node.input_tensors else None
         level = max((levels[id(tensor)] for tensor in node.input_tensors), default=0)
         level += hasattr(node.operation, "kernel")
-        found.append((node.operation, before, level))
+        found.append((node, level))
         levels.update((id(tensor), level) for tensor in node.output_tensors)
     return found
 

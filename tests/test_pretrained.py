@@ -32,19 +32,39 @@ def randomized(source, signs=(1,)):
     return source
 
 
-def resnet(block_type, blocks):
+def resnet_backbone(block_type, blocks):
+    """KerasHub's, whose first stage has 64 channels."""
     keras_hub = pytest.importorskip("keras_hub")
-    backbone = keras_hub.models.ResNetBackbone(
+    return keras_hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_filters=[64, 128, 256, 512][: len(blocks)],
         stackwise_num_blocks=list(blocks),
-        stackwise_num_strides=[1, 2, 2, 2],
+        stackwise_num_strides=[1, 2, 2, 2][: len(blocks)],
         block_type=block_type,
-        image_shape=(64, 64, 3),
+        image_shape=(None, None, 3),
     )
-    features = keras.layers.GlobalAveragePooling2D()(backbone.output)
-    return keras.Model(backbone.input, keras.layers.Dense(7)(features))
+
+
+def classifier(image, features):
+    """A network whose features are averaged over positions."""
+    return keras.Model(image, keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(features)))
+
+
+def resnet(block_type, blocks):
+    """That backbone with a classifier."""
+    backbone = resnet_backbone(block_type, blocks)
+    return classifier(backbone.input, backbone.output)
+
+
+def cifar_resnet(blocks):
+    """The stages of a KerasHub ResNet behind one 3x3 convolution, as He et al. have them for CIFAR (section 4.2)."""
+    image = keras.Input((32, 32, 3))
+    convolution = keras.layers.Conv2D(64, 3, padding="same", use_bias=False)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1e-5)(convolution(image)))
+    backbone = resnet_backbone("basic_block", blocks)
+    stages = keras.Model(backbone.get_layer("pool1_pool").output, backbone.output)
+    return classifier(image, stages(x))
 
 
 def check_same_logits(model, source, depth, images):
@@ -70,6 +90,20 @@ def check_same_logits(model, source, depth, images):
 def test_resnets_are_kerashubs(backbone, block_type, depths, blocks):
     model = DDNN(depths=depths, backbone=backbone, num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
     check_same_logits(model, resnet(block_type, blocks), depths[-1], IMAGES)
+
+
+def test_a_classifier_whose_backbone_is_one_of_its_layers():
+    keras_hub = pytest.importorskip("keras_hub")
+    source = keras_hub.models.ResNetImageClassifier(resnet_backbone("basic_block", (2, 2, 2, 2)), num_classes=7)
+    model = DDNN(depths=(10, 18), num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
+    check_same_logits(model, source, 18, IMAGES)
+
+
+@pytest.mark.parametrize("depths", [(8,), (14, 20)])
+def test_cifar_resnets_have_kerashubs_stages(depths):
+    blocks = 3 * ((depths[-1] - 2) // 6,)
+    model = DDNN(depths=depths, backbone="resnet_cifar", width=64, num_classes=7)
+    check_same_logits(model, cifar_resnet(blocks), depths[-1], IMAGES[:, :32, :32])
 
 
 def test_mobilenet_v2_is_that_of_keras_applications():
