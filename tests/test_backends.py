@@ -50,6 +50,7 @@ def train_on(backend, folder):
     return result
 
 
+@pytest.mark.slow
 def test_both_backends_have_the_same_losses_and_exchange_models(tmp_path):
     pytest.importorskip("jax")
     keras.utils.set_random_seed(0)

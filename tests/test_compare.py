@@ -115,6 +115,7 @@ def test_alone_and_jointly_from_the_same_weights_and_images(comparison):
     assert {name for name in alone if alone[name] != ekd[name]} == {"depths", "distillation"}
 
 
+@pytest.mark.slow
 def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main):
     output, _, _ = comparison
     before = results(output)

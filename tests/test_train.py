@@ -62,6 +62,7 @@ def wait_for(condition, process, seconds=180):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(finished_run, script, tmp_path):
     """Killed without warning as the first epoch ends."""
     run = tmp_path / "killed"
@@ -179,6 +180,7 @@ def test_a_diverging_run_says_so_and_saves_nothing_of_it(script, tmp_path):
     assert not (run / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_mixed_precision_resumes_at_the_right_epoch(script, tmp_path):
     """Dynamic loss scaling skips updates, so the optimizer's steps do not tell the epoch."""
     run = tmp_path / "run"
