@@ -33,7 +33,7 @@ class Combination:
 
     def calibrate(self, images):
         """Computes the statistics of the `parted` layers on images, shape `(n, height, width, channels)`."""
-        with not_trainable(self.fixed):
+        with trainable(self.fixed, False):
             compute_statistics(self.subnet, self.parted, images)
 
 
@@ -139,25 +139,28 @@ def without_path(name, output_keys):
 
 
 @contextlib.contextmanager
-def not_trainable(layers):
-    """Lets batch normalisation keep its statistics in training, and use them."""
-    for layer in layers:
-        layer.trainable = False
+def trainable(layers, value):
+    """Lets batch normalisation compute statistics in training, or keep its own and use them."""
+    before = [layer.trainable for layer in layers]
     try:
+        for layer in layers:
+            layer.trainable = value
         yield
     finally:
-        for layer in layers:
-            layer.trainable = True
+        for layer, was in zip(layers, before):
+            layer.trainable = was
 
 
 def compute_statistics(subnet, layers, images):
     """Gives batch normalisation the mean over batches of their statistics, as in training with all weights fixed."""
     momenta = [layer.momentum for layer in layers]
-    try:
-        for index, batch in enumerate(in_batches(images)):
-            for layer in layers:
-                layer.momentum = index / (index + 1)
-            subnet(ops.convert_to_tensor(batch), training=True)
-    finally:
-        for layer, momentum in zip(layers, momenta):
-            layer.momentum = momentum
+    # A frozen layer would keep its statistics.
+    with trainable(layers, True):
+        try:
+            for index, batch in enumerate(in_batches(images)):
+                for layer in layers:
+                    layer.momentum = index / (index + 1)
+                subnet(ops.convert_to_tensor(batch), training=True)
+        finally:
+            for layer, momentum in zip(layers, momenta):
+                layer.momentum = momentum

@@ -4,6 +4,7 @@ On TensorFlow `tf.distribute.MirroredStrategy` does it, for one machine. On JAX 
 several machines: each runs the same command with its own `--rank`.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import os
@@ -57,10 +58,18 @@ def add_arguments(parser):
     add(
         "--hosts",
         nargs="+",
+        type=address,
         metavar="ADDRESS:PORT",
         help="all machines that run this command, in one order (JAX)",
     )
     add("--rank", type=non_negative_integer, default=0, help="which of the --hosts this machine is, from 0")
+
+
+def address(text):
+    """An address and its port, as JAX wants every host."""
+    if not re.fullmatch(r"\S+:\d+", text):
+        raise argparse.ArgumentTypeError(f"{text} is not ADDRESS:PORT")
+    return text
 
 
 @contextlib.contextmanager

@@ -109,6 +109,23 @@ def test_a_failed_calibration_leaves_the_momentum():
     assert {layer.momentum for layer in layers} == {0.9}
 
 
+def untrained():
+    keras.utils.set_random_seed(1)
+    return DDNN((8, 20), "resnet_cifar", input_shape=(16, 16, 1), width=4)
+
+
+def test_a_frozen_network_is_calibrated_and_stays_frozen():
+    images, blocks = training()[0][:100], (1, 3, 2)
+    free, frozen = untrained(), untrained()
+    frozen.trainable = False
+    subnet = frozen.calibrate(images, blocks)
+    np.testing.assert_equal(weights_of(subnet), weights_of(free.calibrate(images, blocks)))
+    for model in (free, frozen):
+        model.calibrate(images, 20, trained=True)
+    np.testing.assert_equal(weights_of(frozen), weights_of(free))
+    assert not frozen.trainable_weights and not subnet.trainable_weights
+
+
 def test_mixed_precision_and_other_families():
     images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
     for backbone, depths, blocks in [

@@ -125,6 +125,7 @@ def test_two_devices_of_one_machine_with_tensorflow(tmp_path):
     [
         (["--hosts", "a:1", "b:1"], "--hosts must go with --distribute."),
         (["--distribute", "--hosts", "a:1", "b:1"], "--hosts needs KERAS_BACKEND=jax"),
+        (["--distribute", "--hosts", "10.0.0.1", "b:1"], "10.0.0.1 is not ADDRESS:PORT"),
         (["--rank", "x"], "x is not an integer of 0 or more"),
     ],
 )
