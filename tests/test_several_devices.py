@@ -23,11 +23,11 @@ def train(tmp_path):
     """Starts train.py: `train("output", *flags)`."""
     started = []
 
-    def start(output, *flags, backend="jax"):
+    def start(output, *flags, backend="jax", devices=1):
         log = open(tmp_path / f"{len(started)}.log", "w+")  # noqa: SIM115
         command = [sys.executable, str(ROOT / "recipes/train.py"), *flags]
         command += [] if "--resume" in flags else ["--output", str(tmp_path / output)]
-        environment = {**os.environ, "KERAS_BACKEND": backend}
+        environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": str(devices)}
         process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env=environment)
         started.append(process)
         process.log = log
@@ -63,14 +63,28 @@ def check_finished(*processes):
         assert process.wait(SECONDS) == 0, printed(process)
 
 
+def check_same_history(folder):
+    one, two = (history(folder / name) for name in ("one", "two"))
+    assert len(two) == 2
+    for alone, together in zip(one, two):
+        np.testing.assert_allclose(list(together.values()), list(alone.values()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_devices_of_one_host_have_the_losses_of_one(train, tmp_path):
+    odd = train("odd", *SETTINGS, "--distribute", "--batch-size", "65", devices=2)
+    assert odd.wait(SECONDS) == 2
+    assert "--batch-size must be a multiple of 2, the number of devices. Received: 65" in printed(odd)
+    check_finished(train("one", *SETTINGS))
+    check_finished(train("two", *SETTINGS, "--distribute", devices=2))
+    check_same_history(tmp_path)
+
+
 @pytest.mark.slow
 def test_two_hosts_have_the_losses_of_one(train, tmp_path):
     check_finished(train("one", *SETTINGS))
     check_finished(*(train("two", *SETTINGS, *flags) for flags in hosts()))
-    one, two = (history(tmp_path / name) for name in ("one", "two"))
-    assert len(two) == 2
-    for alone, together in zip(one, two):
-        np.testing.assert_allclose(list(together.values()), list(alone.values()), rtol=1e-4, atol=1e-4)
+    check_same_history(tmp_path)
     # Only the first writes, and what it writes is a run like any other.
     assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
     configs = [(tmp_path / name / "config.json").read_text() for name in ("one", "two")]
