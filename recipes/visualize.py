@@ -9,11 +9,10 @@ it stands its correlation with the full-net's map of the same stage, the mean ov
 there are fewer).
 """
 
-import argparse
 import pathlib
 
 import numpy as np
-import train
+from images_of_runs import images_of_runs
 from keras import ops
 from matplotlib.figure import Figure
 
@@ -26,9 +25,6 @@ from ddnn_keras.run_directory import RunDirectory
 
 CORRELATION_IMAGES = 500
 BATCH = 100
-
-# What decides which images a run was trained on, and which it was validated on.
-OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
 
 
 def argument_parser():
@@ -58,16 +54,8 @@ def main(arguments):
 
 def validation_images(runs):
     """The first validation images of the runs' data set, which none of them was trained on."""
-    first, *others = (train.saved_arguments(run.read_config()) for run in runs)
-    for run, arguments in zip(runs[1:], others):
-        for name in OF_THE_DATA:
-            if arguments[name] != first[name]:
-                raise ValueError(
-                    f"{run.path} must have the {name} of {runs[0].path}, {first[name]}. Received: {arguments[name]}"
-                )
-    data = train.load_images(argparse.Namespace(**first))
     batches, count = [], 0
-    for images, _ in data.validation(BATCH):
+    for images, _ in images_of_runs(runs).validation(BATCH):
         batches.append(np.asarray(images))
         count += len(images)
         if count >= CORRELATION_IMAGES:
