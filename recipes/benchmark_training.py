@@ -36,6 +36,7 @@ import numpy as np
 import train
 from rich.console import Console
 from rich.table import Table
+from train_arguments import STEMS, check_depths
 
 from ddnn_keras import DDNN, EKD
 from ddnn_keras.atomic_write import atomic_write
@@ -71,7 +72,7 @@ def argument_parser():
     add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
     add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets")
     add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
-    add("--stem", default="cifar", choices=train.STEMS, help="for small images, or for large ones")
+    add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
     add("--image-size", type=positive_integer, default=32, help="height and width of an image, in pixels")
     add("--batch-size", type=positive_integer, default=32, help="images per step")
     add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
@@ -88,7 +89,7 @@ def argument_parser():
 
 def main(arguments):
     """Measures memory, then time, and prints them."""
-    train.check_depths(arguments)
+    check_depths(arguments)
     trainings, routes = comparison(arguments)
     # This process itself must not take the device before.
     memory = {name: in_a_process(memory_of, arguments, name) for name in trainings}

@@ -32,6 +32,8 @@ import comparison_report
 import keras
 import train
 from one_at_a_time import one_at_a_time
+from train_arguments import DEVICES, add_distillation, add_settings, check_depths, load_images, with_absolute_paths
+from train_arguments import argument_parser as train_parser
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.checkpoint import load_network
@@ -57,7 +59,7 @@ def argument_names(add):
 
 
 # What may differ from run to run; with other settings, runs cannot be compared.
-OF_ONE_RUN = {"depths", "seed", *argument_names(train.add_distillation)}
+OF_ONE_RUN = {"depths", "seed", *argument_names(add_distillation)}
 
 # Where things are on this machine is nobody else's business.
 OF_THIS_MACHINE = {"data_dir", "manual_dir"}
@@ -87,14 +89,14 @@ class Run:
     @functools.cached_property
     def arguments(self):
         """All arguments of train.py, those of this machine excepted."""
-        arguments = vars(train.with_absolute_paths(train.argument_parser().parse_args(self.flags)))
+        arguments = vars(with_absolute_paths(train_parser("").parse_args(self.flags)))
         return portable(arguments)
 
 
 def argument_parser():
     """The command line: every setting of train.py, and what is compared."""
     parser = ArgumentParser(__doc__)
-    train.add_settings(parser)
+    add_settings(parser)
     add = parser.add_argument
     add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
     add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help="a method of your own")
@@ -108,10 +110,10 @@ def argument_parser():
 def main(arguments):
     """Does what is left to do, and writes the report after every run."""
     output = pathlib.Path(arguments.output)
-    train.check_depths(arguments)
+    check_depths(arguments)
     runs = plan(arguments)
     # Before any training, so that mistakes show early, and two of them do not prepare the data set at once.
-    images = train.load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
+    images = load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
     with one_at_a_time(output):
         records = {record["name"]: record for record in read_records(output)}
         check_records([*records.values(), *begun_records(output, runs)], runs, output)
@@ -130,7 +132,7 @@ def main(arguments):
 def plan(arguments):
     """Every run that the command line asks for; one seed after the other, so that comparisons come early."""
     settings = []
-    for name in argument_names(train.add_settings):
+    for name in argument_names(add_settings):
         value = getattr(arguments, name)
         if name != "depths" and value is not None:
             settings += ["--" + name.replace("_", "-"), str(value)]
@@ -152,7 +154,7 @@ def plan(arguments):
 def variant_parser():
     """What a variant may set: anything else would not be the same training."""
     parser = ArgumentParser(__doc__)
-    train.add_distillation(parser)
+    add_distillation(parser)
     return parser
 
 
@@ -188,7 +190,7 @@ def write_results(output, records):
 def check_records(records, runs, output):
     """Refuses to mix runs that cannot be compared."""
     # An argument that a record lacks came into being after that run, with a default that changed nothing.
-    defaults = vars(train.argument_parser().parse_args([]))
+    defaults = vars(train_parser("").parse_args([]))
     for run in runs:
         wanted = {**run.arguments, "backend": keras.backend.backend()}
         for record in records:
@@ -256,7 +258,7 @@ def trained(run, output, threads):
 
 def portable(arguments):
     """The arguments without those of this machine."""
-    local = OF_THIS_MACHINE | train.DEVICES | {"output", "resume"}
+    local = OF_THIS_MACHINE | DEVICES | {"output", "resume"}
     arguments = {name: value for name, value in arguments.items() if name not in local}
     return {**arguments, "dataset": without_folder(arguments["dataset"])}
 

@@ -19,6 +19,7 @@ import shlex
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import train
+from earlier_runs import finished_run, is_finetuned, resumed, unused
 
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
@@ -45,14 +46,14 @@ def main(arguments, parser):
     """Fine-tunes a run's network, or goes on with that."""
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
-        arguments = train.resumed(run_directory, parser)
-        if not train.is_finetuned(run_directory):
+        arguments = resumed(run_directory, parser)
+        if not is_finetuned(run_directory):
             raise ValueError(f"{run_directory.path} was begun by train.py: its --resume goes on with it.")
     else:
-        source, saved = train.finished_run(arguments.run)
+        source, saved = finished_run(arguments.run)
         settings = settings_of(arguments, source, saved)
         output = arguments.output or source.path.with_name(f"{source.path.name}_qat")
-        run_directory, arguments = train.unused(RunDirectory(output)), settings
+        run_directory, arguments = unused(RunDirectory(output)), settings
     train.train(arguments, run_directory, rounded_network)
     model = shlex.quote(str(run_directory.model))
     print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")

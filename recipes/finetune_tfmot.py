@@ -20,9 +20,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-import train
+from earlier_runs import finished_run
 from rich.console import Console
 from rich.table import Table
+from train_arguments import load_images
 
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
@@ -86,10 +87,10 @@ def main(arguments):
     if "qat" in steps and arguments.quantize != "int8":
         raise ValueError(f"--quantize must be int8 with qat. Received: {arguments.quantize}")
     check_backend()
-    run_directory, saved = train.finished_run(arguments.run)
+    run_directory, saved = finished_run(arguments.run)
     network = load_network(run_directory.model)
     depth = chosen_depth(network, arguments.depth)
-    images = train.load_images(saved)
+    images = load_images(saved)
     keras.utils.set_random_seed(saved.seed)
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
     lessons = taught(images.train(saved.batch_size, seed=saved.seed), full_net)

@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-from images_of_runs import images_of_runs
+from earlier_runs import images_of_runs
 from rich.console import Console
 from rich.table import Table
 from scipy.special import entr, rel_entr, softmax

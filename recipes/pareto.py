@@ -17,9 +17,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-import train
+from earlier_runs import finished_run
 from rich.console import Console
 from rich.table import Table
+from train_arguments import load_images
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.checkpoint import load_network
@@ -46,8 +47,8 @@ def argument_parser():
 
 def main(arguments):
     """Evaluates the trained depths and other combinations."""
-    run_directory, saved = train.finished_run(arguments.run)
-    network, images = load_network(run_directory.model), train.load_images(saved)
+    run_directory, saved = finished_run(arguments.run)
+    network, images = load_network(run_directory.model), load_images(saved)
     statistics_from = images.calibration_images(min(arguments.calibration_images, images.num_train))
     split = {"validation": images.validation, "test": images.test}[arguments.evaluate_on]
     points = []

@@ -24,6 +24,7 @@ import train
 from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Table
+from train_arguments import add_settings, check_depths, load_images
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
@@ -120,7 +121,7 @@ def chosen(hp):
 def argument_parser():
     """The command line."""
     parser = ArgumentParser(__doc__)
-    train.add_settings(parser)
+    add_settings(parser)
     add = parser.add_argument
     add("--tuner", default="bayesian", choices=TUNERS, help="how to choose the next trial")
     add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
@@ -150,7 +151,7 @@ def main(arguments):
         raise ValueError(f"--depths must be two or more: nothing teaches one alone. Received: {arguments.depths[0]}")
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
-    train.check_depths(arguments)
+    check_depths(arguments)
     train.make_deterministic()
     output = pathlib.Path(arguments.output).absolute()
     with contextlib.nullcontext() if worker else one_at_a_time(output):
@@ -182,7 +183,7 @@ def search(arguments, output):
     """Makes the trials, or waits as a chief until others have made them; gives what knows of them all."""
     tuner = TUNERS[arguments.tuner](
         arguments,
-        hypermodel=Search(arguments, train.load_images(arguments)),
+        hypermodel=Search(arguments, load_images(arguments)),
         objective=keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
         seed=arguments.seed,
         directory=output.parent,

@@ -9,10 +9,13 @@ it stands its correlation with the full-net's map of the same stage, the mean ov
 there are fewer).
 """
 
+import os
 import pathlib
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 import numpy as np
-from images_of_runs import images_of_runs
+from earlier_runs import images_of_runs
 from keras import ops
 from matplotlib.figure import Figure
 

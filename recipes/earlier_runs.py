@@ -1,0 +1,89 @@
+"""Runs that train.py made before: taken up again, gone on from, or looked at together."""
+
+import argparse
+
+import keras
+from train_arguments import DEVICES, load_images, saved_arguments
+
+from ddnn_keras.run_directory import RunDirectory
+
+# What decides which images a run was trained on, and which it was validated on.
+OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
+
+
+def unused(run_directory):
+    """The directory of a new run, which must not hold another."""
+    if found := [file.name for file in run_directory.files if file.exists()]:
+        raise ValueError(
+            f"--output {run_directory.path} holds {', '.join(found)} already: --resume goes on with a run."
+        )
+    return run_directory
+
+
+def finished_run(path):
+    """The run that a recipe takes up.
+
+    Args:
+        path: Its directory, or `None` for the newest in runs/ that train.py finished.
+
+    Returns:
+        A pair of the `RunDirectory` and its arguments, an `argparse.Namespace`.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        ValueError: If it is not finished, or fine-tuned already.
+    """
+    if path is None:
+        run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: not is_finetuned(run))
+        print(f"Run: {run_directory.path} (the newest)")
+    else:
+        run_directory = RunDirectory(path)
+    config = run_directory.read_config()
+    if is_finetuned(run_directory):
+        raise ValueError(f"--run must be a run of train.py. Received: {path}, which is fine-tuned already")
+    if not run_directory.metrics.is_file():
+        raise ValueError(f"--run must be a finished run. Received: {path}, which train.py --resume finishes")
+    return run_directory, argparse.Namespace(**saved_arguments(config))
+
+
+def is_finetuned(run_directory):
+    """Whether a run went on from another one."""
+    return "source" in run_directory.read_config()["arguments"]
+
+
+def resumed(run_directory, parser):
+    """A run's own arguments; other ones on the command line would not give the run that was begun."""
+    config, typed = run_directory.read_config(), parser.typed()
+    saved, backend = saved_arguments(config), keras.backend.backend()
+    if config["backend"] != backend:
+        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
+    for name in set(typed) - {"resume", *DEVICES}:
+        flag = "--" + name.replace("_", "-")
+        if name not in saved:
+            raise ValueError(f"{flag} does not go with --resume.")
+        if typed[name] != saved[name]:
+            raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
+    return argparse.Namespace(**saved)
+
+
+def images_of_runs(runs):
+    """The data set that runs were trained on.
+
+    Args:
+        runs: A list of `RunDirectory`.
+
+    Returns:
+        A `ddnn_keras.data.ImageData`, with the same split into training and validation images.
+
+    Raises:
+        FileNotFoundError: If one of them is no run.
+        ValueError: If they had not all the same images.
+    """
+    first, *others = (saved_arguments(run.read_config()) for run in runs)
+    for run, arguments in zip(runs[1:], others):
+        for name in OF_THE_DATA:
+            if arguments[name] != first[name]:
+                raise ValueError(
+                    f"{run.path} must have the {name} of {runs[0].path}, {first[name]}. Received: {arguments[name]}"
+                )
+    return load_images(argparse.Namespace(**first))
