@@ -25,14 +25,22 @@ class Combination:
         subnet: A functional `keras.Model` from raw pixels to logits.
         fixed: Its layers that normalise what they do in the trained depth, with the same statistics.
         parted: Its layers that normalise other activations than in the trained depth.
+        sources: A dict from both, which are copies, to the trained depths' layers.
     """
 
     subnet: keras.Model
     fixed: list
     parted: list
+    sources: dict
+
+    def take_over(self):
+        """Takes over what the trained depths' layers have by now."""
+        for copy, source in self.sources.items():
+            copy.set_weights(source.get_weights())
 
     def calibrate(self, images):
         """Computes the statistics of the `parted` layers on images, shape `(n, height, width, channels)`."""
+        self.take_over()
         with trainable(self.fixed, False):
             compute_statistics(self.subnet, self.parted, images)
 
@@ -58,9 +66,9 @@ def combination(model, backbone, blocks):
             x = backbone.block(path, x, stage, index)
     path.follow(depth, agrees=False)
     logits = model.get_layer(output_key(depth))(backbone.head(path, x))
-    for copy, source in path.copies.items():
-        copy.set_weights(source.get_weights())
-    return Combination(keras.Model(image, logits, name=path.name), path.fixed, path.parted)
+    found = Combination(keras.Model(image, logits, name=path.name), path.fixed, path.parted, path.copies)
+    found.take_over()
+    return found
 
 
 def sources(depths, blocks):
@@ -135,7 +143,9 @@ class CombinationPath(Path):
 
 def without_path(name, output_keys):
     """The name of a private layer without that of its path."""
-    return next((name.removesuffix(f"_{key}") for key in output_keys if name.endswith(f"_{key}")), name)
+    # The longest: one depth's name may end in another's.
+    keys = sorted(output_keys, key=len, reverse=True)
+    return next((name.removesuffix(f"_{key}") for key in keys if name.endswith(f"_{key}")), name)
 
 
 @contextlib.contextmanager

@@ -180,8 +180,6 @@ class DDNN(keras.Model):
         depth, images = self._trained_depth(depth), checked_images("images", images, self.input_shape[1:])
         self._check_not_quantization_aware(depth)
         if isinstance(depth, tuple):
-            # Anew: normalisation and its statistics are copies of what training may have changed meanwhile.
-            self._combinations.known.pop(depth, None)
             self._combination(depth).calibrate(images)
         elif trained:
             subnet = self.subnet(depth)

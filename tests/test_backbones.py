@@ -169,6 +169,15 @@ def test_weights_of_a_shallow_densenet_are_part_of_the_deep_ones():
     assert all("bn" in path or "depth_a/" in path for path in own)
 
 
+def test_no_channel_of_a_nested_kernel_begins_as_a_copy_of_another():
+    model = DDNN({"a": (1, 1, 1, 1), "b": (1, 1, 2, 1), "c": (2, 2, 3, 1)}, "densenet", width=8)
+    kernels = [layer.kernel for layer in model.layers if type(layer).__name__ == "NestedConvolution"]
+    assert max(kernel.shape[2] for kernel in kernels) > 12
+    for kernel in kernels:
+        correlation = np.corrcoef(kernel[0, 0]) - np.eye(kernel.shape[2])
+        assert np.abs(correlation).max() < 0.999
+
+
 def test_a_whole_kernel_goes_into_the_pieces_and_comes_back():
     layer = DDNN({"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}, "densenet", width=8).get_layer(
         "stage2_transition_conv_depth_b"

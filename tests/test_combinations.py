@@ -126,6 +126,11 @@ def test_a_frozen_network_is_calibrated_and_stays_frozen():
     assert not frozen.trainable_weights and not subnet.trainable_weights
 
 
+def test_depths_whose_names_end_in_one_another():
+    model = DDNN({"a": (1, 1, 1), "b_depth_a": (2, 2, 2)}, "resnet_cifar", width=2, input_shape=(8, 8, 1))
+    assert model.subnet((1, 2, 1)).output_shape == (None, 10)
+
+
 def test_mixed_precision_and_other_families():
     images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
     for backbone, depths, blocks in [

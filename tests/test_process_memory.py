@@ -20,6 +20,7 @@ for number in range(201):
     model.fit(images, labels, verbose=0)
     model.evaluate(images, labels, verbose=0)
     model.subnet(8)(images)
+    model.calibrate(images, (1, 2, 1))
     if number in (100, 200):
         gc.collect()
         print(memory_now())
@@ -36,7 +37,7 @@ def test_memory_of_a_large_array_is_seen_while_it_is_there():
 
 
 @pytest.mark.slow
-def test_training_evaluation_and_sub_nets_do_not_grow_memory():
+def test_training_evaluation_sub_nets_and_calibration_do_not_grow_memory():
     finished = subprocess.run([sys.executable, "-c", REPEATED], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     half, end = map(int, finished.stdout.split())

@@ -7,6 +7,7 @@ channels) and columns (output channels).
 
 import itertools
 import math
+import zlib
 
 import keras
 from keras import ops
@@ -40,12 +41,11 @@ class NestedKernel:
     Args:
         name: The kernel's name.
         dtype: A dtype policy for its pieces.
-        seed: Of its initial weights, an integer.
+        seed: An integer, from which those of the pieces' initial weights follow.
     """
 
     def __init__(self, name, dtype, seed):
-        self._arguments = {"dtype": dtype, "seed": seed}
-        self._name = name
+        self._name, self._dtype, self._seed = name, dtype, seed
         self._rows, self._columns = [0], [0]
         self._pieces = {}
 
@@ -58,7 +58,9 @@ class NestedKernel:
         if (rows, columns) not in self._pieces:
             name = f"{self._name}_rows_{rows[0]}_columns_{columns[0]}"
             shape = (rows[1] - rows[0], columns[1] - columns[0])
-            self._pieces[rows, columns] = KernelPiece(*shape, fan_out, name=name, **self._arguments)
+            # With one seed for all, pieces would begin as copies of each other, and their channels too.
+            seed = zlib.crc32(f"{self._seed} {name}".encode())
+            self._pieces[rows, columns] = KernelPiece(*shape, fan_out, seed=seed, dtype=self._dtype, name=name)
         return self._pieces[rows, columns]
 
 
