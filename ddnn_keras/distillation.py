@@ -121,9 +121,9 @@ class EKD:
             whereas 3, usual elsewhere, with weight 1 cost 0.4 to 0.5 (one to three runs each, so an indication only).
         kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, from the same runs. Later ones with more seeds
             (`recipes/results`) support it less: with 6,000 images and 60 epochs it gave ResNet-8 0.3 points more than
-            joint training without it, and the others nothing that shows; of EKD's gain there half was left after
-            120 epochs, with an interval that holds 0; with 54,000 and 12 epochs it gave nothing and cost the full-net 0.2; at width 4, with three
-            seeds, it gave nothing that shows.
+            joint training without it, and the others nothing that shows; of EKD's gain there half was left after 120
+            epochs, with an interval that holds 0; with 54,000 and 12 epochs it gave nothing and cost the full-net 0.2;
+            at width 4, with three seeds, it gave nothing that shows.
         attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`: it helped in none of these; with 6,000
             images, alone, it cost the full-net 0.2 points beside joint training without it.
         attention: Which attention map: `"standardized"` or `"activation"`; the usual weight of the latter is 1000.
