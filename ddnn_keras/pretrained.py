@@ -1,20 +1,14 @@
 """Weights of a published network for a sub-net of the same architecture."""
 
-import dataclasses
+import contextlib
 import itertools
 
 import keras
 import numpy as np
-from keras import ops
 
-from ddnn_keras.depths import output_key
-from ddnn_keras.graph import nodes_before, without_nesting
-
-# Largest difference of features between source and sub-net, in units of the largest feature: rounding errors of a
-# hundred layers stay an order of magnitude below, and any other function is far above.
-TOLERANCE = 1e-3
-# bfloat16 rounds each layer's output by up to 1/256.
-TOLERANCE_OF_MIXED_PRECISION = 0.1
+from ddnn_keras.graph import without_nesting
+from ddnn_keras.layer_order import convolutions_in_order, normalizations_apart
+from ddnn_keras.same_function import check_same_function
 
 CHANNELS = ("rgb", "bgr")
 
@@ -33,14 +27,14 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
             `keras.applications` (`VGG16`, `VGG19`, `DenseNet121`, `DenseNet169`, `DenseNet201`; `MobileNetV2` at sizes
             of 32 k + 1 pixels, since it pads even sizes on one side) or KerasHub (`ResNetImageClassifier`,
             `ResNetBackbone`).
-        depth: Which of the model's depths. Defaults to the full-net.
+        depth: Which of the model's trained depths. Defaults to the full-net.
         channels: The order in which the source takes colours; `model` takes RGB in any case. `"rgb"` (the default), or
             `"bgr"` for the VGG of `keras.applications` with `weights="imagenet"`, which was trained with
             `pixel_mean=(123.68, 116.779, 103.939)` and `pixel_std=1`.
 
     Raises:
         ValueError: If the source is of another architecture; the message names the first layer that differs. If
-            `channels` is not as above.
+            `depth` or `channels` is not as above.
 
     Example:
     >>> import keras
@@ -52,113 +46,60 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
     if channels not in CHANNELS:
         raise ValueError(f"`channels` must be 'rgb' or 'bgr'. Received: channels={channels!r}")
     depth = list(model.depths)[-1] if depth is None else depth
+    if isinstance(depth, tuple | list) and tuple(depth) not in model.depths.values():
+        raise ValueError(f"`depth` must be a trained one, whose weights the network keeps. Received: depth={depth!r}")
     subnet = model.subnet(depth)
-    before = subnet.get_weights()
-    if len(source.outputs) != 1:
-        raise ValueError(f"`source` must have one output. Received: {source.name!r} with {len(source.outputs)}")
-    whole = without_nesting(source)
-    output = whole.outputs[0]
+    check_functional(source)
+    with undone_if_it_fails(subnet):
+        try:
+            take_over(model, subnet, without_nesting(source), channels)
+        except ValueError as error:
+            raise ValueError(f"`source` {source.name!r} is not the architecture of {subnet.name}: {error}") from None
+
+
+def check_functional(source):
+    """Raises a `ValueError` unless `source` is a graph from one input to one output."""
+    ends = [getattr(source, name, None) for name in ("inputs", "outputs")]
+    if not isinstance(source, keras.Model) or not all(ends):
+        raise ValueError(f"`source` must be a functional `keras.Model`. Received: source={source!r}")
+    if any(len(tensors) != 1 for tensors in ends):
+        inputs, outputs = map(len, ends)
+        raise ValueError(
+            f"`source` must have one input and one output. Received: {source.name!r} with {inputs} and {outputs}"
+        )
+
+
+@contextlib.contextmanager
+def undone_if_it_fails(network):
+    """Gives a network its weights back if what is done within is not brought to its end."""
+    before = network.get_weights()
     try:
-        *ours, our_classifier = convolutions_in_order(subnet.output)
-        theirs, their_classifier = without_classifier(convolutions_in_order(output), len(ours))
-        if their_classifier and their_classifier.shape == our_classifier.shape:
-            our_classifier.layer.set_weights(their_classifier.layer.get_weights())
-        copy_weights(ours, theirs)
-        copy_normalizations(normalizations_apart(subnet.output), normalizations_apart(output))
-        if channels == "bgr":
-            reverse_colours(ours[0].layer)
-        features = their_classifier.input if their_classifier else output
-        check_features(model, subnet, keras.Model(whole.inputs, features), channels)
-    except ValueError as error:
-        subnet.set_weights(before)
-        raise ValueError(f"`source` {source.name!r} is not the architecture of {output_key(depth)}: {error}") from None
+        yield
+    except BaseException:
+        network.set_weights(before)
+        raise
 
 
-@dataclasses.dataclass(frozen=True)
-class Convolution:
-    """A convolution or dense layer within a network, and the batch normalisation of its output if there is one.
+def take_over(model, subnet, source, channels):
+    """Gives a sub-net the source's weights.
 
-    Args:
-        layer: The layer.
-        input: What it is called on, a `keras.KerasTensor`.
-        normalization: The batch normalisation, or `None`.
-        level: How many convolutions the longest way from the image has, this one included.
+    Raises:
+        ValueError: If one computes something else than the other.
     """
-
-    layer: keras.layers.Layer
-    input: keras.KerasTensor
-    normalization: keras.layers.BatchNormalization | None
-    level: int
-
-    @property
-    def shape(self):
-        """The shape of its kernel."""
-        return tuple(self.layer.kernel.shape)
-
-    @property
-    def weight_shapes(self):
-        """The shapes of its weights: kernel, and bias if it has one."""
-        return [weight.shape for weight in self.layer.get_weights()]
-
-
-def convolutions_in_order(output):
-    """The convolutions that lead to a symbolic tensor.
-
-    In the order of their level, which is the same however a network was written down; two of one level, such as the
-    first convolution of a block and the projection beside it, differ in their kernels' shapes.
-
-    Args:
-        output: A `keras.KerasTensor`.
-
-    Returns:
-        A list of `Convolution`.
-    """
-    levels = layer_levels(output)
-    behind = {
-        id(layer_of(node.input_tensors[0])): node.operation
-        for node, _ in levels
-        if isinstance(node.operation, keras.layers.BatchNormalization)
-    }
-    convolutions = [
-        Convolution(node.operation, node.input_tensors[0], behind.get(id(node.operation)), level)
-        for node, level in levels
-        if hasattr(node.operation, "kernel")
-    ]
-    return sorted(convolutions, key=lambda convolution: (convolution.level, convolution.shape))
-
-
-def normalizations_apart(output):
-    """The batch normalisations that are not behind a convolution, as in a DenseNet, in the order of their level."""
-    apart = [
-        (level, node.operation)
-        for node, level in layer_levels(output)
-        if isinstance(node.operation, keras.layers.BatchNormalization)
-        and not hasattr(layer_of(node.input_tensors[0]), "kernel")
-    ]
-    return [layer for _, layer in sorted(apart, key=lambda pair: pair[0])]
-
-
-def layer_of(tensor):
-    """The layer that gave a symbolic tensor."""
-    return tensor._keras_history.operation
-
-
-def layer_levels(output):
-    """The layers that lead to a symbolic tensor.
-
-    Args:
-        output: A `keras.KerasTensor`.
-
-    Returns:
-        A list of pairs of a layer's call, Keras' node, and its level.
-    """
-    levels, found = {}, []
-    for node in nodes_before([output]):
-        level = max((levels[id(tensor)] for tensor in node.input_tensors), default=0)
-        level += hasattr(node.operation, "kernel")
-        found.append((node, level))
-        levels.update((id(tensor), level) for tensor in node.output_tensors)
-    return found
+    output = source.outputs[0]
+    *ours, our_classifier = convolutions_in_order(subnet.output)
+    theirs, their_classifier = without_classifier(convolutions_in_order(output), len(ours))
+    if their_classifier and their_classifier.shape == our_classifier.shape:
+        our_classifier.layer.set_weights(their_classifier.layer.get_weights())
+    copy_weights(ours, theirs)
+    copy_normalizations(normalizations_apart(subnet.output), normalizations_apart(output))
+    if channels == "bgr":
+        reverse_colours(ours[0].layer)
+    features = our_classifier.input, their_classifier.input if their_classifier else output
+    images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
+    normalized = model.get_layer("normalize_pixels")(images)
+    networks = (subnet.input, images), (source.inputs[0], normalized[..., ::-1] if channels == "bgr" else normalized)
+    check_same_function(networks, features, ours, theirs, model.compute_dtype)
 
 
 def without_classifier(convolutions, count):
@@ -224,20 +165,3 @@ def described(convolution):
     if convolution is None:
         return "has nothing there"
     return f"has {convolution.layer.name} with weights of shapes {convolution.weight_shapes}"
-
-
-def check_features(model, subnet, source, channels):
-    """Raises a `ValueError` unless both compute the same features of random images."""
-    images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
-    normalized = model.get_layer("normalize_pixels")(images)
-    found = keras.Model(subnet.input, subnet.layers[-1].input)(images, training=False)
-    expected = source(normalized[..., ::-1] if channels == "bgr" else normalized, training=False)
-    expected = ops.mean(expected, axis=(1, 2)) if len(expected.shape) == 4 else expected
-    found, expected = (ops.convert_to_numpy(ops.cast(value, "float32")) for value in (found, expected))
-    difference = np.max(np.abs(found - expected)) / max(np.max(np.abs(expected)), 1e-12)
-    tolerance = TOLERANCE if model.compute_dtype == "float32" else TOLERANCE_OF_MIXED_PRECISION
-    if not difference <= tolerance:
-        raise ValueError(
-            f"their layers have the same shapes, but the features of the same images differ by {difference:.1e} of the "
-            f"largest, more than {tolerance:.0e}: look at strides, padding (of even sizes too) and activations."
-        )

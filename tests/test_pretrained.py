@@ -67,6 +67,23 @@ def cifar_resnet(blocks):
     return classifier(image, stages(x))
 
 
+def normalized(source):
+    """The network with batch normalisation, of which ours is an independent copy, between convolution and ReLU."""
+
+    def clone(layer):
+        activation = {"activation": "linear"} if isinstance(layer, keras.layers.Conv2D) else {}
+        return type(layer).from_config({**layer.get_config(), **activation})
+
+    def call(layer, *args, **kwargs):
+        y = layer(*args, **kwargs)
+        if isinstance(layer, keras.layers.Conv2D):
+            y = keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1e-5)(y))
+        return y
+
+    plain = keras.Model(source.inputs, source.outputs)
+    return keras.models.clone_model(plain, clone_function=clone, call_function=call)
+
+
 def check_same_logits(model, source, depth, images):
     # Published networks have some negative scales.
     load_pretrained(model, randomized(source, signs=(-1, 1, 1, 1)), depth)
@@ -85,6 +102,8 @@ def check_same_logits(model, source, depth, images):
         ("resnet", "basic_block", (34,), (3, 4, 6, 3)),
         ("resnet_bottleneck", "bottleneck_block", (26,), (2, 2, 2, 2)),
         ("resnet_bottleneck", "bottleneck_block", (26, 50), (3, 4, 6, 3)),
+        pytest.param("resnet_bottleneck", "bottleneck_block", (101,), (3, 4, 23, 3), marks=pytest.mark.slow),
+        pytest.param("resnet_bottleneck", "bottleneck_block", (152,), (3, 8, 36, 3), marks=pytest.mark.slow),
     ],
 )
 def test_resnets_are_kerashubs(backbone, block_type, depths, blocks):
@@ -97,6 +116,15 @@ def test_a_classifier_whose_backbone_is_one_of_its_layers():
     source = keras_hub.models.ResNetImageClassifier(resnet_backbone("basic_block", (2, 2, 2, 2)), num_classes=7)
     model = DDNN(depths=(10, 18), num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
     check_same_logits(model, source, 18, IMAGES)
+
+
+def test_a_backbone_without_classifier_gives_its_features():
+    source = randomized(resnet_backbone("basic_block", (2, 2, 2, 2)), signs=(-1, 1, 1, 1))
+    model = DDNN(depths=(10, 18), num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
+    load_pretrained(model, source)
+    expected = source(IMAGES / 127.5 - 1, training=False)
+    found = model.features(IMAGES)["depth_18"][-1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.max(expected))
 
 
 @pytest.mark.parametrize("depths", [(8,), (14, 20)])
@@ -115,16 +143,31 @@ def test_mobilenet_v2_is_that_of_keras_applications():
 
 
 @pytest.mark.parametrize("layers", [16, 19])
-def test_vgg_is_that_of_keras_applications(layers):
+@pytest.mark.parametrize("variant", [lambda source: source, normalized], ids=["plain", "normalized"])
+def test_vgg_is_that_of_keras_applications(layers, variant):
     source = getattr(keras.applications, f"VGG{layers}")(
         input_shape=(32, 32, 3), weights=None, classes=7, classifier_activation=None
     )
     model = DDNN(depths=(11, layers), backbone="vgg", num_classes=7, stem="imagenet")
+    check_same_logits(model, variant(source), layers, IMAGES[:, :32, :32])
+
+
+@pytest.mark.parametrize(("layers", "blocks"), [(11, [1, 1, 2, 2, 2]), (13, [2, 2, 2, 2, 2])])
+def test_shallow_vggs_are_kerashubs_with_normalisation(layers, blocks):
+    keras_hub = pytest.importorskip("keras_hub")
+    backbone = keras_hub.models.VGGBackbone(blocks, [64, 128, 256, 512, 512], image_shape=(32, 32, 3))
+    model = DDNN(depths=(layers, 19), backbone="vgg", num_classes=7)
+    source = normalized(classifier(backbone.input, backbone.output))
     check_same_logits(model, source, layers, IMAGES[:, :32, :32])
 
 
 @pytest.mark.parametrize(
-    ("layers", "depths"), [(121, (121, 169)), pytest.param(201, (121, 169, 201), marks=pytest.mark.slow)]
+    ("layers", "depths"),
+    [
+        (121, (121, 169)),
+        pytest.param(169, (121, 169), marks=pytest.mark.slow),
+        pytest.param(201, (121, 169, 201), marks=pytest.mark.slow),
+    ],
 )
 def test_densenet_is_that_of_keras_applications(layers, depths):
     source = getattr(keras.applications, f"DenseNet{layers}")(
@@ -141,8 +184,8 @@ def test_a_densenet_of_other_channels_is_found_out():
         load_pretrained(model, source)
 
 
-def small_source():
-    return keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False, pooling="avg")
+def small_source(size=32):
+    return keras.applications.VGG16(input_shape=(size, size, 3), weights=None, include_top=False, pooling="avg")
 
 
 def test_another_number_of_classes_keeps_the_new_classifier():
@@ -220,19 +263,67 @@ def test_the_first_layer_that_differs_is_named_and_nothing_changes(arguments, la
         np.testing.assert_array_equal(one, other)
 
 
-def test_another_function_of_the_same_shapes_is_found_out():
-    """The same layers with average instead of maximum pooling."""
-    source = keras.models.clone_model(
-        small_source(),
-        clone_function=lambda layer: (
-            keras.layers.AveragePooling2D(2)
-            if isinstance(layer, keras.layers.MaxPooling2D)
-            else type(layer).from_config(layer.get_config())
-        ),
-    )
-    model = DDNN(depths=(16,), backbone="vgg", num_classes=5)
+def check_not_taken(source, sentence, size=32, **arguments):
+    """That a message says `sentence`, and that the network is as it was."""
+    model = DDNN(depths=(16,), backbone="vgg", num_classes=5, input_shape=(size, size, 3))
     before = model.get_weights()
-    with pytest.raises(ValueError, match="the features of the same images differ by"):
-        load_pretrained(model, source)
+    with pytest.raises(ValueError, match=sentence):
+        load_pretrained(model, source, **arguments)
     for one, other in zip(before, model.get_weights()):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changed", "change", "sentence"),
+    [
+        ("block1_pool", {}, r"the first outputs that do are those of stage2_block1_conv and block2_conv1: look at"),
+        ("block3_conv2", {"strides": 2}, r"block3_conv2, of shapes \(16, 16, 256\) and \(8, 8, 256\): look at"),
+        ("block3_conv2", {"padding": "valid"}, r"block3_conv2, of shapes \(16, 16, 256\) and \(14, 14, 256\): look at"),
+        ("block2_conv1", {"activation": "tanh"}, "those of stage2_block1_conv and block2_conv1: look at strides"),
+        ("block5_pool", {}, "though the outputs of stage5_block3_conv, the last layer, do not: look at"),
+    ],
+)
+def test_the_first_layer_that_computes_something_else_is_named(changed, change, sentence):
+    def clone(layer):
+        if layer.name != changed:
+            return type(layer).from_config(layer.get_config())
+        if isinstance(layer, keras.layers.MaxPooling2D):
+            return keras.layers.AveragePooling2D(2, name=layer.name)
+        return type(layer).from_config({**layer.get_config(), **change})
+
+    source = randomized(keras.models.clone_model(small_source(64), clone_function=clone))
+    check_not_taken(source, f"the features of the same images differ by .* of the largest, .*{sentence}", size=64)
+
+
+class Fails(keras.layers.Layer):
+    """Cannot compute, though it says what shape it would give."""
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def call(self, inputs):
+        raise RuntimeError("never")
+
+
+def test_whatever_goes_wrong_the_network_is_as_it_was():
+    plain = small_source()
+    broken = keras.Model(plain.inputs, Fails()(plain.output))
+    model = DDNN(depths=(16,), backbone="vgg", num_classes=5)
+    before = model.get_weights()
+    with pytest.raises(RuntimeError, match="never"):
+        load_pretrained(model, broken)
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_sources_and_depths_that_cannot_be():
+    class Subclass(keras.Model):
+        pass
+
+    check_not_taken(Subclass(), "`source` must be a functional `keras.Model`. Received: source=<")
+    check_not_taken("imagenet", "`source` must be a functional `keras.Model`. Received: source='imagenet'")
+    plain = small_source()
+    two = keras.Model(plain.inputs, [plain.output, plain.layers[3].output])
+    check_not_taken(two, r"`source` must have one input and one output\. Received: 'functional.*' with 1 and 2")
+    sentence = r"`depth` must be a trained one, whose weights the network keeps\. Received: depth=\(1, 2, 3, 3, 3\)"
+    check_not_taken(plain, sentence, depth=(1, 2, 3, 3, 3))
