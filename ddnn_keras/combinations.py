@@ -110,7 +110,7 @@ class CombinationPath(Path):
     """
 
     def __init__(self, model, name, blocks):
-        super().__init__(name, blocks, {layer.name: layer for layer in model.layers}, model.dtype_policy, seed=None)
+        super().__init__(name, blocks, {layer.name: layer for layer in model.layers}, model.dtype_policy, seed=0)
         self._model = model
         self.copies, self.fixed, self.parted = {}, [], []
 
@@ -119,9 +119,6 @@ class CombinationPath(Path):
         layers = self._model.subnet(depth).layers
         self._private = {without_path(layer.name, self._model.output_keys): layer for layer in layers}
         self._normalizations = self.fixed if agrees else self.parted
-
-    def seed(self, name):
-        """None: the layers exist, with weights."""
 
     def shared(self, layer_class, name, **arguments):
         """The network's layer called `name`."""
@@ -164,6 +161,10 @@ def trainable(layers, value):
 def compute_statistics(subnet, layers, images):
     """Gives batch normalisation the mean over batches of their statistics, as in training with all weights fixed."""
     momenta = [layer.momentum for layer in layers]
+    # Dropout draws from generators that training goes on with.
+    weights = {id(weight) for weight in subnet.weights}
+    states = [variable for variable in subnet.variables if id(variable) not in weights]
+    before = [ops.convert_to_numpy(state) for state in states]
     # A frozen layer would keep its statistics.
     with trainable(layers, True):
         try:
@@ -174,3 +175,5 @@ def compute_statistics(subnet, layers, images):
         finally:
             for layer, momentum in zip(layers, momenta):
                 layer.momentum = momentum
+            for state, was in zip(states, before):
+                state.assign(was)

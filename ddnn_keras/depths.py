@@ -3,7 +3,7 @@
 import itertools
 import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 def output_key(name):
@@ -48,7 +48,9 @@ def resolve_depths(depths, known):
     for name, blocks in pairs:
         _check_name(name, pairs)
         _check_blocks(name, blocks, num_stages)
-    pairs = sorted(((name, tuple(blocks)) for name, blocks in pairs), key=lambda pair: (sum(pair[1]), pair[1]))
+    # Names go into JSON, which takes no NumPy integers.
+    pairs = [(name if isinstance(name, str) else int(name), tuple(blocks)) for name, blocks in pairs]
+    pairs.sort(key=lambda pair: (sum(pair[1]), pair[1]))
     for shallow, deep in itertools.pairwise(pairs):
         _check_nested(shallow, deep)
     return dict(pairs)
@@ -69,9 +71,10 @@ def is_positive_integer(value):
 
 
 def _look_up(depths, known):
-    depths = (depths,) if isinstance(depths, int | str) else tuple(depths)
+    depths = tuple(depths) if isinstance(depths, Iterable) and not isinstance(depths, str) else (depths,)
     for depth in depths:
-        if isinstance(depth, bool) or depth not in known:
+        # In a list, since what has no hash can be looked for there too.
+        if isinstance(depth, bool) or depth not in list(known):
             raise ValueError(
                 f"Unknown depth {depth!r} in `depths`: known depths are {', '.join(map(str, known))}; "
                 f'any other takes a mapping to blocks per stage, such as {{"mine": {next(iter(known.values()))}}}.'
@@ -83,10 +86,11 @@ def _look_up(depths, known):
 
 def _check_name(name, pairs):
     # Names become layer names, metric names and TFLite signatures; depth_a_kl_loss is the KL term of depth a.
-    if not re.fullmatch(r"\w+", str(name), flags=re.ASCII) or str(name).endswith(("_kl", "_attention")):
+    wellformed = isinstance(name, str | numbers.Integral) and re.fullmatch(r"\w+", str(name), flags=re.ASCII)
+    if not wellformed or str(name).endswith(("_kl", "_attention")):
         raise ValueError(
-            "A depth's name must be made of letters, digits and underscores and not end in _kl or _attention. "
-            f"Received: {name!r}"
+            "A depth's name must be an integer or a string of letters, digits and underscores that does not end in "
+            f"_kl or _attention. Received: {name!r}"
         )
     if [output_key(other) for other, _ in pairs].count(output_key(name)) > 1:
         raise ValueError(f"`depths` must not repeat a depth. Received: {name!r} as a number and as a string")

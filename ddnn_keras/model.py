@@ -39,7 +39,7 @@ class DDNN(keras.Model):
             bottlenecks, which cannot share weights with ResNet-18 and 34.
         backbone: The family: `"resnet"` (the default), `"resnet_bottleneck"`, `"resnet_cifar"`, `"vgg"`,
             `"mobilenet_v2"` or `"densenet"`; or a backbone of your own, see `ddnn_keras.backbones`.
-        num_classes: Number of classes, a positive integer. Defaults to `10`.
+        num_classes: Number of classes, an integer of 2 or more. Defaults to `10`.
         input_shape: `(height, width, channels)` of an image, positive integers. Defaults to `(32, 32, 3)`.
         width: Channels of the first stage or convolution, to which all others are in proportion. Defaults to that of
             the published networks: `16` for `"resnet_cifar"`, `32` for `"mobilenet_v2"`, else `64`.
@@ -191,12 +191,12 @@ class DDNN(keras.Model):
 
     def _trained_depth(self, depth):
         """The name of a trained depth, or the blocks of another."""
-        if isinstance(depth, tuple | list):
+        if isinstance(depth, tuple | list | np.ndarray) and np.ndim(depth):
             full_net = list(self.depths.values())[-1]
             check_within(depth, full_net)
             depth = tuple(map(int, depth))
             return next((name for name, blocks in self.depths.items() if blocks == depth), depth)
-        if depth not in self.depths:
+        if depth not in list(self.depths):
             allowed = ", ".join(map(repr, self.depths))
             raise ValueError(f"`depth` must be one of {allowed}, or blocks per stage. Received: depth={depth!r}")
         return depth
@@ -362,6 +362,7 @@ def grow_outputs(backbone, x, depths, num_classes, policy):
     trunk = Path(full_net, depths[full_net], {}, policy, seed=random.getrandbits(32))
     logits, features = {}, {}
     for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
+        _check_stages(backbone, stages)
         # Logits in full precision: under a mixed policy, half precision costs accuracy in the softmax.
         classifier = keras.layers.Dense(
             num_classes,
@@ -390,6 +391,15 @@ def _check_float32(policy):
         raise ValueError(f"`dtype` must be float32 with `quantization_aware`. Received: dtype={policy.name!r}")
 
 
+def _check_stages(backbone, stages):
+    for number, feature in enumerate(stages):
+        if len(feature.shape) != 4:
+            raise ValueError(
+                f"`backbone` {backbone!r} must give (height, width, channels) at the end of every stage. "
+                f"Received: shape {feature.shape[1:]} at the end of stage {number}"
+            )
+
+
 def _check_images(input_shape, num_classes):
     wellformed = isinstance(input_shape, tuple | list) and len(input_shape) == 3
     if not wellformed or not all(is_positive_integer(size) for size in input_shape):
@@ -397,8 +407,9 @@ def _check_images(input_shape, num_classes):
             "`input_shape` must be three positive integers, (height, width, channels). "
             f"Received: input_shape={input_shape!r}"
         )
-    if not is_positive_integer(num_classes):
-        raise ValueError(f"`num_classes` must be a positive integer. Received: num_classes={num_classes!r}")
+    # The softmax of a single logit is 1 whatever the weights: it would train on nothing.
+    if not is_positive_integer(num_classes) or num_classes < 2:
+        raise ValueError(f"`num_classes` must be an integer of 2 or more. Received: num_classes={num_classes!r}")
 
 
 def _check_pixels(argument, value, channels, allow_zero):

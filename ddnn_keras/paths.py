@@ -39,7 +39,8 @@ class Path:
         """The seed for the initial weights of the layer called `name`.
 
         It depends on nothing else, so that a sub-net trained alone can start from the weights that it has within a
-        larger network: comparisons need that.
+        larger network: comparisons need that. Only where the shape of a kernel depends on the depth, as in a DenseNet,
+        it starts from others.
         """
         return zlib.crc32(f"{self._seed} {name}".encode())
 

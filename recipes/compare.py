@@ -11,9 +11,10 @@ For example:
 - `--variant NAME FLAGS`: jointly, with these flags of train.py.
 
 All of them see the same images in the same order under the same schedule, and start from the same weights where they
-have any in common. Each run is a process of train.py in OUTPUT/runs; a command that was stopped goes on where it was,
-and no run is made twice. OUTPUT/results.json has every run, table.md and accuracy.png show them: on the validation
-split, which all choices are made on, until `--test` looks at the test split, once, at the end.
+have any in common (of the same shape: a DenseNet's depend on its depths). Each run is a process of train.py in
+OUTPUT/runs; a command that was stopped goes on where it was, and no run is made twice. OUTPUT/results.json has every
+run, table.md and accuracy.png show them: on the validation split, which all choices are made on, until `--test` looks
+at the test split, once, at the end.
 """
 
 import argparse

@@ -93,12 +93,35 @@ def test_scales_never_turn_negative(backbone):
 
 
 @pytest.fixture
-def plain_net():
-    """CONTRIBUTING's own example, as it stands there."""
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+def examples(monkeypatch):
+    """The names that CONTRIBUTING's own examples define, as they stand there."""
+    monkeypatch.setattr("ddnn_keras.backbones.BACKBONES", BACKBONES | {})
     names = {}
-    exec(example, names)
-    return names["model"], names["PlainNet"]
+    for example in re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL):
+        exec(example, names)
+    return names
+
+
+@pytest.fixture
+def plain_net(examples):
+    """A model with a backbone of one's own, and its class."""
+    return examples["model"], examples["PlainNet"]
+
+
+def test_a_family_by_name(examples, tmp_path):
+    model = examples["by_name"]
+    assert list(model.depths.values()) == [(1, 1), (2, 2), (3, 3)]
+    assert model.get_layer("stage1_block1_conv").filters == 8
+    images, labels = images_and_labels()
+    model.compile("sgd", distillation=EKD(), jit_compile=False)
+    model.fit(images, labels, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_config()["backbone"] == "plain"
+    for key, logits in model.predict(images, verbose=0).items():
+        np.testing.assert_array_equal(loaded.predict(images, verbose=0)[key], logits)
+    with pytest.raises(ValueError, match=r"`stem` must be one of 'cifar'\. Received: stem='imagenet'"):
+        DDNN((3, 5), "plain", stem="imagenet")
 
 
 def test_a_backbone_of_ones_own(plain_net, tmp_path):
@@ -210,3 +233,41 @@ def test_vgg_needs_32_pixels():
 def test_what_a_backbone_lacks():
     with pytest.raises(ValueError, match=r"an object with DEPTHS, .* Received: backbone=<.*>, which lacks DEPTHS"):
         DDNN(depths=(3, 5), backbone=object())
+
+
+def test_a_backbone_whose_table_and_stages_do_not_fit(plain_net):
+    _, backbone = plain_net
+    for table in ({}, {3: (1, 1), 5: (2, 2, 2)}, {3: (1, 0)}, {3: 2}):
+        wrong = backbone(8)
+        wrong.DEPTHS = table
+        with pytest.raises(
+            ValueError, match=r"`backbone` must have a tuple of 2 positive integers, its `num_stages`, for"
+        ):
+            DDNN({"mine": (1, 1)}, wrong)
+
+    class Flat(backbone):
+        def block(self, path, x, stage, index):
+            x = super().block(path, x, stage, index)
+            return keras.layers.GlobalMaxPooling2D()(x) if stage == 1 else x
+
+        def head(self, path, x):
+            return x
+
+    sentence = r"must give \(height, width, channels\) at the end of every stage\. Received: shape \(16,\) at the .* 1"
+    with pytest.raises(ValueError, match=sentence):
+        DDNN({"mine": (1, 1)}, Flat(8))
+
+
+@pytest.mark.parametrize(("stem", "least"), [("cifar", 8), ("strided", 15), ("imagenet", 29)])
+def test_densenet_needs_eight_pixels_behind_its_stem(stem, least):
+    depths = {"tiny": (1, 1, 1, 1)}
+    DDNN(depths, "densenet", width=4, stem=stem, input_shape=(least, least, 1))
+    sentence = r"`input_shape` must leave 8x8 or more behind the stem of a DenseNet.*, but 7x8 are left of \("
+    with pytest.raises(ValueError, match=sentence):
+        DDNN(depths, "densenet", width=4, stem=stem, input_shape=(least - 1, least, 1))
+
+
+def test_a_stem_that_is_no_name():
+    for backbone in BACKBONES:
+        with pytest.raises(ValueError, match=r"`stem` must be one of 'cifar', .*\. Received: stem=\['cifar'\]"):
+            DDNN([min(BACKBONES[backbone].DEPTHS)], backbone, stem=["cifar"])

@@ -1,6 +1,7 @@
 """Blocks that were not trained together: whose weights they have, and what calibration may touch."""
 
 import functools
+import random
 
 import keras
 import numpy as np
@@ -161,7 +162,16 @@ def test_blocks_that_the_network_does_not_hold(blocks):
         trained().subnet(blocks)
 
 
+def test_blocks_of_numpy():
+    model = untrained()
+    assert model.subnet(np.array([1, 3, 2])) is model.subnet((1, 3, 2))
+    assert model.subnet(np.int64(20)).name == model.subnet(np.array([3, 3, 3])).name == "depth_20"
+
+
 def test_other_mistakes():
+    for depth in ({8}, {"depth": 8}, np.array(8.5)):
+        with pytest.raises(ValueError, match=r"^`depth` must be (one of 8, 14, 20, or )?blocks per stage"):
+            trained().subnet(depth)
     with pytest.raises(
         ValueError, match=r"^`depth` must be one of 8, 14, 20, or blocks per stage\. Received: depth=50"
     ):
@@ -179,3 +189,22 @@ def test_other_mistakes():
         with pytest.raises(ValueError, match=sentence):
             refused()
     np.testing.assert_equal(weights_of(rounded), before)
+
+
+def test_combinations_and_calibration_draw_nothing_at_random():
+    """A network with dropout trains on as if nobody had looked at its combinations or calibrated it."""
+    model = DDNN((11, 13), "vgg", width=2, stem="imagenet")
+    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
+    state, variables = random.getstate(), [ops.convert_to_numpy(value) for value in states(model)]
+    assert variables
+    model.calibrate(images, (1, 2, 2, 2, 2))
+    model.calibrate(images, 13, trained=True)
+    assert random.getstate() == state
+    np.testing.assert_equal([ops.convert_to_numpy(value) for value in states(model)], variables)
+    seeds = [layer.seed for layer in model.subnet((1, 2, 2, 2, 2)).layers if isinstance(layer, keras.layers.Dropout)]
+    assert len(set(seeds)) == 2
+
+
+def states(model):
+    """Those of its random generators."""
+    return [variable for variable in model.variables if "seed_generator" in variable.path]

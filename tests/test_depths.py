@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from ddnn_keras.backbones.resnet import DEPTHS
@@ -11,6 +12,12 @@ def test_known_depths_are_sorted_from_shallow_to_deep():
 
 def test_a_single_depth_may_stand_alone():
     assert resolve_depths(18, DEPTHS) == {18: (2, 2, 2, 2)}
+
+
+def test_depths_of_numpy_become_pythons():
+    for depths in (np.int64(18), np.array([18]), (np.int32(18),), {np.int64(18): (2, 2, 2, 2)}):
+        (name,) = resolve_depths(depths, DEPTHS)
+        assert type(name) is int and name == 18
 
 
 def test_named_depths():
@@ -36,9 +43,13 @@ def test_output_keys():
         ({"a": (1, 0, 1, 1)}, "(1, 0, 1, 1)", "at least 1 block"),
         ({"a": 3}, "3", "4 stages"),
         ({"a": (1, 1, 1, 1.5)}, "1.5", "at least 1 block"),
-        ({"a/b": (1, 1, 1, 1)}, "'a/b'", "letters, digits and underscores"),
+        ({"a/b": (1, 1, 1, 1)}, "'a/b'", "string of letters, digits and underscores"),
         ({"a_kl": (1, 1, 1, 1)}, "'a_kl'", "not end in _kl"),
         ({10: (1, 1, 1, 1), "10": (1, 2, 1, 1)}, "10", "must not repeat"),
+        (1.5, "1.5", "10, 18, 34, 50, 100"),
+        (None, "None", "10, 18, 34, 50, 100"),
+        (([18],), "[18]", "10, 18, 34, 50, 100"),
+        ({None: (1, 1, 1, 1)}, "None", "an integer or a string of letters"),
         ({"a": (1, True, 1, 1)}, "(1, True, 1, 1)", "at least 1 block"),
         ({"a": (1, 3, 1, 1), "b": (2, 2, 2, 2)}, "'a' (1, 3, 1, 1)", "must nest"),
     ],

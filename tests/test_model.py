@@ -350,6 +350,7 @@ def test_weights_alone(examples, tmp_path):
         ({"width": 0}, "width=0"),
         ({"width": 1.5}, "width=1.5"),
         ({"num_classes": 0}, "num_classes=0"),
+        ({"num_classes": 1}, "num_classes=1"),
         ({"input_shape": (32, 32)}, "input_shape=(32, 32)"),
         ({"input_shape": (None, None, 3)}, "input_shape=(None, None, 3)"),
         ({"input_shape": (0, 32, 3)}, "input_shape=(0, 32, 3)"),

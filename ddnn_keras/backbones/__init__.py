@@ -4,14 +4,15 @@ A backbone is an object with
 
 - `DEPTHS`: a dict from integers to tuples of blocks per stage, and `num_stages`, how many stages there are;
 - `stem(path, x)`: the layers before the first stage;
-- `block(path, x, stage, index)`: one block of a stage, both counted from 0;
+- `block(path, x, stage, index)`: one block of a stage, both counted from 0, which keeps four axes;
 - `head(path, x)`: from the last block's output to the feature vector that the classifier sees.
 
 Each takes and returns a symbolic tensor. `path` makes the layers that have weights: `path.shared(layer_class, name,
 **arguments)` those that all depths have in common, `path.private(...)` those of normalisation. Layers without weights
 get `dtype=path.dtype`; `path.blocks` says of how many blocks the stages before are made. With `path.seed(name)` for the
-seed of an initializer, a depth trained alone starts from the weights that it has in a larger network. To save a
-network, its backbone needs `get_config`, `from_config` and `keras.saving.register_keras_serializable`.
+seed of an initializer, a depth trained alone starts from the weights that it has in a larger network, but for those
+whose shapes depend on the depth, as in a DenseNet. To save a network, its backbone needs `get_config`, `from_config`
+and `keras.saving.register_keras_serializable`.
 
 A family by name is a class that makes backbones from `width` and `stem`; `WIDTH` is the published networks' width, and
 `STEMS` the names that it knows. See `ddnn_keras.backbones.resnet`, and CONTRIBUTING.md for an example.
@@ -23,6 +24,7 @@ from ddnn_keras.backbones.resnet import ResNet
 from ddnn_keras.backbones.resnet_bottleneck import ResNetBottleneck
 from ddnn_keras.backbones.resnet_cifar import ResNetCIFAR
 from ddnn_keras.backbones.vgg import VGG
+from ddnn_keras.depths import is_positive_integer
 
 BACKBONES = {
     "resnet": ResNet,
@@ -64,4 +66,18 @@ def make_backbone(backbone, width=None, stem=None):
     for name, value in {"width": width, "stem": stem}.items():
         if value is not None:
             raise ValueError(f"`{name}` is for families by name, not for a backbone of one's own. Received: {value!r}")
+    check_table(backbone)
     return backbone
+
+
+def check_table(backbone):
+    """Raises a `ValueError` unless `DEPTHS` has blocks for each of `num_stages` stages."""
+    table = list(backbone.DEPTHS.values())
+    if not table or not all(
+        isinstance(blocks, tuple) and len(blocks) == backbone.num_stages and all(map(is_positive_integer, blocks))
+        for blocks in table
+    ):
+        raise ValueError(
+            f"`backbone` must have a tuple of {backbone.num_stages} positive integers, its `num_stages`, for each of "
+            f"its DEPTHS. Received: backbone={backbone!r} with DEPTHS={backbone.DEPTHS}"
+        )

@@ -47,7 +47,14 @@ class DenseNet:
 
     def stem(self, path, x):
         """The layers before the first stage."""
-        return self._stem(path, x, self.width)
+        y = self._stem(path, x, self.width)
+        height, width = y.shape[1:3]
+        if min(height, width) < 2 ** (self.num_stages - 1):
+            raise ValueError(
+                "`input_shape` must leave 8x8 or more behind the stem of a DenseNet, which halves the resolution three "
+                f"times, but {height}x{width} are left of {x.shape[1:]}."
+            )
+        return y
 
     def block(self, path, x, stage, index):
         """A 1x1 and a 3x3 convolution, whose output is put beside the input; a stage begins with a transition."""

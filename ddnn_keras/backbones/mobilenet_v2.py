@@ -48,7 +48,7 @@ class MobileNetV2:
 
     def __init__(self, width, stem):
         self.width = check_width(width)
-        self._stem_strides, self._second_stage_strides = STEMS[check_stem(stem, STEMS)]
+        self._stem_strides, self._second_stage_strides = STEMS[check_stem(stem, self.STEMS)]
 
     def stem(self, path, x):
         """A 3x3 convolution."""
