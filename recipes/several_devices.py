@@ -5,17 +5,24 @@ several machines: each runs the same command with its own `--rank`.
 """
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import os
 import re
+import sys
+import traceback
 
 import keras
+from watched_process import watch_this_process
 
 from ddnn_keras.command_line import non_negative_integer
 
-# How long a host may be silent before the others give it up, in seconds.
+# How long hosts wait for each other at the start, and how long one may be silent before it is given up, in seconds.
+START = 60
 SILENCE = 20
+
+LOST = f"A host was lost, or did not come within {START} s: start all again, with --resume where epochs were finished"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +86,20 @@ def several_devices(arguments, batch_size):
         allowed = f"less than {len(arguments.hosts)}, the number of --hosts" if arguments.hosts else "0 without --hosts"
         raise ValueError(f"--rank must be {allowed}. Received: {arguments.rank}")
     if arguments.distribute:
-        with {"tensorflow": mirrored, "jax": data_parallel}[keras.backend.backend()](arguments, batch_size) as share:
+        with engine()(arguments, batch_size) as share:
             yield share
     elif arguments.hosts:
         raise ValueError("--hosts must go with --distribute.")
     else:
         yield ALONE
+
+
+def engine():
+    """What trains on several devices with the backend at hand."""
+    engines = {"tensorflow": mirrored, "jax": data_parallel}
+    if (backend := keras.backend.backend()) not in engines:
+        raise ValueError(f"--distribute needs KERAS_BACKEND to be {' or '.join(engines)}. Received: {backend}")
+    return engines[backend]
 
 
 @contextlib.contextmanager
@@ -106,19 +121,59 @@ def data_parallel(arguments, batch_size):
     import jax
 
     hosts = arguments.hosts or [""]
-    if len(hosts) > 1:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(hosts[0], len(hosts), arguments.rank, heartbeat_timeout_seconds=SILENCE)
-    check_batch_size(batch_size, len(jax.devices()))
-    distribution = DataParallelTraining(auto_shard_dataset=False)
-    with distribution.scope():
-        try:
+    with connected(hosts, arguments.rank) if len(hosts) > 1 else contextlib.nullcontext():
+        check_batch_size(batch_size, len(jax.devices()))
+        distribution = DataParallelTraining(auto_shard_dataset=False)
+        with distribution.scope():
             yield Share(arguments.rank, len(hosts), (WholeBatches(distribution),))
-        except (jax.errors.JaxRuntimeError, ValueError) as error:
-            # JAX raises either, and begins with the name of a status; the user's own mistakes do not.
-            if len(hosts) == 1 or not re.match("[A-Z_]+: ", str(error)):
-                raise
-            give_up(f"A host was lost, and --resume on all of them goes on: {error}")
+
+
+@contextlib.contextmanager
+def connected(hosts, rank):
+    """A context in which JAX sees the devices of all `hosts`, given by their addresses; whatever goes wrong in it ends
+    this process at once.
+
+    An orderly end would wait for hosts that are no more, and let the others wait for this one.
+    """
+    import jax
+
+    watch_this_process(f"{LOST}.")
+    try:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(
+            hosts[0], len(hosts), rank, initialization_timeout=START, heartbeat_timeout_seconds=SILENCE
+        )
+        check_devices(jax.devices())
+        yield
+    except BaseException as error:
+        code = say(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def check_devices(devices):
+    """Raises a `ValueError` unless every host has as many of the devices as any other."""
+    counts = collections.Counter(device.process_index for device in devices)
+    if len(set(counts.values())) > 1:
+        numbers = ", ".join(f"host {host} has {count}" for host, count in sorted(counts.items()))
+        raise ValueError(f"All --hosts must have the same number of devices, but {numbers}.")
+
+
+def say(error):
+    """Tells what ended this process, as `ddnn_keras.command_line.run` would, and gives its exit code."""
+    import jax
+
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    # JAX raises either when a host is lost, and begins with the name of a status; the user's own mistakes do not.
+    if isinstance(error, jax.errors.JaxRuntimeError | ValueError) and re.match("[A-Z_]+: ", str(error)):
+        error = ValueError(f"{LOST}. {error}")
+    if not isinstance(error, ValueError | OSError):
+        traceback.print_exception(error)
+        return 1
+    print(" ".join(str(error).split()), file=sys.stderr)
+    return 2
 
 
 def check_batch_size(batch_size, num_devices):
@@ -127,12 +182,6 @@ def check_batch_size(batch_size, num_devices):
         raise ValueError(
             f"--batch-size must be a multiple of {num_devices}, the number of devices. Received: {batch_size}"
         )
-
-
-def give_up(sentence):
-    """Ends this process at once; an orderly end would wait for hosts that are no more."""
-    print(" ".join(sentence.split()), flush=True)
-    os._exit(2)
 
 
 class DataParallelTraining(keras.distribution.DataParallel):

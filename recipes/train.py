@@ -62,8 +62,7 @@ def main(arguments, parser):
             raise ValueError(f"{run_directory.path} was begun by finetune_qat.py: its --resume goes on with it.")
     else:
         run_directory = RunDirectory(arguments.output or new_output(arguments))
-        if not devices.rank:  # the others share the folder with the first
-            unused(run_directory)
+        unused(run_directory)
         arguments = with_absolute_paths(arguments)
     if arguments.tensorboard:
         check_tensorboard()

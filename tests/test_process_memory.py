@@ -41,4 +41,5 @@ def test_training_evaluation_sub_nets_and_calibration_do_not_grow_memory():
     finished = subprocess.run([sys.executable, "-c", REPEATED], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     half, end = map(int, finished.stdout.split())
-    assert end - half < 20 * 2**20, f"{(end - half) / 2**20:.0f} MiB in 100 calls"
+    # A hundred sub-nets that are not given back would be 4.5 MiB.
+    assert end - half < 3 * 2**20, f"{(end - half) / 2**20:.1f} MiB in 100 calls"

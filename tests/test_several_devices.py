@@ -91,6 +91,43 @@ def test_two_hosts_have_the_losses_of_one(train, tmp_path):
     assert configs[0] == configs[1]
 
 
+def check_given_up(process):
+    """That the process ends within a minute or so, and that its last line says why."""
+    assert process.wait(90) == 2, printed(process)
+    last = printed(process).splitlines()[-1]
+    assert last.startswith("A host was lost, or did not come within 60 s: start all again, with --resume where"), last
+
+
+@pytest.mark.slow
+def test_a_host_that_does_not_come(train):
+    first, second = (train(name, *SETTINGS, *flags) for name, flags in zip("ab", (hosts()[0], hosts()[1])))
+    check_given_up(first)
+    check_given_up(second)
+
+
+@pytest.mark.slow
+def test_what_is_wrong_on_all_hosts_ends_all_at_once(train, tmp_path):
+    unequal = [train("run", *SETTINGS, *flags, devices=1 + rank) for rank, flags in enumerate(hosts())]
+    for process in unequal:
+        assert process.wait(SECONDS) == 2
+        sentence = "All --hosts must have the same number of devices, but host 0 has 1, host 1 has 2."
+        assert printed(process).splitlines()[-1] == sentence
+    assert not (tmp_path / "run").exists()
+    wrong = [train("run", *SETTINGS, *flags, "--depths", "8", "15") for flags in hosts()]
+    for process in wrong:
+        assert process.wait(SECONDS) == 2
+        assert printed(process).splitlines()[-1] == (
+            "--depths must be among 8, 14, 20, 32, 44, 56, 110. Received: 15"
+        ), printed(process)
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run/config.json").write_text("{}")
+    # Before they connect, so that none waits for another.
+    for flags in hosts():
+        process = train("run", *SETTINGS, *flags)
+        assert process.wait(SECONDS) == 2
+        assert "run holds config.json already" in printed(process).splitlines()[-1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, tmp_path, lost):
@@ -102,11 +139,7 @@ def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, tmp_path, l
         assert all(process.poll() is None for process in processes)
         time.sleep(0.1)
     processes[lost].send_signal(signal.SIGKILL)
-    left = processes[1 - lost]
-    assert left.wait(60) != 0
-    if lost == 1:  # The first host runs JAX's service, which ends the others itself when it goes.
-        assert left.returncode == 2
-        assert printed(left).splitlines()[-1].startswith("A host was lost, and --resume on all of them goes on: ")
+    check_given_up(processes[1 - lost])
     check_finished(*(train("run", "--resume", str(tmp_path / "run"), *flags) for flags in hosts()))
     assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(12))
 
@@ -159,3 +192,10 @@ def test_mistakes_with_jax(train):
         process = train("run", *SETTINGS, *flags)
         assert process.wait(SECONDS) == 2
         assert sentence in printed(process).splitlines()[-1]
+
+
+def test_backends_without_distribution(train):
+    process = train("run", *SETTINGS, "--distribute", backend="numpy")
+    assert process.wait(SECONDS) == 2
+    sentence = "--distribute needs KERAS_BACKEND to be tensorflow or jax. Received: numpy"
+    assert printed(process).splitlines()[-1].endswith(sentence), printed(process)

@@ -1,4 +1,7 @@
-"""VGG with batch normalisation (https://arxiv.org/abs/1409.1556), as torchvision's vgg11_bn to vgg19_bn compute it."""
+"""VGG with batch normalisation (https://arxiv.org/abs/1409.1556), as torchvision's vgg11_bn to vgg19_bn compute it.
+
+Its convolutions have biases, though normalisation behind them takes them out again: so have torchvision's.
+"""
 
 import keras
 
