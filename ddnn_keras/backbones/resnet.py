@@ -1,7 +1,7 @@
 """ResNet with basic blocks (https://arxiv.org/abs/1512.03385), as torchvision computes it.
 
-Symmetric padding, stride in the first 3x3 convolution, a projection (1x1 convolution) where the shape changes, no biases
-in front of normalisation.
+Symmetric padding, stride in the first 3x3 convolution, a projection (1x1 convolution) where the shape changes, no
+biases in front of normalisation.
 """
 
 import keras
