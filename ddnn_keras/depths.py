@@ -5,6 +5,8 @@ import numbers
 import re
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 
 def output_key(name):
     """The name of a depth's output, of its classifier and of its metrics.
@@ -41,7 +43,8 @@ def resolve_depths(depths, known):
     >>> resolve_depths((34, 18), known={18: (2, 2, 2, 2), 34: (3, 4, 6, 3)})
     {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
     """
-    pairs = list(depths.items()) if isinstance(depths, Mapping) else _look_up(depths, known)
+    pairs = list(depths.items()) if isinstance(depths, Mapping) else _look_up(without_numpy(depths), known)
+    pairs = [(name, without_numpy(blocks)) for name, blocks in pairs]
     if not pairs:
         raise ValueError(f"`depths` must name at least one depth. Received: depths={depths!r}")
     num_stages = len(next(iter(known.values())))
@@ -70,11 +73,20 @@ def is_positive_integer(value):
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
+def is_name(value):
+    """Whether `value` may name a depth: an integer, Python's or NumPy's, or a string."""
+    return isinstance(value, str | numbers.Integral) and not isinstance(value, bool)
+
+
+def without_numpy(value):
+    """NumPy's arrays and numbers as Python's lists and numbers; anything else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
 def _look_up(depths, known):
-    depths = tuple(depths) if isinstance(depths, Iterable) and not isinstance(depths, str) else (depths,)
+    depths = tuple(depths) if isinstance(depths, Iterable) and not isinstance(depths, str | bytes) else (depths,)
     for depth in depths:
-        # In a list, since what has no hash can be looked for there too.
-        if isinstance(depth, bool) or depth not in list(known):
+        if not is_name(depth) or depth not in known:
             raise ValueError(
                 f"Unknown depth {depth!r} in `depths`: known depths are {', '.join(map(str, known))}; "
                 f'any other takes a mapping to blocks per stage, such as {{"mine": {next(iter(known.values()))}}}.'
@@ -86,7 +98,7 @@ def _look_up(depths, known):
 
 def _check_name(name, pairs):
     # Names become layer names, metric names and TFLite signatures; depth_a_kl_loss is the KL term of depth a.
-    wellformed = isinstance(name, str | numbers.Integral) and re.fullmatch(r"\w+", str(name), flags=re.ASCII)
+    wellformed = is_name(name) and re.fullmatch(r"\w+", str(name), flags=re.ASCII)
     if not wellformed or str(name).endswith(("_kl", "_attention")):
         raise ValueError(
             "A depth's name must be an integer or a string of letters, digits and underscores that does not end in "

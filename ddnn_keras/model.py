@@ -11,7 +11,7 @@ from keras import ops
 
 from ddnn_keras.backbones import make_backbone
 from ddnn_keras.combinations import combination, compute_statistics
-from ddnn_keras.depths import check_within, is_positive_integer, output_key, resolve_depths
+from ddnn_keras.depths import check_within, is_name, is_positive_integer, output_key, resolve_depths, without_numpy
 from ddnn_keras.distillation import CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
 from ddnn_keras.images import checked_images
@@ -83,6 +83,7 @@ class DDNN(keras.Model):
         dtype=None,
         name="ddnn",
     ):
+        input_shape = without_numpy(input_shape)
         _check_images(input_shape, num_classes)
         _check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
         _check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
@@ -191,12 +192,13 @@ class DDNN(keras.Model):
 
     def _trained_depth(self, depth):
         """The name of a trained depth, or the blocks of another."""
-        if isinstance(depth, tuple | list | np.ndarray) and np.ndim(depth):
+        depth = without_numpy(depth)
+        if isinstance(depth, tuple | list):
             full_net = list(self.depths.values())[-1]
             check_within(depth, full_net)
             depth = tuple(map(int, depth))
             return next((name for name, blocks in self.depths.items() if blocks == depth), depth)
-        if depth not in list(self.depths):
+        if not is_name(depth) or depth not in self.depths:
             allowed = ", ".join(map(repr, self.depths))
             raise ValueError(f"`depth` must be one of {allowed}, or blocks per stage. Received: depth={depth!r}")
         return depth

@@ -5,6 +5,7 @@ import itertools
 
 import keras
 import numpy as np
+from keras import ops
 
 from ddnn_keras.graph import without_nesting
 from ddnn_keras.layer_order import convolutions_in_order, normalizations_apart
@@ -45,16 +46,31 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
     """
     if channels not in CHANNELS:
         raise ValueError(f"`channels` must be 'rgb' or 'bgr'. Received: channels={channels!r}")
-    depth = list(model.depths)[-1] if depth is None else depth
-    if isinstance(depth, tuple | list) and tuple(depth) not in model.depths.values():
+    check_network(model)
+    subnet = model.subnet(list(model.depths)[-1] if depth is None else depth)
+    if not any(subnet.output is output for output in model.output.values()):
         raise ValueError(f"`depth` must be a trained one, whose weights the network keeps. Received: depth={depth!r}")
-    subnet = model.subnet(depth)
     check_functional(source)
+    check_images(source.inputs[0].shape[1:], subnet.input_shape[1:])
     with undone_if_it_fails(subnet):
         try:
             take_over(model, subnet, without_nesting(source), channels)
         except ValueError as error:
             raise ValueError(f"`source` {source.name!r} is not the architecture of {subnet.name}: {error}") from None
+
+
+def check_network(model):
+    """Raises a `ValueError` unless `model` is a `ddnn_keras.DDNN` whose sub-nets compute what their layers say."""
+    if not hasattr(model, "depths"):
+        raise ValueError(f"`model` must be a ddnn_keras.DDNN. Received: model={model!r}")
+    if model.get_config()["quantization_aware"]:
+        raise ValueError("`model` must not be quantization-aware: take the weights over first, then make it so.")
+
+
+def check_images(theirs, ours):
+    """Raises a `ValueError` unless a source that takes images of the shape `theirs`, `None` for any, takes `ours`."""
+    if len(theirs) != 3 or any(their not in (None, our) for their, our in zip(theirs, ours)):
+        raise ValueError(f"`source` must take images of the shape {tuple(ours)}. Received: one that takes {theirs}")
 
 
 def check_functional(source):
@@ -90,7 +106,8 @@ def take_over(model, subnet, source, channels):
     *ours, our_classifier = convolutions_in_order(subnet.output)
     theirs, their_classifier = without_classifier(convolutions_in_order(output), len(ours))
     if their_classifier and their_classifier.shape == our_classifier.shape:
-        our_classifier.layer.set_weights(their_classifier.layer.get_weights())
+        kernel, *bias = their_classifier.layer.get_weights()
+        our_classifier.layer.set_weights([kernel, *(bias or [np.zeros(kernel.shape[-1:])])])
     copy_weights(ours, theirs)
     copy_normalizations(normalizations_apart(subnet.output), normalizations_apart(output))
     if channels == "bgr":
@@ -99,7 +116,7 @@ def take_over(model, subnet, source, channels):
     images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
     normalized = model.get_layer("normalize_pixels")(images)
     networks = (subnet.input, images), (source.inputs[0], normalized[..., ::-1] if channels == "bgr" else normalized)
-    check_same_function(networks, features, ours, theirs, model.compute_dtype)
+    check_same_function(networks, features, ours, theirs)
 
 
 def without_classifier(convolutions, count):
@@ -142,8 +159,10 @@ def normalization_weights(our, their):
     shape = our.gamma.shape
     if their is None:
         return np.ones(shape), np.zeros(shape), np.zeros(shape), np.full(shape, 1 - our.epsilon)
-    *scale_and_offset, mean, variance = their.get_weights()
-    return *scale_and_offset, mean, np.maximum(variance + their.epsilon - our.epsilon, 0)
+    mean, variance = their.get_weights()[-2:]
+    gamma = ops.convert_to_numpy(their.gamma) if their.scale else np.ones(shape)
+    beta = ops.convert_to_numpy(their.beta) if their.center else np.zeros(shape)
+    return gamma, beta, mean, np.maximum(variance + their.epsilon - our.epsilon, 0)
 
 
 def make_scales_positive(layer, normalization):

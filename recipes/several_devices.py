@@ -10,11 +10,12 @@ import contextlib
 import dataclasses
 import os
 import re
+import socket
 import sys
 import traceback
 
 import keras
-from watched_process import watch_this_process
+from watched_process import say, watch_this_process
 
 from ddnn_keras.command_line import non_negative_integer
 
@@ -22,7 +23,10 @@ from ddnn_keras.command_line import non_negative_integer
 START = 60
 SILENCE = 20
 
-LOST = f"A host was lost, or did not come within {START} s: start all again, with --resume where epochs were finished"
+LOST = f"a host was lost, or did not come within {START} s: start all again, with --resume if the run's folder is there"
+
+# What JAX says when that happens: an error's status, or something in its text.
+SIGNS_OF_LOSS = "UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|gloo|nccl|coordination|connection|heartbeat"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +141,9 @@ def connected(hosts, rank):
     """
     import jax
 
-    watch_this_process(f"{LOST}.")
+    if rank == 0:
+        check_port(hosts[0])
+    watch_this_process(f"Aborted by JAX, most likely since {LOST}.")
     try:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(
@@ -146,10 +152,20 @@ def connected(hosts, rank):
         check_devices(jax.devices())
         yield
     except BaseException as error:
-        code = say(error)
+        code = told(error)
         sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
+
+
+def check_port(address):
+    """Raises a `ValueError` if another process has the port of this address, without which JAX crashes."""
+    port = int(address.rpartition(":")[2])
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise ValueError(f"--hosts must begin with a free port of this machine, not {port}: {error}.") from None
 
 
 def check_devices(devices):
@@ -160,19 +176,20 @@ def check_devices(devices):
         raise ValueError(f"All --hosts must have the same number of devices, but {numbers}.")
 
 
-def say(error):
+def told(error):
     """Tells what ended this process, as `ddnn_keras.command_line.run` would, and gives its exit code."""
     import jax
 
     if isinstance(error, KeyboardInterrupt):
         return 130
-    # JAX raises either when a host is lost, and begins with the name of a status; the user's own mistakes do not.
-    if isinstance(error, jax.errors.JaxRuntimeError | ValueError) and re.match("[A-Z_]+: ", str(error)):
-        error = ValueError(f"{LOST}. {error}")
-    if not isinstance(error, ValueError | OSError):
+    # What is wrong in JAX begins with the name of a status, and may be of either class.
+    by_jax = isinstance(error, jax.errors.JaxRuntimeError | ValueError) and re.match("[A-Z_]+: ", str(error))
+    if by_jax and re.search(SIGNS_OF_LOSS, str(error), re.IGNORECASE):
+        error = ValueError(f"Lost: {LOST}. {error}")
+    elif by_jax or not isinstance(error, ValueError | OSError):
         traceback.print_exception(error)
         return 1
-    print(" ".join(str(error).split()), file=sys.stderr)
+    say(str(error))
     return 2
 
 

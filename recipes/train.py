@@ -61,6 +61,9 @@ def main(arguments, parser):
         if is_finetuned(run_directory):
             raise ValueError(f"{run_directory.path} was begun by finetune_qat.py: its --resume goes on with it.")
     else:
+        check_depths(arguments)
+        if devices.hosts and not arguments.output:
+            raise ValueError("--hosts must go with --output, one folder for all hosts.")
         run_directory = RunDirectory(arguments.output or new_output(arguments))
         unused(run_directory)
         arguments = with_absolute_paths(arguments)
@@ -86,7 +89,6 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
     does of it.
     """
     print(f"Run directory: {run_directory.path}")
-    check_depths(arguments)
     images = load_images(arguments)
     # Not before: preparing a data set draws random numbers too.
     keras.utils.set_random_seed(arguments.seed)

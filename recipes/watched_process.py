@@ -20,23 +20,29 @@ def watch_this_process(sentence):
     Args:
         sentence: What is said, with exit code 2, if the new process aborts.
     """
-    if os.environ.pop(WATCHED, None):
-        threading.Thread(target=end_with_the_watcher, daemon=True).start()
+    if pipe := os.environ.pop(WATCHED, None):
+        threading.Thread(target=end_with_the_watcher, args=[int(pipe)], daemon=True).start()
         return
+    # The watcher writes nothing into it; it is closed when the watcher is no more.
+    pipe, _ = os.pipe()
     command = [sys.executable, *sys.orig_argv[1:]]
-    with subprocess.Popen(command, env={**os.environ, WATCHED: "1"}, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(command, env={**os.environ, WATCHED: str(pipe)}, pass_fds=[pipe]) as process:
         try:
             code = process.wait()
         except BaseException:
             process.kill()
             raise
     if code < 0:
-        print(sentence if code == -signal.SIGABRT else f"Ended by {signal.Signals(-code).name}.", file=sys.stderr)
+        say(sentence if code == -signal.SIGABRT else f"Ended by signal {-code}, {signal.strsignal(-code)}.")
     sys.exit(2 if code < 0 else code)
 
 
-def end_with_the_watcher():
-    """Ends this process when the other end of its input is closed, as it is when the watcher is no more."""
-    # Not through `sys.stdin`, whose lock Python wants when it ends.
-    os.read(0, 1)
+def end_with_the_watcher(pipe):
+    """Ends this process when the watcher's end of the pipe is closed."""
+    os.read(pipe, 1)
     os._exit(1)
+
+
+def say(sentence):
+    """Writes a sentence where and as `ddnn_keras.command_line.run` does."""
+    print(f"{os.path.basename(sys.argv[0])}: {' '.join(sentence.split())}", file=sys.stderr, flush=True)

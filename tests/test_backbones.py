@@ -237,7 +237,7 @@ def test_what_a_backbone_lacks():
 
 def test_a_backbone_whose_table_and_stages_do_not_fit(plain_net):
     _, backbone = plain_net
-    for table in ({}, {3: (1, 1), 5: (2, 2, 2)}, {3: (1, 0)}, {3: 2}):
+    for table in ({}, {3: (1, 1), 5: (2, 2, 2)}, {3: (1, 0)}, {3: 2}, [(1, 1)]):
         wrong = backbone(8)
         wrong.DEPTHS = table
         with pytest.raises(
@@ -269,5 +269,6 @@ def test_densenet_needs_eight_pixels_behind_its_stem(stem, least):
 
 def test_a_stem_that_is_no_name():
     for backbone in BACKBONES:
-        with pytest.raises(ValueError, match=r"`stem` must be one of 'cifar', .*\. Received: stem=\['cifar'\]"):
-            DDNN([min(BACKBONES[backbone].DEPTHS)], backbone, stem=["cifar"])
+        for stem in (["cifar"], np.array(["cifar", "strided"])):
+            with pytest.raises(ValueError, match=r"`stem` must be one of 'cifar', .*\. Received: stem=.*\['cifar'"):
+                DDNN([min(BACKBONES[backbone].DEPTHS)], backbone, stem=stem)

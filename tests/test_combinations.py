@@ -169,7 +169,7 @@ def test_blocks_of_numpy():
 
 
 def test_other_mistakes():
-    for depth in ({8}, {"depth": 8}, np.array(8.5)):
+    for depth in ({8}, {"depth": 8}, np.array(8.5), 8.0, np.float64(8), True, ((1, 2), 3, 4)):
         with pytest.raises(ValueError, match=r"^`depth` must be (one of 8, 14, 20, or )?blocks per stage"):
             trained().subnet(depth)
     with pytest.raises(

@@ -15,7 +15,7 @@ def test_a_single_depth_may_stand_alone():
 
 
 def test_depths_of_numpy_become_pythons():
-    for depths in (np.int64(18), np.array([18]), (np.int32(18),), {np.int64(18): (2, 2, 2, 2)}):
+    for depths in (np.int64(18), np.array([18]), np.array(18), (np.int32(18),), {np.int64(18): np.array((2, 2, 2, 2))}):
         (name,) = resolve_depths(depths, DEPTHS)
         assert type(name) is int and name == 18
 
@@ -49,6 +49,9 @@ def test_output_keys():
         (1.5, "1.5", "10, 18, 34, 50, 100"),
         (None, "None", "10, 18, 34, 50, 100"),
         (([18],), "[18]", "10, 18, 34, 50, 100"),
+        (np.array([[18]]), "[18]", "10, 18, 34, 50, 100"),
+        (b"8", "b'8'", "10, 18, 34, 50, 100"),
+        ({True: (1, 1, 1, 1)}, "True", "an integer or a string of letters"),
         ({None: (1, 1, 1, 1)}, "None", "an integer or a string of letters"),
         ({"a": (1, True, 1, 1)}, "(1, True, 1, 1)", "at least 1 block"),
         ({"a": (1, 3, 1, 1), "b": (2, 2, 2, 2)}, "'a' (1, 3, 1, 1)", "must nest"),

@@ -40,6 +40,7 @@ def test_a_run_like_any_other(finetuned, finished_run):
     assert (source / "model.keras").read_bytes() == (finished_run / "model.keras").read_bytes()
 
 
+@pytest.mark.slow
 def test_its_bundle(finetuned, main, mistake):
     _, run = finetuned
     model = ["--model", run / "model.keras", "--depth", "all", "--bundle"]
@@ -49,6 +50,7 @@ def test_its_bundle(finetuned, main, mistake):
     assert "must be 'int8' for a quantization-aware network" in mistake("export/to_tflite.py", *model)
 
 
+@pytest.mark.slow
 def test_a_stopped_one_goes_on(finetuned, tmp_path, script, mistake):
     _, finished = finetuned
     run = tmp_path / "stopped"

@@ -95,7 +95,10 @@ def check_given_up(process):
     """That the process ends within a minute or so, and that its last line says why."""
     assert process.wait(90) == 2, printed(process)
     last = printed(process).splitlines()[-1]
-    assert last.startswith("A host was lost, or did not come within 60 s: start all again, with --resume where"), last
+    assert last.startswith("train.py: "), last
+    assert "a host was lost, or did not come within 60 s: start all again, with --resume if the run's folder" in last, (
+        last
+    )
 
 
 @pytest.mark.slow
@@ -110,14 +113,14 @@ def test_what_is_wrong_on_all_hosts_ends_all_at_once(train, tmp_path):
     unequal = [train("run", *SETTINGS, *flags, devices=1 + rank) for rank, flags in enumerate(hosts())]
     for process in unequal:
         assert process.wait(SECONDS) == 2
-        sentence = "All --hosts must have the same number of devices, but host 0 has 1, host 1 has 2."
+        sentence = "train.py: All --hosts must have the same number of devices, but host 0 has 1, host 1 has 2."
         assert printed(process).splitlines()[-1] == sentence
     assert not (tmp_path / "run").exists()
     wrong = [train("run", *SETTINGS, *flags, "--depths", "8", "15") for flags in hosts()]
     for process in wrong:
         assert process.wait(SECONDS) == 2
         assert printed(process).splitlines()[-1] == (
-            "--depths must be among 8, 14, 20, 32, 44, 56, 110. Received: 15"
+            "train.py: --depths must be among 8, 14, 20, 32, 44, 56, 110. Received: 15"
         ), printed(process)
     (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "run/config.json").write_text("{}")
@@ -126,6 +129,38 @@ def test_what_is_wrong_on_all_hosts_ends_all_at_once(train, tmp_path):
         process = train("run", *SETTINGS, *flags)
         assert process.wait(SECONDS) == 2
         assert "run holds config.json already" in printed(process).splitlines()[-1]
+
+
+def test_a_port_that_is_in_use(train):
+    (flags, _) = hosts()
+    with socket.socket() as other:
+        address, port = flags[2].split(":")
+        other.bind((address, int(port)))
+        other.listen()
+        process = train("run", *SETTINGS, *flags)
+        assert process.wait(SECONDS) == 2
+    sentence = f"train.py: --hosts must begin with a free port of this machine, not {port}: "
+    assert printed(process).splitlines()[-1].startswith(sentence), printed(process)
+
+
+def test_what_is_said_of_an_error(monkeypatch, capsys):
+    jax_error = pytest.importorskip("jax").errors.JaxRuntimeError
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    monkeypatch.setattr(sys, "argv", ["folder/train.py"])
+    from several_devices import told
+
+    lost = "train.py: Lost: a host was lost, or did not come within 60 s: start all again, with --resume if"
+    for error, code, said in [
+        (jax_error("FAILED_PRECONDITION: Gloo all-reduce failed: Connection closed by peer"), 2, lost),
+        (ValueError("UNKNOWN: Gloo AllGather failed"), 2, lost),
+        (jax_error("RESOURCE_EXHAUSTED: Out of memory"), 1, "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of"),
+        (ValueError("--batch-size must be\na multiple"), 2, "train.py: --batch-size must be a multiple"),
+        (OSError("No space"), 2, "train.py: No space"),
+        (KeyError("ours"), 1, "KeyError: 'ours'"),
+    ]:
+        assert told(error) == code
+        assert said in capsys.readouterr().err.splitlines()[-1]
+    assert told(KeyboardInterrupt()) == 130
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ A family by name is a class that makes backbones from `width` and `stem`; `WIDTH
 `STEMS` the names that it knows. See `ddnn_keras.backbones.resnet`, and CONTRIBUTING.md for an example.
 """
 
+from collections.abc import Mapping
+
 from ddnn_keras.backbones.densenet import DenseNet
 from ddnn_keras.backbones.mobilenet_v2 import MobileNetV2
 from ddnn_keras.backbones.resnet import ResNet
@@ -72,7 +74,7 @@ def make_backbone(backbone, width=None, stem=None):
 
 def check_table(backbone):
     """Raises a `ValueError` unless `DEPTHS` has blocks for each of `num_stages` stages."""
-    table = list(backbone.DEPTHS.values())
+    table = list(backbone.DEPTHS.values()) if isinstance(backbone.DEPTHS, Mapping) else []
     if not table or not all(
         isinstance(blocks, tuple) and len(blocks) == backbone.num_stages and all(map(is_positive_integer, blocks))
         for blocks in table

@@ -73,6 +73,6 @@ def check_stem(stem, allowed):
     Raises:
         ValueError: If it is not among the `allowed` names.
     """
-    if stem not in allowed:
+    if not isinstance(stem, str) or stem not in allowed:
         raise ValueError(f"`stem` must be one of {', '.join(map(repr, allowed))}. Received: stem={stem!r}")
     return stem
