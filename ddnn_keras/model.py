@@ -11,10 +11,11 @@ from keras import ops
 
 from ddnn_keras.backbones import make_backbone
 from ddnn_keras.combinations import combination, compute_statistics
-from ddnn_keras.depths import check_within, is_name, is_positive_integer, output_key, resolve_depths, without_numpy
+from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
 from ddnn_keras.distillation import CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
 from ddnn_keras.images import checked_images
+from ddnn_keras.model_arguments import check_float32, check_images, check_pixels, check_stages
 from ddnn_keras.paths import Path, deepest, grow
 from ddnn_keras.quantization_aware import fake_quantized
 
@@ -84,9 +85,9 @@ class DDNN(keras.Model):
         name="ddnn",
     ):
         input_shape = without_numpy(input_shape)
-        _check_images(input_shape, num_classes)
-        _check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
-        _check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
+        check_images(input_shape, num_classes)
+        check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
+        check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
         # Keras' layers and JSON take no NumPy integers.
         num_classes = int(num_classes)
         input_shape = tuple(int(size) for size in input_shape)
@@ -98,7 +99,7 @@ class DDNN(keras.Model):
         normalized = normalize_pixels(image, pixel_mean, pixel_std, policy)
         logits, features = grow_outputs(family, normalized, depths, num_classes, policy)
         if quantization_aware:
-            _check_float32(policy)
+            check_float32(policy)
             image, (logits, features) = fake_quantized(image, (logits, features))
         super().__init__(inputs=image, outputs=logits, name=name)
         self.dtype_policy = policy
@@ -364,7 +365,7 @@ def grow_outputs(backbone, x, depths, num_classes, policy):
     trunk = Path(full_net, depths[full_net], {}, policy, seed=random.getrandbits(32))
     logits, features = {}, {}
     for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
-        _check_stages(backbone, stages)
+        check_stages(backbone, stages)
         # Logits in full precision: under a mixed policy, half precision costs accuracy in the softmax.
         classifier = keras.layers.Dense(
             num_classes,
@@ -386,37 +387,3 @@ def normalize_pixels(image, mean, std, policy):
 def split(y_pred):
     """Logits, and stage features or `None`, of what the model's `call` gave."""
     return (y_pred["logits"], y_pred["features"]) if "features" in y_pred else (y_pred, None)
-
-
-def _check_float32(policy):
-    if policy.name != "float32":
-        raise ValueError(f"`dtype` must be float32 with `quantization_aware`. Received: dtype={policy.name!r}")
-
-
-def _check_stages(backbone, stages):
-    for number, feature in enumerate(stages):
-        if len(feature.shape) != 4:
-            raise ValueError(
-                f"`backbone` {backbone!r} must give (height, width, channels) at the end of every stage. "
-                f"Received: shape {feature.shape[1:]} at the end of stage {number}"
-            )
-
-
-def _check_images(input_shape, num_classes):
-    wellformed = isinstance(input_shape, tuple | list) and len(input_shape) == 3
-    if not wellformed or not all(is_positive_integer(size) for size in input_shape):
-        raise ValueError(
-            "`input_shape` must be three positive integers, (height, width, channels). "
-            f"Received: input_shape={input_shape!r}"
-        )
-    # The softmax of a single logit is 1 whatever the weights: it would train on nothing.
-    if not is_positive_integer(num_classes) or num_classes < 2:
-        raise ValueError(f"`num_classes` must be an integer of 2 or more. Received: num_classes={num_classes!r}")
-
-
-def _check_pixels(argument, value, channels, allow_zero):
-    numbers = np.asarray(value)
-    wellformed = numbers.dtype.kind in "iuf" and numbers.shape in ((), (channels,)) and np.isfinite(numbers).all()
-    if not wellformed or not (allow_zero or numbers.all()):
-        kind = "a number" if allow_zero else "a number other than 0"
-        raise ValueError(f"`{argument}` must be {kind}, or {channels} of them. Received: {argument}={value!r}")
