@@ -91,9 +91,9 @@ def test_two_hosts_have_the_losses_of_one(train, tmp_path):
     assert configs[0] == configs[1]
 
 
-def check_given_up(process):
-    """That the process ends within a minute or so, and that its last line says why."""
-    assert process.wait(90) == 2, printed(process)
+def check_given_up(process, seconds):
+    """That the process ends within so many seconds, and that its last line says why."""
+    assert process.wait(seconds) == 2, printed(process)
     last = printed(process).splitlines()[-1]
     assert last.startswith("train.py: "), last
     assert "a host was lost, or did not come within 60 s: start all again, with --resume if the run's folder" in last, (
@@ -104,8 +104,9 @@ def check_given_up(process):
 @pytest.mark.slow
 def test_a_host_that_does_not_come(train):
     first, second = (train(name, *SETTINGS, *flags) for name, flags in zip("ab", (hosts()[0], hosts()[1])))
-    check_given_up(first)
-    check_given_up(second)
+    # They come to the point from which they wait for each other in their own time.
+    check_given_up(first, 90)
+    check_given_up(second, 90)
 
 
 @pytest.mark.slow
@@ -174,7 +175,7 @@ def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, tmp_path, l
         assert all(process.poll() is None for process in processes)
         time.sleep(0.1)
     processes[lost].send_signal(signal.SIGKILL)
-    check_given_up(processes[1 - lost])
+    check_given_up(processes[1 - lost], 60)
     check_finished(*(train("run", "--resume", str(tmp_path / "run"), *flags) for flags in hosts()))
     assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(12))
 
