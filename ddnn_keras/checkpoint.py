@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import time
 import zipfile
 
 import keras
@@ -15,7 +16,7 @@ PROGRESS = "ddnn_progress.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the compiled model and the epoch after every epoch, under the final name only when complete.
+    """Saves the compiled model, the epoch and the time spent after every epoch; under the final name when complete.
 
     Keras' own `ModelCheckpoint` writes into the final file, which a kill leaves truncated.
 
@@ -26,6 +27,11 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, path):
         super().__init__()
         self.path = path
+        self._begin = None
+
+    def on_train_begin(self, logs=None):
+        """Starts the clock, at the time that the network in the file has behind it."""
+        self._begin = time.monotonic() - (training_seconds(self.path) or 0)
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves the model."""
@@ -33,7 +39,9 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
                 states = [keras.ops.convert_to_numpy(state).tolist() for state in random_states(self.model)]
-                archive.writestr(PROGRESS, json.dumps({"finished_epochs": epoch + 1, "random_states": states}))
+                progress = {"finished_epochs": epoch + 1, "random_states": states}
+                progress["seconds"] = round(time.monotonic() - self._begin, 1)
+                archive.writestr(PROGRESS, json.dumps(progress))
 
 
 @contextlib.contextmanager
@@ -77,6 +85,19 @@ def finished_epochs(path):
             return json.loads(archive.read(PROGRESS))["finished_epochs"]
     except (KeyError, zipfile.BadZipFile):
         raise ValueError(f"{path} does not say how far its training came: recipes/train.py did not write it.") from None
+
+
+def training_seconds(path):
+    """How long the network in a file was trained, in all of the processes that trained it one after the other.
+
+    Args:
+        path: A file that `Checkpoint` wrote.
+
+    Returns:
+        A float, validation included and waiting excluded; `None` if there is no such file, or it does not say so.
+    """
+    with contextlib.suppress(FileNotFoundError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(PROGRESS))["seconds"]
 
 
 def load_network(path):

@@ -1,5 +1,6 @@
 """Training curves, drawn from a run's history."""
 
+import re
 from math import isnan, nan
 
 from matplotlib.figure import Figure
@@ -41,5 +42,7 @@ def draw(axes, history, names):
 def names_ending(quantity, history):
     """The logged names that end in `quantity`, by depth, without the total and the validation twins."""
     names = [name for name in history[0] if name.endswith(f"_{quantity}") and not name.startswith("val_")]
+    # Keras logs them by the alphabet, in which 14 comes before 8.
+    names.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
     # A network of one depth logs its quantities without a prefix.
     return names or [quantity]

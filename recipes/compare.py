@@ -18,25 +18,19 @@ at the test split, once, at the end.
 """
 
 import argparse
-import concurrent.futures
-import dataclasses
-import functools
-import json
-import os
 import pathlib
+import re
 import shlex
-import subprocess
-import sys
-import time
 
 import comparison_report
 import keras
 import train
+from comparison_records import portable, read_records, write_results
+from comparison_runs import Run, finished
 from one_at_a_time import one_at_a_time
-from train_arguments import DEVICES, add_distillation, add_settings, check_depths, load_images, with_absolute_paths
+from train_arguments import add_distillation, add_settings, check_depths, load_images
 from train_arguments import argument_parser as train_parser
 
-from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
 from ddnn_keras.command_line import run as run_command
@@ -62,37 +56,6 @@ def argument_names(add):
 # What may differ from run to run; with other settings, runs cannot be compared.
 OF_ONE_RUN = {"depths", "seed", *argument_names(add_distillation)}
 
-# Where things are on this machine is nobody else's business.
-OF_THIS_MACHINE = {"data_dir", "manual_dir"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One training to do.
-
-    Args:
-        method: Its name in the table.
-        depths: The depths of its network.
-        seed: Its seed.
-        flags: The command line of train.py, without `--output`.
-    """
-
-    method: str
-    depths: tuple
-    seed: int
-    flags: tuple
-
-    @property
-    def name(self):
-        """The name of its run directory."""
-        return f"{self.method}_{'-'.join(map(str, self.depths))}_seed{self.seed}"
-
-    @functools.cached_property
-    def arguments(self):
-        """All arguments of train.py, those of this machine excepted."""
-        arguments = vars(with_absolute_paths(train_parser("").parse_args(self.flags)))
-        return portable(arguments)
-
 
 def argument_parser():
     """The command line: every setting of train.py, and what is compared."""
@@ -111,13 +74,15 @@ def argument_parser():
 def main(arguments):
     """Does what is left to do, and writes the report after every run."""
     output = pathlib.Path(arguments.output)
-    check_depths(arguments)
+    check_depths(arguments, at_least=2)
     runs = plan(arguments)
     # Before any training, so that mistakes show early, and two of them do not prepare the data set at once.
     images = load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
     with one_at_a_time(output):
         records = {record["name"]: record for record in read_records(output)}
         check_records([*records.values(), *begun_records(output, runs)], runs, output)
+        if arguments.test:
+            check_networks(records.values(), output)
         todo = [run for run in runs if run.name not in records]
         print(f"{len(runs) - len(todo)} of {len(runs)} runs are done.", flush=True)
         for record in finished(todo, output, arguments.jobs):
@@ -125,7 +90,9 @@ def main(arguments):
             write_results(output, records.values())
             print(f"{len(records)} runs. {record['name']}: {accuracies(record['validation'])}", flush=True)
         if arguments.test:
-            test(records, output, images.test(arguments.batch_size))
+            for record in records.values():
+                test(record, output, images.test(arguments.batch_size))
+                write_results(output, records.values())
         write_results(output, records.values())
     print(comparison_report.table(list(records.values())))
 
@@ -137,10 +104,7 @@ def plan(arguments):
         value = getattr(arguments, name)
         if name != "depths" and value is not None:
             settings += ["--" + name.replace("_", "-"), str(value)]
-    for name, flags in arguments.variant:
-        if name in METHODS:
-            raise ValueError(f"--variant must not have the name of a method. Received: {name}")
-        variant_parser().parse_args(shlex.split(flags))
+    check_variants(arguments.variant)
     methods = {name: METHODS[name] for name in arguments.methods} | dict(arguments.variant)
     runs = []
     for seed in dict.fromkeys(arguments.seeds):
@@ -152,6 +116,19 @@ def plan(arguments):
     return runs
 
 
+def check_variants(variants):
+    """Raises a `ValueError` unless pairs of a name and of flags are variants. Names are those of folders, too."""
+    names = [name for name, _ in variants]
+    for name, flags in variants:
+        if name in METHODS:
+            raise ValueError(f"--variant must not have the name of a method. Received: {name}")
+        if names.count(name) > 1:
+            raise ValueError(f"--variant must have another name each time. Received twice: {name}")
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"--variant must have a name of letters, digits, _, . and -. Received: {name}")
+        variant_parser().parse_args(shlex.split(flags))
+
+
 def variant_parser():
     """What a variant may set: anything else would not be the same training."""
     parser = ArgumentParser(__doc__)
@@ -159,33 +136,19 @@ def variant_parser():
     return parser
 
 
-def read_records(output):
-    """The runs in `results.json`: a list of dicts."""
-    path = output / "results.json"
-    if not path.exists():
-        return []
-    try:
-        return json.loads(path.read_text())["runs"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
-
-
 def begun_records(output, runs):
     """What the runs that were begun, and are not in `results.json` yet, were begun with."""
-    directories = {run.name: RunDirectory(output / "runs" / run.name) for run in runs}
-    configs = {name: directory.read_config() for name, directory in directories.items() if directory.config.exists()}
+    directories = {run: RunDirectory(output / "runs" / run.name) for run in runs}
+    configs = {run: directory.read_config() for run, directory in directories.items() if directory.config.exists()}
     return [
-        {"name": name, "arguments": portable(config["arguments"]), "backend": config["backend"]}
-        for name, config in configs.items()
+        {
+            "name": run.name,
+            "method": run.method,
+            "arguments": portable(config["arguments"]),
+            "backend": config["backend"],
+        }
+        for run, config in configs.items()
     ]
-
-
-def write_results(output, records):
-    """Writes `results.json`, table and picture, in the order of names: the order in which runs end is chance."""
-    records = sorted(records, key=lambda record: record["name"])
-    with atomic_write(output / "results.json") as temporary:
-        temporary.write_text(json.dumps({"runs": records}, indent=1, allow_nan=False) + "\n")
-    comparison_report.write(records, output)
 
 
 def check_records(records, runs, output):
@@ -208,81 +171,23 @@ def compared(run, record, names):
     """Which of the arguments must be the same in a run and in a record."""
     if record["name"] == run.name:
         return set(names)
-    together = run.method != "alone" and not record["name"].startswith("alone_")
+    together = "alone" not in (run.method, record["method"])
     return set(names) - OF_ONE_RUN | ({"depths"} if together else set())
 
 
-def finished(runs, output, jobs):
-    """Trains `jobs` networks at a time; gives the record of each when it is done."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(trained, run, output, threads) for run in runs]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except BaseException as error:
-            print(f"Stopping, as soon as the trainings end that have begun: {error}", flush=True)
-            pool.shutdown(cancel_futures=True)
-            raise
+def check_networks(records, output):
+    """Raises a `ValueError` if a run that has not been on the test split has lost its network."""
+    for record in records:
+        model = RunDirectory(output / "runs" / record["name"]).model
+        if "test" not in record and not model.is_file():
+            raise ValueError(f"--test needs the network of {record['name']}, and there is no {model}.")
 
 
-def trained(run, output, threads):
-    """Trains one network in a process of its own, or goes on with it, and gives its record."""
-    directory = RunDirectory(output / "runs" / run.name)
-    resumed = directory.config.exists()
-    flags = ["--resume", str(directory.path)] if resumed else [*run.flags, "--output", str(directory.path)]
-    script = str(pathlib.Path(train.__file__))
-    # Several small trainings, each on few threads, use the cores better than one on all of them.
-    environment = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads), **os.environ}
-    begin = time.monotonic()
-    process = subprocess.run(
-        [sys.executable, script, *flags], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    if process.returncode:
-        raise ValueError(f"{run.name} failed: {(process.stderr.strip().splitlines() or ['no message'])[-1]}")
-    config = directory.read_config()
-    return {
-        "name": run.name,
-        "method": run.method,
-        "depths": list(run.depths),
-        "seed": run.seed,
-        # Shells quote, since that is how a reader will run it.
-        "command": "python recipes/train.py " + shlex.join(portable_flags(run.flags)),
-        "arguments": portable(config["arguments"]),
-        "versions": config["versions"],
-        "backend": config["backend"],
-        "seconds": round(time.monotonic() - begin, 1),
-        "resumed": resumed,
-        "validation": json.loads(directory.metrics.read_text()),
-    }
-
-
-def portable(arguments):
-    """The arguments without those of this machine."""
-    local = OF_THIS_MACHINE | DEVICES | {"output", "resume"}
-    arguments = {name: value for name, value in arguments.items() if name not in local}
-    return {**arguments, "dataset": without_folder(arguments["dataset"])}
-
-
-def portable_flags(flags):
-    """The flags without those of this machine."""
-    local = {"--" + name.replace("_", "-") for name in OF_THIS_MACHINE}
-    found = [(before, flag) for before, flag in zip(("", *flags), flags) if not {before, flag} & local]
-    return [without_folder(flag) if before == "--dataset" else flag for before, flag in found]
-
-
-def without_folder(dataset):
-    """The data set's name, with the last part of its path if it has one."""
-    kind, colon, path = dataset.partition(":")
-    return kind + colon + os.path.basename(path)
-
-
-def test(records, output, images):
-    """Evaluates every run that has not been on the test split."""
-    for name, record in records.items():
-        if "test" not in record:
-            model = load_network(RunDirectory(output / "runs" / name).model)
-            record["test"] = train.final_metrics(model, images)
+def test(record, output, images):
+    """Evaluates a run, if it has not been on the test split."""
+    if "test" not in record:
+        model = load_network(RunDirectory(output / "runs" / record["name"]).model)
+        record["test"] = train.final_metrics(model, images)
 
 
 def accuracies(metrics):

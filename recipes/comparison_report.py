@@ -126,10 +126,13 @@ def tick(records, key):
 
 
 def picture(records):
-    """Accuracy against multiply-accumulates: a line for each method, with the standard error of its means."""
+    """Accuracy against multiply-accumulates: a line for each method, with the standard error of its means.
+
+    Methods that one seed alone has tried are dashed: a single run says little.
+    """
     split = split_of(records)
     grouped = accuracies(records, split)
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     shown = methods(records)
     for index, method in enumerate(shown):
@@ -139,7 +142,11 @@ def picture(records):
         # Side by side, or the bars would hide each other.
         shift = 1 + 0.012 * (index - (len(shown) - 1) / 2)
         macs = [shift * cost(records, key) / 1e6 for key in keys]
-        axes.errorbar(macs, [np.mean(value) for value in values], errors, marker="o", capsize=3, label=method)
+        means = [np.mean(value) for value in values]
+        seeds = max(map(len, values))
+        style = {"linestyle": "-" if seeds > 1 else "--", "alpha": 1.0 if seeds > 1 else 0.5}
+        label = f"{method}, {seeds} seed{'s' * (seeds > 1)}"
+        axes.errorbar(macs, means, errors, marker="o", capsize=3, label=label, **style)
     depths = sorted({key for _, key in grouped}, key=lambda key: cost(records, key))
     axes.set_xscale("log")
     axes.set_xticks([], minor=True)
@@ -150,5 +157,5 @@ def picture(records):
         title="Mean over seeds, with its standard error",
     )
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper")
     return figure

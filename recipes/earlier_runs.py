@@ -3,7 +3,7 @@
 import argparse
 
 import keras
-from train_arguments import DEVICES, load_images, saved_arguments
+from train_arguments import DEVICES, load_images, saved_arguments, with_absolute_paths
 
 from ddnn_keras.run_directory import RunDirectory
 
@@ -57,11 +57,12 @@ def resumed(run_directory, parser):
     saved, backend = saved_arguments(config), keras.backend.backend()
     if config["backend"] != backend:
         raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
+    wanted = vars(with_absolute_paths(argparse.Namespace(**{**saved, **typed})))
     for name in set(typed) - {"resume", *DEVICES}:
         flag = "--" + name.replace("_", "-")
         if name not in saved:
             raise ValueError(f"{flag} does not go with --resume.")
-        if typed[name] != saved[name]:
+        if wanted[name] != saved[name]:
             raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
     return argparse.Namespace(**saved)
 

@@ -2,7 +2,8 @@
 
     python recipes/imagenet.py --manual-dir DIR
 
-DIR holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, as TensorFlow Datasets wants them.
+DIR holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, as TensorFlow Datasets wants them. A tenth of the
+training images is held out for validation, and the usual validation images are the test split.
 
 Hardware: not yet measured. Time: not yet measured. Accuracy: not yet measured.
 """

@@ -84,9 +84,14 @@ def add_distillation(parser):
     add("--teacher", default=ekd.teacher, choices=TEACHERS, help="whose probabilities teach")
 
 
-def check_depths(arguments):
-    """Says in the command line's terms which depths there are."""
+def check_depths(arguments, at_least=1):
+    """Says in the command line's terms which depths there are, and how many must be given."""
     known = BACKBONES[arguments.backbone].DEPTHS
+    received = " ".join(map(str, arguments.depths))
+    if len(set(arguments.depths)) < len(arguments.depths):
+        raise ValueError(f"--depths must not repeat. Received: {received}")
+    if len(arguments.depths) < at_least:
+        raise ValueError(f"--depths must be {at_least} or more: nothing teaches one alone. Received: {received}")
     if unknown := sorted(set(arguments.depths) - set(known)):
         raise ValueError(f"--depths must be among {', '.join(map(str, known))}. Received: {unknown[0]}")
 

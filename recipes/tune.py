@@ -147,11 +147,9 @@ TUNERS = {"bayesian": bayesian, "hyperband": hyperband}
 def main(arguments):
     """Searches, and shows the trials; a process that works for a chief shows nothing."""
     worker = os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
-    if len(arguments.depths) < 2:
-        raise ValueError(f"--depths must be two or more: nothing teaches one alone. Received: {arguments.depths[0]}")
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
-    check_depths(arguments)
+    check_depths(arguments, at_least=2)
     train.make_deterministic()
     output = pathlib.Path(arguments.output).absolute()
     with contextlib.nullcontext() if worker else one_at_a_time(output):

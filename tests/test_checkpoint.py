@@ -1,10 +1,19 @@
+import shutil
+import time
+
 import keras
 import numpy as np
 import pytest
 
 from ddnn_keras import DDNN
 from ddnn_keras.backbones import make_backbone
-from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network, restore_random_states
+from ddnn_keras.checkpoint import (
+    Checkpoint,
+    finished_epochs,
+    load_network,
+    restore_random_states,
+    training_seconds,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +39,23 @@ def test_a_file_of_other_making_does_not_tell_its_epoch(saved, tmp_path):
     saved[0].save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="does not say how far"):
         finished_epochs(tmp_path / "model.keras")
+
+
+def test_the_time_of_all_processes_adds_up(saved, tmp_path):
+    before = training_seconds(saved[1])
+    assert before > 0
+    path = shutil.copy(saved[1], tmp_path / "model.keras")
+    goes_on = load_network(path)
+    begin = time.monotonic()
+    images, labels = np.zeros((12, 8, 8, 1)), np.arange(12) % 10
+    goes_on.fit(images, labels, batch_size=4, callbacks=[Checkpoint(path)], verbose=0)
+    assert before < training_seconds(path) <= before + time.monotonic() - begin + 0.1
+
+
+def test_a_file_that_does_not_tell_its_time(saved, tmp_path):
+    assert training_seconds(tmp_path / "none.keras") is None
+    saved[0].save(tmp_path / "model.keras")
+    assert training_seconds(tmp_path / "model.keras") is None
 
 
 def test_dropout_goes_on_as_if_never_interrupted(tmp_path):

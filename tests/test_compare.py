@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -12,13 +14,18 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "recipes"))
-from compare import portable, portable_flags
+import compare
+from compare import METHODS
+from comparison_records import portable, portable_flags, read_records
+from comparison_runs import reason
+from train_arguments import with_absolute_paths
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("compare")
 
 # The first published comparison, reduced to what takes seconds; the others differ in what is reduced.
-PUBLISHED, *_ = re.findall(r"^python recipes/compare.py (.*)$", (ROOT / "recipes/results/README.md").read_text(), re.M)
+ALL_PUBLISHED = re.findall(r"^python recipes/compare.py (.*)$", (ROOT / "recipes/results/README.md").read_text(), re.M)
+PUBLISHED, *_ = ALL_PUBLISHED
 REDUCED = {
     "--dataset": ["digits"],
     "--manual-dir": None,
@@ -48,6 +55,17 @@ def test_the_published_comparison_is_what_is_reduced_here():
     assert not {"--manual-dir", "--seeds", "fashion_mnist", "20"} & set(SETTINGS)
 
 
+@pytest.mark.parametrize("command", ALL_PUBLISHED, ids=lambda command: command.split("/")[-1])
+def test_published_commands_make_the_published_runs(command):
+    """Which runs they would make, and with what: nothing that the records contradict."""
+    flags = shlex.split(command.replace("ARCHIVES", "."))
+    arguments = compare.argument_parser().parse_args(flags)
+    records = read_records(ROOT / arguments.output)
+    runs = compare.plan(with_absolute_paths(arguments))
+    assert {run.name for run in runs} & {record["name"] for record in records}
+    compare.check_records(records, runs, arguments.output)
+
+
 def test_records_do_not_say_where_things_are_on_a_machine():
     flags = ["--dataset", "npz:/home/someone/digits.npz", "--data-dir", "/data", "--epochs", "2", "--manual-dir", "/x"]
     assert portable_flags(flags) == ["--dataset", "npz:digits.npz", "--epochs", "2"]
@@ -56,6 +74,7 @@ def test_records_do_not_say_where_things_are_on_a_machine():
         "seed": 1,
     }
     assert portable({"dataset": "mnist:3.0.1"}) == {"dataset": "mnist:3.0.1"}
+    assert portable({"dataset": "folder:/home/photos/"}) == {"dataset": "folder:photos"}
 
 
 def results(output):
@@ -75,11 +94,7 @@ def comparison(script, tmp_path_factory):
     process.send_signal(signal.SIGKILL)
     process.wait()
     first = results(output)
-    # The training that was under way goes on without its parent, and nobody else may touch its folder until it ends.
-    while not (output / "runs" / "alone_14_seed0" / "metrics.json").exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    time.sleep(1)
+    # The training that was under way goes on without its parent: it is waited for.
     finished = script("recipes/compare.py", *flags)
     assert finished.returncode == 0, finished.stderr
     return output, finished.stdout, first
@@ -93,6 +108,8 @@ def test_a_killed_comparison_goes_on_where_it_was(comparison):
     assert list(found) == ["alone_14_seed0", "alone_8_seed0", "ekd_8-14_seed0"]
     assert found["alone_8_seed0"] == first["alone_8_seed0"]
     assert [run["resumed"] for run in found.values()] == [True, False, False]
+    assert "Waiting for the process that trains" in printed
+    assert all(run["seconds"] > 0 for run in found.values())
     assert printed.endswith((output / "table.md").read_text() + "\n")
     assert (output / "accuracy.png").stat().st_size > 10_000
 
@@ -119,12 +136,12 @@ def test_alone_and_jointly_from_the_same_weights_and_images(comparison):
 def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main):
     output, _, _ = comparison
     before = results(output)
+    assert set(METHODS) == {"alone", "joint", "kl", "attention", "ekd"}
     written = (output / "runs" / "ekd_8-14_seed0" / "model.keras").stat().st_mtime_ns
-    flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output]
-    more = ["--seeds", 0, 1, "--jobs", 2, "--methods", "ekd", "--variant", "hot", "--temperature 2"]
-    code, printed, errors = main("recipes/compare.py", *flags, *more, "--test")
+    flags = [*SETTINGS, "--seeds", 0, 1, "--jobs", 2, "--variant", "hot", "--temperature 2", "--output", output]
+    code, printed, errors = main("recipes/compare.py", *flags, "--test")
     assert code == 0, errors
-    assert "1 of 4 runs are done." in printed
+    assert "3 of 14 runs are done." in printed
     assert "Accuracy on the test split" in printed
     after = results(output)
     assert after["hot_8-14_seed1"]["arguments"]["temperature"] == 2.0
@@ -144,6 +161,13 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main):
         (["--variant", "ekd", "--kl-weight 2"], "--variant must not have the name of a method. Received: ekd"),
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--variant", "hot", "--temperature x"], "x is not a number of 0 or more"),
+        (
+            ["--variant", "hot", "", "--variant", "hot", ""],
+            "--variant must have another name each time. Received twice",
+        ),
+        (["--variant", "a/b", ""], "--variant must have a name of letters, digits, _, . and -. Received: a/b"),
+        (["--depths", 8], "--depths must be 2 or more: nothing teaches one alone. Received: 8"),
+        (["--depths", 8, 8], "--depths must not repeat. Received: 8 8"),
         (["--variant", "long", "--epochs 3"], "unrecognized arguments: --epochs 3"),
         (["--variant", "early", "--evaluate-on test"], "unrecognized arguments: --evaluate-on test"),
         (
@@ -191,6 +215,31 @@ def test_a_failed_training_is_named(mistake, tmp_path):
     flags = [*SETTINGS, "--methods", "joint", "--batch-size", 100_000, "--seeds", 3, "--output", tmp_path / "failed"]
     sentence = mistake("recipes/compare.py", *flags)
     assert "joint_8-14_seed3 failed: train.py: `batch_size` must be from 1 to 400" in sentence
+
+
+def test_what_others_trained_is_kept_when_a_training_fails(comparison, mistake, tmp_path):
+    output = tmp_path / "half"
+    broken = output / "runs" / "joint_8-14_seed0"
+    shutil.copytree(comparison[0] / "runs" / "ekd_8-14_seed0", broken)
+    config = json.loads((broken / "config.json").read_text())
+    config["arguments"]["distillation"] = "none"
+    (broken / "config.json").write_text(json.dumps(config))
+    (broken / "model.keras").write_text("no network")
+    flags = [*SETTINGS, "--methods", "joint", "ekd", "--seeds", 0, "--jobs", 2, "--output", output]
+    assert "joint_8-14_seed0 failed: train.py: " in mistake("recipes/compare.py", *flags)
+    assert list(results(output)) == ["ekd_8-14_seed0"]
+
+
+def test_a_training_that_a_signal_ended_is_named():
+    process = subprocess.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], stderr=subprocess.PIPE)
+    assert reason(process) == "ended by signal 9, Killed"
+
+
+def test_the_test_split_needs_the_networks(comparison, mistake, tmp_path):
+    shutil.copy(comparison[0] / "results.json", tmp_path)
+    flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", tmp_path]
+    sentence = mistake("recipes/compare.py", *flags, "--test")
+    assert "--test needs the network of alone_14_seed0, and there is no " in sentence
 
 
 def test_a_data_set_that_is_missing_is_named_before_any_training(mistake, tmp_path):

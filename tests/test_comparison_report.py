@@ -9,7 +9,7 @@ from conftest import ROOT
 from matplotlib.image import imread
 
 sys.path.insert(0, str(ROOT / "recipes"))
-from comparison_report import Gain, paired_gain, table, write
+from comparison_report import Gain, paired_gain, picture, table, write
 
 
 def record(method, seed, split="validation", **accuracies):
@@ -56,6 +56,15 @@ def test_the_table():
     ]
 
 
+def test_the_gain_over_joint_training():
+    found = [record("joint", seed, d8=0.8 + seed / 100) for seed in range(2)]
+    found += [record("ekd", seed, d8=0.81 + seed / 100) for seed in range(2)]
+    assert table(found).splitlines()[-2:] == [
+        "| 8 | joint | 2 | 80.50 ± 0.71 |  |  |  |",
+        "| 8 | ekd | 2 | 81.50 ± 0.71 |  |  | +1.00 [+1.00, +1.00] |",
+    ]
+
+
 def test_errors_are_compared_over_the_same_seeds():
     found = [record("alone", 0, d8=0.5), record("alone", 1, d8=0.9), record("ekd", 0, d8=0.6)]
     assert "| 8 | ekd | 1 | 60.00 | +10.00 | -20.0% |  |" in table(found)
@@ -87,6 +96,22 @@ def test_methods_of_ones_own_come_last():
 def test_what_is_written(tmp_path):
     write(records(), tmp_path)
     assert (tmp_path / "table.md").read_text() == table(records())
-    picture = imread(tmp_path / "accuracy.png")
-    assert picture.shape == (600, 900, 4)
-    assert np.unique(picture.reshape(-1, 4), axis=0).shape[0] > 10
+    assert imread(tmp_path / "accuracy.png").shape == (600, 1080, 4)
+
+
+def test_the_picture_shows_means_and_their_standard_errors():
+    (axes,) = picture([*records(), record("once", 0, d8=0.5, d14=0.6)]).axes
+    alone, ekd, once = axes.containers
+    assert [container.get_label() for container in axes.containers] == [
+        "alone, 3 seeds",
+        "ekd, 3 seeds",
+        "once, 1 seed",
+    ]
+    for container, means, error in ((alone, [82, 87], 2), (ekd, [84, 86], None), (once, [50, 60], 0)):
+        line, _, (bars,) = container
+        np.testing.assert_allclose(line.get_xydata()[:, 1], means)
+        np.testing.assert_allclose(line.get_xydata()[:, 0] * 1e6, [8, 14], rtol=0.02)
+        if error is not None:
+            low, high = np.array(bars.get_segments())[0, :, 1]
+            np.testing.assert_allclose([low, high], [means[0] - error / 3**0.5, means[0] + error / 3**0.5])
+    assert once[0].get_linestyle() == "--"

@@ -20,6 +20,13 @@ def test_names():
     assert names_ending("loss", history(loss=1.0, accuracy=0.5)) == ["loss"]
 
 
+def test_depths_are_in_their_order():
+    logged = history(depth_14_accuracy=0.5, depth_20_accuracy=0.5, depth_8_accuracy=0.5)
+    assert names_ending("accuracy", logged) == ["depth_8_accuracy", "depth_14_accuracy", "depth_20_accuracy"]
+    logged = history(depth_tiny_accuracy=0.5, depth_small_accuracy=0.5)
+    assert names_ending("accuracy", logged) == ["depth_tiny_accuracy", "depth_small_accuracy"]
+
+
 def test_the_picture_shows_different_things_for_different_histories(tmp_path):
     pictures = []
     for scale in (1.0, 2.0):

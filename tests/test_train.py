@@ -141,6 +141,18 @@ def test_a_resumed_run_keeps_its_arguments(mistake, finished_run, epochs):
     )
 
 
+def test_a_resumed_run_knows_its_folders_from_anywhere(finished_run, script, mistake, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((finished_run / "config.json").read_text())
+    config["arguments"]["data_dir"] = str(tmp_path / "sets")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    finished = script("recipes/train.py", "--resume", "run", "--data-dir", "sets", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "--data-dir sets differs from" in mistake(
+        "recipes/train.py", "--resume", tmp_path / "run", "--data-dir", "sets"
+    )
+
+
 def test_a_run_begun_before_an_argument_existed(finished_run, script, tmp_path):
     shutil.copytree(finished_run, tmp_path / "run")
     config = json.loads((finished_run / "config.json").read_text())
@@ -204,6 +216,22 @@ sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 with tfds.testing.mock_data(num_examples=30, data_dir=data_dir):
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
+
+
+@pytest.mark.parametrize(
+    ("recipe", "depths"),
+    [
+        ("cifar10", "[18, 34, 50]"),
+        ("cifar100", "[18, 34, 50]"),
+        ("cifar10_resnet_cifar", "[20, 32, 44, 56]"),
+        ("cifar100_resnet_cifar", "[20, 32, 44, 56]"),
+        ("imagenet", "[18, 34, 50]"),
+    ],
+)
+def test_the_depths_of_named_recipes(recipe, depths, main):
+    code, printed, _ = main(f"recipes/{recipe}.py", "--help")
+    assert code == 0
+    assert f"(default: {depths})" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize(

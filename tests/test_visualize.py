@@ -9,8 +9,10 @@ import pytest
 from conftest import ROOT
 from matplotlib.image import imread
 
+from ddnn_keras.run_directory import RunDirectory
+
 sys.path.insert(0, str(ROOT / "recipes"))
-from visualize import correlation
+from visualize import attention_rows, correlation
 
 
 def test_correlation_is_pearsons_mean_over_images():
@@ -36,6 +38,15 @@ def test_a_picture_of_two_runs(main, finished_run, tmp_path):
     # Two runs of two depths, and the image beside four stages.
     assert pictures[0].shape == (4 * 228, 5 * 204, 4)
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_maps_stand_beside_their_depth(finished_run):
+    images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 1)).astype("float32")
+    (label, stages), (full_label, full_stages) = attention_rows(RunDirectory(finished_run), images)
+    assert label.endswith("depth 10") and full_label.endswith("depth 18")
+    # The full-net agrees with itself; where it has more blocks, a sub-net does not wholly.
+    assert [r for maps, r in full_stages if maps[0].size > 1] == pytest.approx([1, 1, 1, 1], abs=1e-3)
+    assert all(-1 <= r < 0.999 for _, r in stages)
 
 
 def test_runs_on_other_images_are_refused(mistake, finished_run, tmp_path):

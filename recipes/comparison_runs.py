@@ -1,0 +1,127 @@
+"""The trainings of a comparison: each a process of train.py, taken up where it was stopped."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import filelock
+import train
+from comparison_records import portable, portable_flags
+from train_arguments import argument_parser as train_parser
+from train_arguments import with_absolute_paths
+
+from ddnn_keras.checkpoint import training_seconds
+from ddnn_keras.run_directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training to do.
+
+    Args:
+        method: Its name in the table.
+        depths: The depths of its network.
+        seed: Its seed.
+        flags: The command line of train.py, without `--output`.
+    """
+
+    method: str
+    depths: tuple
+    seed: int
+    flags: tuple
+
+    @property
+    def name(self):
+        """The name of its run directory."""
+        return f"{self.method}_{'-'.join(map(str, self.depths))}_seed{self.seed}"
+
+    @functools.cached_property
+    def arguments(self):
+        """All arguments of train.py, those of this machine excepted."""
+        arguments = vars(with_absolute_paths(train_parser("").parse_args(self.flags)))
+        return portable(arguments)
+
+
+def finished(runs, output, jobs):
+    """Trains `jobs` networks at a time; gives the record of each when it is done.
+
+    When one fails, those that have begun are brought to their end, for nothing that was trained shall be lost.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    failure = None
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        left = {pool.submit(trained, run, output, threads) for run in runs}
+        try:
+            while left:
+                done, left = concurrent.futures.wait(left, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    if error := future.exception():
+                        failure = failure or error
+                        left = {future for future in left if not future.cancel()}
+                        print(f"Stopping, as soon as the trainings end that have begun: {error}", flush=True)
+                    else:
+                        yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if failure:
+        raise failure
+
+
+def trained(run, output, threads):
+    """Trains one network in a process of its own, or goes on with it, and gives its record."""
+    directory = RunDirectory(output / "runs" / run.name)
+    wait_for_its_training(directory)
+    resumed = directory.config.exists()
+    flags = ["--resume", str(directory.path)] if resumed else [*run.flags, "--output", str(directory.path)]
+    # Several small trainings, each on few threads, use the cores better than one on all of them.
+    environment = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads), **os.environ}
+    process = subprocess.run(
+        [sys.executable, train.__file__, *flags],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if process.returncode:
+        raise ValueError(f"{run.name} failed: {reason(process)}")
+    config = directory.read_config()
+    return {
+        "name": run.name,
+        "method": run.method,
+        "depths": list(run.depths),
+        "seed": run.seed,
+        # Shells quote, since that is how a reader will run it.
+        "command": "python recipes/train.py " + shlex.join(portable_flags(run.flags)),
+        "arguments": portable(config["arguments"]),
+        "versions": config["versions"],
+        "backend": config["backend"],
+        "seconds": training_seconds(directory.model),
+        "resumed": resumed,
+        "validation": json.loads(directory.metrics.read_text()),
+    }
+
+
+def wait_for_its_training(directory):
+    """Waits until no process trains this network: a comparison that was killed leaves one behind, which goes on."""
+    if not directory.path.exists():
+        return
+    lock = filelock.FileLock(directory.path / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        print(f"Waiting for the process that trains {directory.path}.", flush=True)
+        lock.acquire()
+    lock.release()
+
+
+def reason(process):
+    """Why a training failed."""
+    if process.returncode < 0:
+        return f"ended by signal {-process.returncode}, {signal.strsignal(-process.returncode)}"
+    return (process.stderr.strip().splitlines() or ["no message"])[-1]
