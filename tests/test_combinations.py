@@ -88,6 +88,7 @@ def test_trained_depths_by_their_blocks_and_only_calibrated_when_asked():
     assert changed and all("moving_" in path for path in changed)
 
 
+@pytest.mark.slow
 def test_calibration_after_more_training_sees_all_that_changed(tmp_path):
     keras.utils.set_random_seed(1)
     model, images = DDNN((8, 20), "resnet_cifar", input_shape=(16, 16, 1), width=4), training()[0]

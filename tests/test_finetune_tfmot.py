@@ -52,6 +52,7 @@ def check(path, technique, sparsity, clusters):
             assert max(np.unique(channel).size for channel in kernel) <= clusters
 
 
+@pytest.mark.slow
 def test_pruning(finetune, finished_run, main, tmp_path):
     path = finetune("prune", "--sparsity", 0.5)
     check(path, "prune", 0.5, None)

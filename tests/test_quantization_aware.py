@@ -125,6 +125,7 @@ def test_depths_share_rounded_weights_and_the_full_net_teaches():
     assert min(accuracies(model).values()) > 0.95
 
 
+@pytest.mark.slow
 def test_int8_files_compute_what_the_network_did(tmp_path):
     model, (images, labels) = finetuned(), held_out(397)
     for depth in model.depths:
@@ -137,6 +138,7 @@ def test_int8_files_compute_what_the_network_did(tmp_path):
         assert np.median(errors) < 1.5 * lite.output.scale
 
 
+@pytest.mark.slow
 def test_int8_weights_of_all_depths_match_exactly():
     kernels = {}
     for signature, subnet in subnets(finetuned()).items():
@@ -148,6 +150,7 @@ def test_int8_weights_of_all_depths_match_exactly():
     assert set(kernels["depth_8"]) <= set(kernels["depth_14"])
 
 
+@pytest.mark.slow
 def test_a_saved_network_goes_on(tmp_path):
     model, (images, labels) = finetuned(), training()
     model.save(tmp_path / "model.keras")

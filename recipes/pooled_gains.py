@@ -1,0 +1,79 @@
+"""Shows what each part of EKD does on the mean over several comparisons, where one of them has too few seeds to tell.
+
+For example:
+
+    python recipes/pooled_gains.py recipes/results/fashion_mnist*
+
+A pair is two runs of one comparison and one seed. The intervals are Student's t over all pairs, as if all were of one
+kind and independent: comparisons of the same seeds share images and initial weights, so they are a little too narrow.
+"""
+
+import pathlib
+
+import comparison_report
+from comparison_records import read_records
+from comparison_report import Gain
+
+from ddnn_keras.command_line import ArgumentParser, run
+
+# What is compared with what, where both are in a comparison.
+PAIRS = [("joint", "alone"), ("kl", "joint"), ("attention", "joint"), ("ekd", "kl"), ("ekd", "joint"), ("ekd", "alone")]
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote, with the same depths")
+    add("--split", default="validation", choices=["validation", "test"], help="runs that were not on it are left out")
+    return parser
+
+
+def main(arguments):
+    """Prints the table."""
+    comparisons = [records_of(pathlib.Path(folder), arguments.split) for folder in arguments.folders]
+    print(table(comparisons, arguments.split))
+
+
+def records_of(folder, split):
+    """The runs of a comparison that were on this split."""
+    if not (folder / "results.json").is_file():
+        raise FileNotFoundError(f"FOLDER must have a results.json of compare.py. Received: {folder}")
+    return [record for record in read_records(folder) if split in record]
+
+
+def table(comparisons, split):
+    """A Markdown table: for each pair of methods, the mean gain at each depth, and how many pairs of runs it is from.
+
+    Args:
+        comparisons: A list of lists of records, as in `results.json`.
+        split: `"validation"` or `"test"`.
+    """
+    all_records = [record for records in comparisons for record in records]
+    keys = {key for record in all_records for key in record[split]}
+    keys = sorted(keys, key=lambda key: comparison_report.cost(all_records, key))
+    lines = [
+        f"| gain in points on the {split} split | pairs | " + " | ".join(key.replace("_", " ") for key in keys) + " |",
+        "|---|---|" + "---|" * len(keys),
+    ]
+    for method, baseline in PAIRS:
+        differences = {key: pooled(comparisons, split, method, baseline, key) for key in keys}
+        counts = " ".join(dict.fromkeys(str(len(found)) for found in differences.values()))
+        cells = [str(Gain(found, [0] * len(found))) if found else "" for found in differences.values()]
+        if any(cells):
+            lines.append(f"| {method} over {baseline} | {counts} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def pooled(comparisons, split, method, baseline, key):
+    """The differences of all pairs of runs at one depth, in points."""
+    differences = []
+    for records in comparisons:
+        accuracies = comparison_report.accuracies(records, split)
+        ours, theirs = accuracies.get((method, key), {}), accuracies.get((baseline, key), {})
+        differences += [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    return differences
+
+
+if __name__ == "__main__":
+    run(main, argument_parser())

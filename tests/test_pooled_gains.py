@@ -1,0 +1,48 @@
+"""recipes/pooled_gains.py, against figures worked out by hand."""
+
+import json
+import sys
+
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "recipes"))
+from test_comparison_report import record
+
+
+def comparison(folder, **accuracies):
+    """A comparison of one depth and of as many seeds as each method has accuracies."""
+    folder.mkdir()
+    found = [
+        record(method, seed, d8=accuracy)
+        for method, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+    (folder / "results.json").write_text(json.dumps({"runs": found}))
+    return folder
+
+
+def test_pairs_are_of_one_comparison_and_one_seed(main, tmp_path):
+    folders = [
+        comparison(tmp_path / "one", alone=[0.80, 0.90], joint=[0.81, 0.92], kl=[0.5]),
+        # Far from the other comparison, which only the difference must not show.
+        comparison(tmp_path / "other", alone=[0.30], joint=[0.33, 0.99], ekd=[0.31]),
+    ]
+    code, printed, errors = main("recipes/pooled_gains.py", *folders)
+    assert code == 0, errors
+    # Differences 1, 2, 3: Student's t of 2 degrees of freedom at 97.5 % is 4.30265, the standard error 1 / sqrt(3).
+    assert printed.splitlines() == [
+        "| gain in points on the validation split | pairs | depth 8 |",
+        "|---|---|---|",
+        "| joint over alone | 3 | +2.00 [-0.48, +4.48] |",
+        "| kl over joint | 1 | -31.00 |",
+        "| ekd over joint | 1 | -2.00 |",
+        "| ekd over alone | 1 | +1.00 |",
+    ]
+    code, printed, _ = main("recipes/pooled_gains.py", *folders, "--split", "test")
+    assert len(printed.splitlines()) == 2
+
+
+def test_mistakes(mistake, tmp_path):
+    assert f"FOLDER must have a results.json of compare.py. Received: {tmp_path}" in mistake(
+        "recipes/pooled_gains.py", tmp_path
+    )
