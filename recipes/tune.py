@@ -137,8 +137,12 @@ def hyperband(arguments, **shared):
 
 
 def bayesian(arguments, **shared):
-    """Full trainings, each where a Gaussian process expects most."""
-    return keras_tuner.BayesianOptimization(max_trials=arguments.trials, **shared)
+    """Full trainings: half of them at random, each other one where a Gaussian process expects most.
+
+    KerasTuner's own rule, three random trials for each parameter, would leave none for the process by default.
+    """
+    points = max(1, arguments.trials // 2)
+    return keras_tuner.BayesianOptimization(max_trials=arguments.trials, num_initial_points=points, **shared)
 
 
 TUNERS = {"bayesian": bayesian, "hyperband": hyperband}

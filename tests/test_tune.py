@@ -67,6 +67,22 @@ def test_every_trial_starts_from_the_same_weights_and_hyperband_goes_on_with_the
     assert int(first.optimizer.iterations) == 2 * (1293 // 400)
 
 
+def test_half_of_the_trials_are_chosen_by_the_gaussian_process(tmp_path):
+    arguments = tune.argument_parser().parse_args([*TINY, "--trials", "4", "--output", "unused"])
+    search = tune.Search(arguments, data.load("digits"))
+    objective = keras_tuner.Objective("val_mean_accuracy", "max")
+    oracle = tune.bayesian(arguments, hypermodel=search, objective=objective, directory=tmp_path, seed=0).oracle
+    for number in range(2):
+        trial = oracle.create_trial("tuner0")
+        oracle.update_trial(trial.trial_id, {"val_mean_accuracy": 0.5 + number / 10})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    # What fits the process to the trials so far; random ones do not.
+    assert not hasattr(oracle.gpr, "X_train_")
+    oracle.create_trial("tuner0")
+    assert len(oracle.gpr.X_train_) == 2
+
+
 @pytest.mark.slow
 def test_hyperband(script, tmp_path):
     output = tmp_path / "tuning"
