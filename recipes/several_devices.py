@@ -5,28 +5,14 @@ several machines: each runs the same command with its own `--rank`.
 """
 
 import argparse
-import collections
 import contextlib
 import dataclasses
-import os
 import re
-import socket
-import sys
-import traceback
 
 import keras
-from watched_process import say, watch_this_process
+from several_hosts import connected
 
 from ddnn_keras.command_line import non_negative_integer
-
-# How long hosts wait for each other at the start, and how long one may be silent before it is given up, in seconds.
-START = 60
-SILENCE = 20
-
-LOST = f"a host was lost, or did not come within {START} s: start all again, with --resume if the run's folder is there"
-
-# What JAX says when that happens: an error's status, or something in its text.
-SIGNS_OF_LOSS = "UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|gloo|nccl|coordination|connection|heartbeat"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,67 +116,6 @@ def data_parallel(arguments, batch_size):
         distribution = DataParallelTraining(auto_shard_dataset=False)
         with distribution.scope():
             yield Share(arguments.rank, len(hosts), (WholeBatches(distribution),))
-
-
-@contextlib.contextmanager
-def connected(hosts, rank):
-    """A context in which JAX sees the devices of all `hosts`, given by their addresses; whatever goes wrong in it ends
-    this process at once.
-
-    An orderly end would wait for hosts that are no more, and let the others wait for this one.
-    """
-    import jax
-
-    if rank == 0:
-        check_port(hosts[0])
-    watch_this_process(f"Aborted by JAX, most likely since {LOST}.")
-    try:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(
-            hosts[0], len(hosts), rank, initialization_timeout=START, heartbeat_timeout_seconds=SILENCE
-        )
-        check_devices(jax.devices())
-        yield
-    except BaseException as error:
-        code = told(error)
-        sys.stdout.flush()
-        os._exit(code)
-
-
-def check_port(address):
-    """Raises a `ValueError` if another process has the port of this address, without which JAX crashes."""
-    port = int(address.rpartition(":")[2])
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise ValueError(f"--hosts must begin with a free port of this machine, not {port}: {error}.") from None
-
-
-def check_devices(devices):
-    """Raises a `ValueError` unless every host has as many of the devices as any other."""
-    counts = collections.Counter(device.process_index for device in devices)
-    if len(set(counts.values())) > 1:
-        numbers = ", ".join(f"host {host} has {count}" for host, count in sorted(counts.items()))
-        raise ValueError(f"All --hosts must have the same number of devices, but {numbers}.")
-
-
-def told(error):
-    """Tells what ended this process, as `ddnn_keras.command_line.run` would, and gives its exit code."""
-    import jax
-
-    if isinstance(error, KeyboardInterrupt):
-        return 130
-    # What is wrong in JAX begins with the name of a status, and may be of either class.
-    by_jax = isinstance(error, jax.errors.JaxRuntimeError | ValueError) and re.match("[A-Z_]+: ", str(error))
-    if by_jax and re.search(SIGNS_OF_LOSS, str(error), re.IGNORECASE):
-        error = ValueError(f"Lost: {LOST}. {error}")
-    elif by_jax or not isinstance(error, ValueError | OSError):
-        traceback.print_exception(error)
-        return 1
-    say(str(error))
-    return 2
 
 
 def check_batch_size(batch_size, num_devices):

@@ -148,7 +148,7 @@ def test_what_is_said_of_an_error(monkeypatch, capsys):
     jax_error = pytest.importorskip("jax").errors.JaxRuntimeError
     monkeypatch.syspath_prepend(str(ROOT / "recipes"))
     monkeypatch.setattr(sys, "argv", ["folder/train.py"])
-    from several_devices import told
+    from several_hosts import told
 
     lost = "train.py: Lost: a host was lost, or did not come within 60 s: start all again, with --resume if"
     for error, code, said in [
