@@ -15,7 +15,7 @@ def draw_curves(history, path):
         history: A list with a dict for each epoch, as `RunDirectory.read_history` gives it.
         path: The PNG file to write.
     """
-    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
     accuracy, losses = figure.subplots(1, 2)
     draw(accuracy, history, names_ending("accuracy", history))
     draw(losses, history, names_ending("loss", history))
@@ -23,7 +23,9 @@ def draw_curves(history, path):
     losses.set(title="Loss terms (dashed: training, solid: validation)", xlabel="epoch", yscale="log")
     for axes in (accuracy, losses):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        # Beside the lines, which would leave no room for some ten names.
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120)
 

@@ -33,7 +33,7 @@ def test_the_picture_shows_different_things_for_different_histories(tmp_path):
         logged = history(depth_18_loss=scale, val_depth_18_loss=1.0, depth_18_accuracy=0.4, val_depth_18_accuracy=0.5)
         draw_curves(logged, tmp_path / "curves.png")
         pictures.append(imread(tmp_path / "curves.png"))
-    assert pictures[0].shape == (540, 1440, 4)
+    assert pictures[0].shape == (540, 1680, 4)
     assert np.unique(pictures[0].reshape(-1, 4), axis=0).shape[0] > 10
     assert (pictures[0] != pictures[1]).any()
 
