@@ -35,6 +35,7 @@ REDUCED = {
     "--epochs": ["2"],
     "--warmup-epochs": ["0"],
     "--validation-freq": ["1"],
+    "--methods": None,
     "--seeds": None,
     "--jobs": None,
     "--output": None,
