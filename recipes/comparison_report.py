@@ -87,11 +87,14 @@ class Gain:
 
 def paired_gain(grouped, method, key, baseline):
     """The `Gain` of a method over `baseline` at one depth, over the seeds that both have; `None` without any."""
+    found = pairs(grouped, method, key, baseline)
+    return Gain(*zip(*found)) if found and method != baseline else None
+
+
+def pairs(grouped, method, key, baseline):
+    """The accuracies of a method and of `baseline` at one depth: a list of pairs, one for each seed that both have."""
     ours, theirs = grouped.get((method, key), {}), grouped.get((baseline, key), {})
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds or method == baseline:
-        return None
-    return Gain([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
 
 
 def accuracies(records, split):

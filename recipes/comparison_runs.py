@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 
-import filelock
 import train
 from comparison_records import portable, portable_flags
+from one_at_a_time import wait_until_free
 from train_arguments import argument_parser as train_parser
 from train_arguments import with_absolute_paths
 
@@ -76,7 +76,8 @@ def finished(runs, output, jobs):
 def trained(run, output, threads):
     """Trains one network in a process of its own, or goes on with it, and gives its record."""
     directory = RunDirectory(output / "runs" / run.name)
-    wait_for_its_training(directory)
+    # A comparison that was killed leaves a training behind, which goes on.
+    wait_until_free(directory.path)
     resumed = directory.config.exists()
     flags = ["--resume", str(directory.path)] if resumed else [*run.flags, "--output", str(directory.path)]
     # Several small trainings, each on few threads, use the cores better than one on all of them.
@@ -105,19 +106,6 @@ def trained(run, output, threads):
         "resumed": resumed,
         "validation": json.loads(directory.metrics.read_text()),
     }
-
-
-def wait_for_its_training(directory):
-    """Waits until no process trains this network: a comparison that was killed leaves one behind, which goes on."""
-    if not directory.path.exists():
-        return
-    lock = filelock.FileLock(directory.path / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        print(f"Waiting for the process that trains {directory.path}.", flush=True)
-        lock.acquire()
-    lock.release()
 
 
 def reason(process):

@@ -4,6 +4,8 @@ import pathlib
 
 import filelock
 
+LOCK = ".lock"
+
 
 def one_at_a_time(folder):
     """A context in which no other process can have the same folder. It ends with the process, however that ends.
@@ -17,6 +19,23 @@ def one_at_a_time(folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return filelock.FileLock(folder / ".lock").acquire(blocking=False)
+        return filelock.FileLock(folder / LOCK).acquire(blocking=False)
     except filelock.Timeout:
         raise ValueError(f"{folder} is being written by another process.") from None
+
+
+def wait_until_free(folder):
+    """Waits until no other process has this folder, and says so if that takes its time.
+
+    Args:
+        folder: The folder, a `pathlib.Path`. If it does not exist, nobody has it.
+    """
+    if not folder.exists():
+        return
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        print(f"Waiting for the process that writes {folder}.", flush=True)
+        lock.acquire()
+    lock.release()

@@ -12,7 +12,7 @@ import pathlib
 
 import comparison_report
 from comparison_records import read_records
-from comparison_report import Gain
+from comparison_report import Gain, pairs
 
 from ddnn_keras.command_line import ArgumentParser, run
 
@@ -56,23 +56,14 @@ def table(comparisons, split):
         f"| gain in points on the {split} split | pairs | " + " | ".join(key.replace("_", " ") for key in keys) + " |",
         "|---|---|" + "---|" * len(keys),
     ]
+    grouped = [comparison_report.accuracies(records, split) for records in comparisons]
     for method, baseline in PAIRS:
-        differences = {key: pooled(comparisons, split, method, baseline, key) for key in keys}
-        counts = " ".join(dict.fromkeys(str(len(found)) for found in differences.values()))
-        cells = [str(Gain(found, [0] * len(found))) if found else "" for found in differences.values()]
+        pooled = [[pair for each in grouped for pair in pairs(each, method, key, baseline)] for key in keys]
+        counts = " ".join(dict.fromkeys(str(len(found)) for found in pooled))
+        cells = [str(Gain(*zip(*found))) if found else "" for found in pooled]
         if any(cells):
             lines.append(f"| {method} over {baseline} | {counts} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def pooled(comparisons, split, method, baseline, key):
-    """The differences of all pairs of runs at one depth, in points."""
-    differences = []
-    for records in comparisons:
-        accuracies = comparison_report.accuracies(records, split)
-        ours, theirs = accuracies.get((method, key), {}), accuracies.get((baseline, key), {})
-        differences += [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
-    return differences
 
 
 if __name__ == "__main__":

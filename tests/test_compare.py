@@ -109,7 +109,7 @@ def test_a_killed_comparison_goes_on_where_it_was(comparison):
     assert list(found) == ["alone_14_seed0", "alone_8_seed0", "ekd_8-14_seed0"]
     assert found["alone_8_seed0"] == first["alone_8_seed0"]
     assert [run["resumed"] for run in found.values()] == [True, False, False]
-    assert "Waiting for the process that trains" in printed
+    assert "Waiting for the process that writes" in printed
     assert all(run["seconds"] > 0 for run in found.values())
     assert printed.endswith((output / "table.md").read_text() + "\n")
     assert (output / "accuracy.png").stat().st_size > 10_000
