@@ -3,11 +3,12 @@
 For example:
 
     python recipes/tune.py --dataset digits --width 16 --epochs 20 --trials 30 --output tuning
+    python recipes/tune.py --dataset digits --learning-rate 0.1 --search temperature kl_weight --output temperature
 
-A search that was stopped goes on when its command is repeated. Several processes share one search as KerasTuner
-documents it: all run the same command, with KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT naming the chief and
-KERASTUNER_TUNER_ID being chief, tuner0, tuner1, ... OUTPUT/trials.json has every trial, the best one first; a trial's
-accuracy is that of its best epoch, counted within its last training.
+What is not searched has the value of its flag. A search that was stopped goes on when its command is repeated. Several
+processes share one search as KerasTuner documents it: all run the same command, with KERASTUNER_ORACLE_IP and
+KERASTUNER_ORACLE_PORT naming the chief and KERASTUNER_TUNER_ID being chief, tuner0, tuner1, ... OUTPUT/trials.json has
+every trial, the best one first; a trial's accuracy is that of its best epoch, counted within its last training.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import train
 from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Table
-from train_arguments import add_settings, check_depths, load_images
+from train_arguments import DISTILLATIONS, add_distillation, add_settings, check_depths, load_images
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
@@ -37,8 +38,16 @@ except ModuleNotFoundError as error:
     ArgumentParser(__doc__).error(f'needs {error.name}: pip install "ddnn_keras[tune]"')
 
 # The ranges are about the values in use: weights of 1 and, for each attention map, that of its authors; temperatures
-# up to twice the usual 3 or 4.
+# up to twice the usual 3 or 4. All are searched in the logarithm.
+RANGES = {
+    "learning_rate": (0.01, 0.4),
+    "temperature": (0.5, 8.0),
+    "student_weight": (0.1, 1.0),
+    "kl_weight": (0.03, 3.0),
+}
+CHOICES = {"teacher": list(TEACHERS), "attention": list(ATTENTION_MAPS)}
 ATTENTION_WEIGHTS = {"standardized": (0.01, 10.0), "activation": (10.0, 10_000.0)}
+SEARCHED = [*RANGES, *CHOICES, "attention_weight"]
 
 OBJECTIVES = {"mean": "val_mean_accuracy", "shallowest": "val_shallowest_accuracy"}
 
@@ -59,7 +68,7 @@ class Search(keras_tuner.HyperModel):
     def build(self, hp):
         """A compiled network; every trial starts from the same weights."""
         keras.utils.set_random_seed(self.arguments.seed)
-        arguments = {**vars(self.arguments), "distillation": "ekd", **chosen(hp)}
+        arguments = {**vars(self.arguments), **chosen(hp, self.arguments)}
         return train.compiled_network(argparse.Namespace(**arguments), self.images)
 
     def fit(self, hp, model, epochs=None, initial_epoch=0, callbacks=(), **kwargs):
@@ -100,29 +109,38 @@ class Objectives(keras.callbacks.Callback):
         logs[OBJECTIVES["shallowest"]] = accuracies[0]
 
 
-def chosen(hp):
-    """The arguments of train.py that a trial has."""
-    arguments = {
-        "learning_rate": hp.Float("learning_rate", 0.01, 0.4, sampling="log"),
-        "temperature": hp.Float("temperature", 0.5, 8.0, sampling="log"),
-        "student_weight": hp.Float("student_weight", 0.1, 1.0, sampling="log"),
-        "kl_weight": hp.Float("kl_weight", 0.03, 3.0, sampling="log"),
-        "teacher": hp.Choice("teacher", list(TEACHERS)),
-        "attention": hp.Choice("attention", list(ATTENTION_MAPS)),
-    }
-    for attention, (low, high) in ATTENTION_WEIGHTS.items():
-        with hp.conditional_scope("attention", [attention]):
-            weight = hp.Float(f"{attention}_weight", low, high, sampling="log")
-            if attention == arguments["attention"]:
-                arguments["attention_weight"] = weight
-    return arguments
+def chosen(hp, arguments):
+    """The arguments of train.py that a trial has: those that are searched, as chosen, and the others as they are."""
+    found = {name: vars(arguments)[name] for name in SEARCHED}
+    for name in arguments.search:
+        if name in RANGES:
+            found[name] = hp.Float(name, *RANGES[name], sampling="log")
+        elif name in CHOICES:
+            found[name] = hp.Choice(name, CHOICES[name])
+    if "attention_weight" in arguments.search:
+        found["attention_weight"] = attention_weight(hp, found["attention"], "attention" in arguments.search)
+    return found
+
+
+def attention_weight(hp, attention, searched):
+    """The weight of an attention map, which has a range of its own; all ranges are known to the first trial."""
+    if not searched:
+        return hp.Float(f"{attention}_weight", *ATTENTION_WEIGHTS[attention], sampling="log")
+    for name, limits in ATTENTION_WEIGHTS.items():
+        with hp.conditional_scope("attention", [name]):
+            weight = hp.Float(f"{name}_weight", *limits, sampling="log")
+            if name == attention:
+                found = weight
+    return found
 
 
 def argument_parser():
     """The command line."""
     parser = ArgumentParser(__doc__)
     add_settings(parser)
+    add_distillation(parser)
     add = parser.add_argument
+    add("--search", nargs="+", default=SEARCHED, choices=SEARCHED, metavar="NAME", help="among " + ", ".join(SEARCHED))
     add("--tuner", default="bayesian", choices=TUNERS, help="how to choose the next trial")
     add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
     add("--objective", default="mean", choices=OBJECTIVES, help="the accuracy that counts: of all depths, or of one")
@@ -154,6 +172,8 @@ def main(arguments):
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     check_depths(arguments, at_least=2)
+    for name in sorted(set(arguments.search) & set(DISTILLATIONS[arguments.distillation])):
+        raise ValueError(f"--search {name} must not be what --distillation {arguments.distillation} leaves out.")
     train.make_deterministic()
     output = pathlib.Path(arguments.output).absolute()
     with contextlib.nullcontext() if worker else one_at_a_time(output):
@@ -207,7 +227,7 @@ def record(trial, arguments):
         # Hyperband decides how long a trial is trained, and goes on with the best ones.
         "epochs": hp.values.get("tuner/epochs", arguments.epochs),
         "first_epoch": hp.values.get("tuner/initial_epoch", 0),
-        "arguments": chosen(hp),
+        "arguments": chosen(hp, arguments),
     }
 
 

@@ -67,6 +67,28 @@ def test_every_trial_starts_from_the_same_weights_and_hyperband_goes_on_with_the
     assert int(first.optimizer.iterations) == 2 * (1293 // 400)
 
 
+@pytest.mark.parametrize(
+    ("flags", "spaces"),
+    [
+        (["--search", "temperature", "kl_weight", "--learning-rate", "0.2"], {"temperature", "kl_weight"}),
+        (["--search", "attention_weight", "--attention", "activation"], {"activation_weight"}),
+        (["--search", "attention_weight", "attention"], {"attention", "standardized_weight", "activation_weight"}),
+    ],
+)
+def test_what_is_not_searched_has_the_value_of_its_flag(flags, spaces):
+    arguments = tune.argument_parser().parse_args([*TINY, *flags, "--output", "unused"])
+    hp = keras_tuner.HyperParameters()
+    found = tune.chosen(hp, arguments)
+    assert {space.name for space in hp.space} == spaces
+    assert set(found) == set(tune.SEARCHED)
+    for name in set(found) - set(arguments.search):
+        assert found[name] == vars(arguments)[name]
+    model = tune.Search(arguments, data.load("digits")).build(hp)
+    assert model.distillation.temperature == found["temperature"]
+    assert model.distillation.attention_weight == found["attention_weight"]
+    assert float(model.optimizer.learning_rate) == pytest.approx(found["learning_rate"])
+
+
 def test_half_of_the_trials_are_chosen_by_the_gaussian_process(tmp_path):
     arguments = tune.argument_parser().parse_args([*TINY, "--trials", "4", "--output", "unused"])
     search = tune.Search(arguments, data.load("digits"))
@@ -122,5 +144,8 @@ def test_mistakes(mistake, tmp_path):
     assert "--depths must be 2 or more" in mistake("recipes/tune.py", *flags, "--depths", 8)
     assert "--depths must be among 8, 14, 20" in mistake("recipes/tune.py", *flags, "--depths", 8, 17)
     assert "invalid choice: 'grid'" in mistake("recipes/tune.py", *flags, "--tuner", "grid")
+    assert "invalid choice: 'width'" in mistake("recipes/tune.py", *flags, "--search", "width")
+    sentence = mistake("recipes/tune.py", *flags, "--distillation", "kl")
+    assert "--search attention_weight must not be what --distillation kl leaves out" in sentence
     assert "--validation-freq must be 1" in mistake("recipes/tune.py", *flags, "--validation-freq", 5)
     assert not (tmp_path / "tuning").exists()
