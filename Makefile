@@ -20,10 +20,10 @@ demo: $(VENV)/installed-demo
 	@echo "Pictures: $(DEMO)/curves.png"
 
 test: lint export/web/node_modules
-	$(RUN) -m pytest -n auto --dist loadgroup -m "not slow"
+	$(RUN) -m pytest -n auto --dist loadgroup --durations 25 -m "not slow"
 
 test-all: lint export/web/node_modules
-	$(RUN) -m pytest -n auto --dist loadgroup
+	$(RUN) -m pytest -n auto --dist loadgroup --durations 25
 
 # The web page's runtime; without npm, as without a browser, its test is skipped.
 export/web/node_modules: export/web/package.json
