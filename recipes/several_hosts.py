@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import traceback
 
 from watched_process import say, watch_this_process
@@ -25,7 +26,8 @@ def connected(hosts, rank):
     """A context in which JAX sees the devices of all `hosts`, given by their addresses; whatever goes wrong in it ends
     this process at once.
 
-    An orderly end would wait for hosts that are no more, and let the others wait for this one.
+    An orderly end would wait for hosts that are no more, and let the others wait for this one. Only a mistake, which is
+    as a rule in what all hosts were told, waits for the others to find it too: JAX aborts whom the first leaves behind.
     """
     import jax
 
@@ -42,6 +44,10 @@ def connected(hosts, rank):
     except BaseException as error:
         code = told(error)
         sys.stdout.flush()
+        if code == 2 and not by_jax(error):
+            parting = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+            parting.start()
+            parting.join(SILENCE)
         os._exit(code)
 
 
@@ -66,16 +72,19 @@ def check_devices(devices):
 
 def told(error):
     """Tells what ended this process, as `ddnn_keras.command_line.run` would, and gives its exit code."""
-    import jax
-
     if isinstance(error, KeyboardInterrupt):
         return 130
-    # What is wrong in JAX begins with the name of a status, and may be of either class.
-    by_jax = isinstance(error, jax.errors.JaxRuntimeError | ValueError) and re.match("[A-Z_]+: ", str(error))
-    if by_jax and re.search(SIGNS_OF_LOSS, str(error), re.IGNORECASE):
+    if by_jax(error) and re.search(SIGNS_OF_LOSS, str(error), re.IGNORECASE):
         error = ValueError(f"Lost: {LOST}. {error}")
-    elif by_jax or not isinstance(error, ValueError | OSError):
+    elif by_jax(error) or not isinstance(error, ValueError | OSError):
         traceback.print_exception(error)
         return 1
     say(str(error))
     return 2
+
+
+def by_jax(error):
+    """Whether it is JAX that raised the error: such begin with the name of a status, and may be of either class."""
+    import jax
+
+    return isinstance(error, jax.errors.JaxRuntimeError | ValueError) and bool(re.match("[A-Z_]+: ", str(error)))

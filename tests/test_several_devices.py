@@ -44,13 +44,18 @@ def printed(process):
     return process.log.read()
 
 
-def hosts():
-    """The flags of two hosts on this machine."""
+def addresses():
+    """Two free ones on this machine."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{found.getsockname()[1]}" for found in (one, other)]
-    return [["--distribute", "--hosts", *addresses, "--rank", str(rank)] for rank in (0, 1)]
+        return [f"127.0.0.1:{found.getsockname()[1]}" for found in (one, other)]
+
+
+def hosts():
+    """The flags of two hosts on this machine."""
+    common = ["--distribute", "--hosts", *addresses()]
+    return [[*common, "--rank", str(rank)] for rank in (0, 1)]
 
 
 def history(folder):
@@ -130,6 +135,32 @@ def test_what_is_wrong_on_all_hosts_ends_all_at_once(train, tmp_path):
         process = train("run", *SETTINGS, *flags)
         assert process.wait(SECONDS) == 2
         assert "run holds config.json already" in printed(process).splitlines()[-1]
+
+
+# Host 1 finds the mistake later, as a busy machine does; where host 0 alone finds it, host 1 goes on for long.
+MISTAKEN = """
+import sys, time
+_, delay, *hosts, rank = sys.argv
+from several_hosts import connected
+with connected(hosts, int(rank)):
+    time.sleep(int(rank) * int(delay))
+    raise ValueError("Wrong.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("delay", "second"), [(5, "-c: Wrong."), (200, "-c: Aborted by JAX, most likely since a host")]
+)
+def test_a_mistake_is_told_by_all_who_find_it(delay, second):
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT / "recipes")}
+    command = [sys.executable, "-c", MISTAKEN, str(delay), *addresses()]
+    processes = [
+        subprocess.Popen([*command, rank], stderr=subprocess.PIPE, text=True, env=environment) for rank in "01"
+    ]
+    for process, sentence in zip(processes, ("-c: Wrong.", second)):
+        error = process.communicate(timeout=SECONDS)[1]
+        assert process.returncode == 2, error
+        assert error.splitlines()[-1].startswith(sentence), error
 
 
 def test_a_port_that_is_in_use(train):
