@@ -21,9 +21,11 @@ import argparse
 import pathlib
 import re
 import shlex
+import zlib
 
 import comparison_report
 import keras
+import numpy as np
 import train
 from comparison_records import portable, read_records, write_results
 from comparison_runs import Run, finished
@@ -53,8 +55,8 @@ def argument_names(add):
     return list(vars(parser.parse_args([])))
 
 
-# What may differ from run to run; with other settings, runs cannot be compared.
-OF_ONE_RUN = {"depths", "seed", *argument_names(add_distillation)}
+# What may differ between runs of two methods; with other settings, they cannot be compared.
+OF_ONE_RUN = {"seed", *argument_names(add_distillation)}
 
 
 def argument_parser():
@@ -81,17 +83,19 @@ def main(arguments):
     with one_at_a_time(output):
         records = {record["name"]: record for record in read_records(output)}
         check_records([*records.values(), *begun_records(output, runs)], runs, output)
+        data = fingerprint(images)
+        check_data(records.values(), data, arguments)
         if arguments.test:
             check_networks(records.values(), output)
         todo = [run for run in runs if run.name not in records]
         print(f"{len(runs) - len(todo)} of {len(runs)} runs are done.", flush=True)
         for record in finished(todo, output, arguments.jobs):
-            records[record["name"]] = record
+            records[record["name"]] = {**record, "data": data}
             write_results(output, records.values())
             print(f"{len(records)} runs. {record['name']}: {accuracies(record['validation'])}", flush=True)
         if arguments.test:
-            for record in records.values():
-                test(record, output, images.test(arguments.batch_size))
+            for record in [record for record in records.values() if "test" not in record]:
+                record["test"] = tested(record, output, images.test(arguments.batch_size))
                 write_results(output, records.values())
         write_results(output, records.values())
     print(comparison_report.table(list(records.values())))
@@ -126,7 +130,11 @@ def check_variants(variants):
             raise ValueError(f"--variant must have another name each time. Received twice: {name}")
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise ValueError(f"--variant must have a name of letters, digits, _, . and -. Received: {name}")
-        variant_parser().parse_args(shlex.split(flags))
+        try:
+            words = shlex.split(flags)
+        except ValueError as error:
+            raise ValueError(f"--variant {name} must have flags as a shell reads them: {error}: {flags}") from None
+        train.distillation(variant_parser().parse_args(words))
 
 
 def variant_parser():
@@ -169,10 +177,27 @@ def check_records(records, runs, output):
 
 def compared(run, record, names):
     """Which of the arguments must be the same in a run and in a record."""
-    if record["name"] == run.name:
-        return set(names)
-    together = "alone" not in (run.method, record["method"])
-    return set(names) - OF_ONE_RUN | ({"depths"} if together else set())
+    may_differ = {"seed"} if record["method"] == run.method else OF_ONE_RUN
+    if "alone" in (run.method, record["method"]):
+        may_differ = may_differ | {"depths"}
+    return set(names) - may_differ
+
+
+def fingerprint(images):
+    """What tells a data set from another of the same name: how many images, and labels of those for validation."""
+    _, labels = next(iter(images.validation(1000)))
+    sizes = {"train": images.num_train, "validation": images.num_validation, "test": images.num_test}
+    return {**sizes, "crc32_of_labels": zlib.crc32(np.asarray(labels, "int64").tobytes())}
+
+
+def check_data(records, data, arguments):
+    """Raises a `ValueError` if a run was trained on other images of the same name; earlier records do not say."""
+    for record in records:
+        if record.get("data", data) != data:
+            raise ValueError(
+                f"--dataset {arguments.dataset} has other images than the run {record['name']} in {arguments.output} "
+                "was trained on: choose another folder."
+            )
 
 
 def check_networks(records, output):
@@ -183,11 +208,9 @@ def check_networks(records, output):
             raise ValueError(f"--test needs the network of {record['name']}, and there is no {model}.")
 
 
-def test(record, output, images):
-    """Evaluates a run, if it has not been on the test split."""
-    if "test" not in record:
-        model = load_network(RunDirectory(output / "runs" / record["name"]).model)
-        record["test"] = train.final_metrics(model, images)
+def tested(record, output, images):
+    """What a run's network does on a split."""
+    return train.final_metrics(load_network(RunDirectory(output / "runs" / record["name"]).model), images)
 
 
 def accuracies(metrics):

@@ -131,7 +131,7 @@ def tick(records, key):
 def picture(records):
     """Accuracy against multiply-accumulates: a line for each method, with the standard error of its means.
 
-    Methods that one seed alone has tried are dashed: a single run says little.
+    Methods with a depth that one seed alone has tried are dashed: a single run says little.
     """
     split = split_of(records)
     grouped = accuracies(records, split)
@@ -146,9 +146,9 @@ def picture(records):
         shift = 1 + 0.012 * (index - (len(shown) - 1) / 2)
         macs = [shift * cost(records, key) / 1e6 for key in keys]
         means = [np.mean(value) for value in values]
-        seeds = max(map(len, values))
-        style = {"linestyle": "-" if seeds > 1 else "--", "alpha": 1.0 if seeds > 1 else 0.5}
-        label = f"{method}, {seeds} seed{'s' * (seeds > 1)}"
+        fewest, most = min(map(len, values)), max(map(len, values))
+        style = {"linestyle": "-", "alpha": 1.0} if fewest > 1 else {"linestyle": "--", "alpha": 0.5}
+        label = f"{method}, {most if fewest == most else f'{fewest} to {most}'} seed{'s' * (most > 1)}"
         axes.errorbar(macs, means, errors, marker="o", capsize=3, label=label, **style)
     depths = sorted({key for _, key in grouped}, key=lambda key: cost(records, key))
     axes.set_xscale("log")

@@ -79,7 +79,8 @@ def trained(run, output, threads):
     # A comparison that was killed leaves a training behind, which goes on.
     wait_until_free(directory.path)
     resumed = directory.config.exists()
-    flags = ["--resume", str(directory.path)] if resumed else [*run.flags, "--output", str(directory.path)]
+    # The flags here too: train.py refuses those that are not what the run was begun with.
+    flags = [*run.flags, "--resume" if resumed else "--output", str(directory.path)]
     # Several small trainings, each on few threads, use the cores better than one on all of them.
     environment = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads), **os.environ}
     process = subprocess.run(

@@ -10,7 +10,8 @@ The columns, of the mean gradient over training images, varied as in training, f
 - cosine: its cosine similarity with the latter; 1 where both want the same, 0 where neither helps nor hurts the other,
   less where they conflict (https://arxiv.org/abs/2001.06782).
 
-The gradients are those at the weights that training ended with. Needs the TensorFlow backend.
+The gradients are those at the weights that training ended with; KL's has a weight and temperature of 1 and the full-net
+as its teacher, however the run was trained. Needs the TensorFlow backend.
 """
 
 import itertools
@@ -50,7 +51,7 @@ def main(arguments):
     model = load_network(directory.model)
     if len(model.depths) < 2:
         raise ValueError(f"RUN must have two depths or more. Received: {arguments.run} with {len(model.depths)}")
-    batches = itertools.islice(images.train(BATCH), arguments.batches)
+    batches = itertools.islice(images.train(min(BATCH, images.num_train)), arguments.batches)
     print_table(similarity(mean_gradients(model, batches)))
 
 

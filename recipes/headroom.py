@@ -51,8 +51,9 @@ def main(arguments):
     runs = [RunDirectory(path) for path in arguments.runs]
     images = images_of_runs(runs)
     networks = [load_network(run.model) for run in runs]
-    training = itertools.islice(images.train(BATCH), images.steps_per_epoch(BATCH))
-    print_table(headroom(predicted(networks, training), predicted(networks, images.validation(BATCH))))
+    batch = min(BATCH, images.num_train)
+    training = itertools.islice(images.train(batch), images.steps_per_epoch(batch))
+    print_table(headroom(predicted(networks, training), predicted(networks, images.validation(batch))))
 
 
 def predicted(networks, batches):

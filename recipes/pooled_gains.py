@@ -31,7 +31,14 @@ def argument_parser():
 
 def main(arguments):
     """Prints the table."""
-    comparisons = [records_of(pathlib.Path(folder), arguments.split) for folder in arguments.folders]
+    folders = [pathlib.Path(folder) for folder in arguments.folders]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(
+            f"FOLDER must not repeat: its pairs would count twice. Received: {' '.join(arguments.folders)}"
+        )
+    comparisons = [records_of(folder, arguments.split) for folder in folders]
+    if not any(comparisons):
+        raise ValueError(f"--split must be one that runs were on. Received: {arguments.split}")
     print(table(comparisons, arguments.split))
 
 

@@ -64,7 +64,8 @@ def add_arguments(parser):
 
 def address(text):
     """An address and its port, as JAX wants every host."""
-    if not re.fullmatch(r"\S+:\d+", text):
+    found = re.fullmatch(r"\S+:(\d+)", text)
+    if not found or not 0 < int(found[1]) < 2**16:
         raise argparse.ArgumentTypeError(f"{text} is not ADDRESS:PORT")
     return text
 

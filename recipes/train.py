@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 import re
@@ -247,8 +248,9 @@ def versions():
 
 
 def final_metrics(model, images, share=ALONE):
-    """Each depth's accuracy and loss on a split, and its cost."""
+    """Each depth's accuracy and loss on a split, and its cost; a loss that is no number is `None`, as JSON wants it."""
     results = model.evaluate(images, return_dict=True, verbose=0, callbacks=list(share.callbacks))
+    results = {name: value if math.isfinite(value) else None for name, value in results.items()}
     metrics = {}
     for depth in model.depths:
         key, subnet = output_key(depth), model.subnet(depth)

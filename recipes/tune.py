@@ -7,8 +7,9 @@ For example:
 
 What is not searched has the value of its flag. A search that was stopped goes on when its command is repeated. Several
 processes share one search as KerasTuner documents it: all run the same command, with KERASTUNER_ORACLE_IP and
-KERASTUNER_ORACLE_PORT naming the chief and KERASTUNER_TUNER_ID being chief, tuner0, tuner1, ... OUTPUT/trials.json has
-every trial, the best one first; a trial's accuracy is that of its best epoch, counted within its last training.
+KERASTUNER_ORACLE_PORT naming the chief and KERASTUNER_TUNER_ID being chief, tuner0, tuner1, ...; the chief waits until
+a worker that was lost is started again under its name. OUTPUT/trials.json has every trial that did not fail, the best
+one first; a trial's accuracy is that of its best epoch, counted within its last training.
 """
 
 import argparse
@@ -166,56 +167,95 @@ def bayesian(arguments, **shared):
 TUNERS = {"bayesian": bayesian, "hyperband": hyperband}
 
 
-def main(arguments):
+def main(arguments, typed):
     """Searches, and shows the trials; a process that works for a chief shows nothing."""
-    worker = os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
+    # As KerasTuner tells them apart.
+    worker = "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     check_depths(arguments, at_least=2)
-    for name in sorted(set(arguments.search) & set(DISTILLATIONS[arguments.distillation])):
-        raise ValueError(f"--search {name} must not be what --distillation {arguments.distillation} leaves out.")
+    check_search(arguments, typed)
     train.make_deterministic()
     output = pathlib.Path(arguments.output).absolute()
+    settings = output / "settings.json"
     with contextlib.nullcontext() if worker else one_at_a_time(output):
-        if not worker:
-            keep_settings(arguments, output / "settings.json")
-        oracle = search(arguments, output)
-        if not worker:
-            trials = [record(trial, arguments) for trial in oracle.get_best_trials(len(oracle.trials))]
-            trials = [trial for trial in trials if trial["accuracy"] is not None]  # the others failed
-            with atomic_write(output / "trials.json") as temporary:
-                temporary.write_text(json.dumps(trials, indent=1) + "\n")
-            print_table(trials)
+        if settings.exists():
+            check_settings(arguments, settings)
+        elif not worker:
+            with atomic_write(settings) as temporary:
+                temporary.write_text(json.dumps(settings_of(arguments), indent=1) + "\n")
+        try:
+            tuner = new_tuner(arguments, output)
+            try:
+                # A chief waits here until others have made the trials.
+                tuner.search(verbose=2)
+            finally:
+                if not worker:
+                    report(tuner.oracle, arguments, output)
+        except RuntimeError as error:  # KerasTuner gives up after some trials in a row that failed
+            raise ValueError(f"The search stopped: {error}") from error
 
 
-def keep_settings(arguments, path):
+def check_search(arguments, typed):
+    """Raises a `ValueError` if something is searched that has no effect, or that has a value already."""
+    ekd = train.distillation(arguments)
+    weights = {
+        "kl_weight": ["kl_weight", "temperature", "teacher"],
+        "attention_weight": ["attention_weight", "attention"],
+    }
+    for weight, names in weights.items():
+        for name in [name for name in names if name in arguments.search]:
+            if weight in DISTILLATIONS[arguments.distillation]:
+                raise ValueError(
+                    f"--search must not have {name}, which --distillation {arguments.distillation} leaves out: name "
+                    f"what else is searched. Received: {' '.join(arguments.search)}"
+                )
+            if weight not in arguments.search and not vars(ekd)[weight]:
+                raise ValueError(f"--search {name} needs a --{weight.replace('_', '-')} above 0. Received: 0")
+    for name in sorted(set(arguments.search) & set(typed)):
+        raise ValueError(
+            f"--{name.replace('_', '-')} must not have a value where it is searched: name what else is with --search. "
+            f"Received: {typed[name]}"
+        )
+
+
+def settings_of(arguments):
+    """What all trials of a search have in common."""
+    return {name: value for name, value in vars(arguments).items() if name not in ("trials", "output")}
+
+
+def check_settings(arguments, path):
     """Refuses to go on with a search that had other settings: its trials would not compare."""
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("trials", "output")}
-    if not path.exists():
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1) + "\n")
     kept = json.loads(path.read_text())
-    for name, value in settings.items():
+    for name, value in settings_of(arguments).items():
         if kept.get(name) != value:
             flag = "--" + name.replace("_", "-")
             raise ValueError(f"{flag} {value} differs from the {kept.get(name)} of {path.parent}: use another folder.")
 
 
-def search(arguments, output):
-    """Makes the trials, or waits as a chief until others have made them; gives what knows of them all."""
-    tuner = TUNERS[arguments.tuner](
+def new_tuner(arguments, output):
+    """KerasTuner's tuner, which goes on with the search in `output` if there is one."""
+    # It does so where this process' own file is, and that has another name with a chief than without.
+    own = output / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
+    if (output / "oracle.json").exists() and not own.exists():
+        own.write_text("{}")
+    return TUNERS[arguments.tuner](
         arguments,
         hypermodel=Search(arguments, load_images(arguments)),
         objective=keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
-        seed=arguments.seed,
+        seed=arguments.seed + 1,  # it takes 0 for none
         directory=output.parent,
         project_name=output.name,
     )
-    try:
-        tuner.search(verbose=2)
-    except RuntimeError as error:  # KerasTuner gives up after some trials in a row that failed
-        raise ValueError(f"The search stopped: {error}") from error
-    return tuner.oracle
+
+
+def report(oracle, arguments, output):
+    """Writes and shows the trials that are done, the best one first."""
+    trials = [record(trial, arguments) for trial in oracle.get_best_trials(len(oracle.trials))]
+    trials = [trial for trial in trials if trial["accuracy"] is not None]  # the others failed
+    with atomic_write(output / "trials.json") as temporary:
+        temporary.write_text(json.dumps(trials, indent=1) + "\n")
+    print_table(trials)
 
 
 def record(trial, arguments):
@@ -243,4 +283,5 @@ def print_table(trials):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    parser = argument_parser()
+    run(lambda arguments: main(arguments, parser.typed()), parser)

@@ -10,6 +10,7 @@ import sys
 import time
 
 import filelock
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -53,7 +54,7 @@ SETTINGS = reduced(PUBLISHED)
 
 def test_the_published_comparison_is_what_is_reduced_here():
     assert {"--backbone", "--stem", "--batch-size", "--learning-rate"} <= set(SETTINGS)
-    assert not {"--manual-dir", "--seeds", "fashion_mnist", "20"} & set(SETTINGS)
+    assert not {"--seeds", "cifar10", "20"} & set(SETTINGS)
 
 
 @pytest.mark.parametrize("command", ALL_PUBLISHED, ids=lambda command: command.split("/")[-1])
@@ -63,7 +64,9 @@ def test_published_commands_make_the_published_runs(command):
     arguments = compare.argument_parser().parse_args(flags)
     records = read_records(ROOT / arguments.output)
     runs = compare.plan(with_absolute_paths(arguments))
-    assert {run.name for run in runs} & {record["name"] for record in records}
+    # Variants may have a command of their own.
+    of_the_command = {record["name"] for record in records if record["method"] in METHODS}
+    assert of_the_command and of_the_command <= {run.name for run in runs}
     compare.check_records(records, runs, arguments.output)
 
 
@@ -163,6 +166,8 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tm
         (["--variant", "ekd", "--kl-weight 2"], "--variant must not have the name of a method. Received: ekd"),
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--variant", "hot", "--temperature x"], "x is not a number of 0 or more"),
+        (["--variant", "hot", "--temperature 0"], "`temperature` must be positive"),
+        (["--variant", "hot", "--temperature '2"], "--variant hot must have flags as a shell reads them: No closing"),
         (
             ["--variant", "hot", "", "--variant", "hot", ""],
             "--variant must have another name each time. Received twice",
@@ -185,6 +190,39 @@ def test_mistakes(comparison, mistake, changed, sentence):
     flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output]
     assert sentence in mistake("recipes/compare.py", *flags, *changed)
     assert (output / "results.json").read_bytes() == before
+
+
+def test_a_method_is_the_same_with_all_seeds(comparison, mistake, tmp_path):
+    records = json.loads((comparison[0] / "results.json").read_text())
+    (ekd,) = [record for record in records["runs"] if record["method"] == "ekd"]
+    ekd.update(name="hot_8-14_seed1", method="hot", seed=1)
+    ekd["arguments"].update(temperature=2.0, seed=1)
+    (tmp_path / "results.json").write_text(json.dumps(records))
+    flags = [*SETTINGS, "--methods", "alone", "--seeds", 0, "--output", tmp_path, "--variant", "hot"]
+    sentence = (
+        "holds the run hot_8-14_seed1 with temperature 2.0, which does not compare with the 3.0 of hot_8-14_seed0"
+    )
+    assert sentence in mistake("recipes/compare.py", *flags, "--temperature 3")
+
+
+def test_images_of_the_same_name_are_not_taken_for_the_same(comparison, main, mistake, tmp_path):
+    """Records keep a data set's name without its folder."""
+    random = np.random.default_rng(0)
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        images = {f"x_{split}": random.integers(0, 256, (100, 8, 8, 1), "uint8") for split in ("train", "test")}
+        labels = {f"y_{split}": random.integers(0, 10, 100) for split in ("train", "test")}
+        np.savez(tmp_path / folder / "data.npz", **images, **labels)
+    flags = [*SETTINGS, "--train-images", 80, "--batch-size", 40, "--epochs", 1, "--methods", "joint", "--seeds", 0]
+    flags += ["--output", tmp_path / "output", "--dataset"]
+    code, _, errors = main("recipes/compare.py", *flags, f"npz:{tmp_path}/one/data.npz")
+    assert code == 0, errors
+    sentence = mistake("recipes/compare.py", *flags, f"npz:{tmp_path}/other/data.npz")
+    assert "/other/data.npz has other images than the run joint_8-14_seed0 in" in sentence
+    # Nor is a run that was begun with one gone on with, with the other.
+    (tmp_path / "output" / "results.json").unlink()
+    sentence = mistake("recipes/compare.py", *flags, f"npz:{tmp_path}/other/data.npz")
+    assert "joint_8-14_seed0 failed: train.py: --dataset npz:" in sentence
 
 
 def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(comparison, mistake, tmp_path):

@@ -115,3 +115,11 @@ def test_the_picture_shows_means_and_their_standard_errors():
             low, high = np.array(bars.get_segments())[0, :, 1]
             np.testing.assert_allclose([low, high], [means[0] - error / 3**0.5, means[0] + error / 3**0.5])
     assert once[0].get_linestyle() == "--"
+
+
+def test_the_picture_says_where_depths_have_unequal_seeds():
+    found = [record("alone", 0, d8=0.5), record("alone", 1, d8=0.6), record("alone", 0, d14=0.7)]
+    (axes,) = picture(found).axes
+    (alone,) = axes.containers
+    assert alone.get_label() == "alone, 1 to 2 seeds"
+    assert alone[0].get_linestyle() == "--"

@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TINY
 
 from ddnn_keras import DDNN, EKD
 
@@ -57,6 +57,14 @@ def test_a_run(main, finished_run):
     assert [row[:2] for row in rows] == [["10", "cross-entropy"], ["10", "KL"], ["18", "cross-entropy"]]
     assert rows[-1][2:] == ["1.00", "+1.00"]
     assert all(float(size) > 0 and -1 <= float(cosine) <= 1 for _, _, size, cosine in rows)
+
+
+def test_a_run_on_few_images(main, script, tmp_path):
+    flags = [*TINY, "--train-images", 60, "--batch-size", 30, "--epochs", 1, "--warmup-epochs", 0, "--output", tmp_path]
+    assert script("recipes/train.py", *flags).returncode == 0
+    for recipe in (SCRIPT, "recipes/headroom.py"):
+        code, _, errors = main(recipe, tmp_path)
+        assert code == 0, errors
 
 
 def test_mistakes(mistake, finished_run, tmp_path):

@@ -38,11 +38,14 @@ def test_pairs_are_of_one_comparison_and_one_seed(main, tmp_path):
         "| ekd over joint | 1 | -2.00 |",
         "| ekd over alone | 1 | +1.00 |",
     ]
-    code, printed, _ = main("recipes/pooled_gains.py", *folders, "--split", "test")
-    assert len(printed.splitlines()) == 2
 
 
 def test_mistakes(mistake, tmp_path):
+    folder = comparison(tmp_path / "one", alone=[0.80], joint=[0.81])
+    sentence = mistake("recipes/pooled_gains.py", folder, "--split", "test")
+    assert "--split must be one that runs were on. Received: test" in sentence
+    sentence = mistake("recipes/pooled_gains.py", folder, f"{tmp_path}/one/../one")
+    assert "FOLDER must not repeat: its pairs would count twice. Received: " in sentence
     assert f"FOLDER must have a results.json of compare.py. Received: {tmp_path}" in mistake(
         "recipes/pooled_gains.py", tmp_path
     )

@@ -89,6 +89,15 @@ def test_what_is_not_searched_has_the_value_of_its_flag(flags, spaces):
     assert float(model.optimizer.learning_rate) == pytest.approx(found["learning_rate"])
 
 
+def test_the_seed_decides_the_first_trials(tmp_path):
+    found = []
+    for name in ("one", "same", "other"):
+        flags = [*TINY, "--trials", "4", "--output", name, "--seed", str(int(name == "other"))]
+        tuner = tune.new_tuner(tune.argument_parser().parse_args(flags), tmp_path / name)
+        found.append(tuner.oracle.create_trial("tuner0").hyperparameters.values)
+    assert found[0] == found[1] != found[2]
+
+
 def test_half_of_the_trials_are_chosen_by_the_gaussian_process(tmp_path):
     arguments = tune.argument_parser().parse_args([*TINY, "--trials", "4", "--output", "unused"])
     search = tune.Search(arguments, data.load("digits"))
@@ -124,15 +133,20 @@ def test_one_chief_and_two_workers(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, str(ROOT / "recipes" / "tune.py"), *TINY, "--epochs", "1", "--trials", "4"]
+    command = [sys.executable, str(ROOT / "recipes" / "tune.py"), *TINY, "--epochs", "1", "--trials", "7"]
     command += ["--output", str(output)]
+    # Begun without a chief.
+    first = subprocess.run([*command, "--trials", "1"], capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    (begun,) = trials(output)
     oracle = {**os.environ, "KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     names = ("chief", "tuner0", "tuner1")
     processes = [subprocess.Popen(command, env={**oracle, "KERASTUNER_TUNER_ID": name}, **pipes) for name in names]
-    printed = [process.communicate()[0] for process in processes]
+    printed = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], printed
-    assert len(trials(output)) == 4
+    assert len(trials(output)) == 7
+    assert begun in trials(output)
     check(trials(output), output, epochs=1)
     # Each worker trained some of them.
     trained = [text.count("val_mean_accuracy: ") > 0 for text in printed]
@@ -146,6 +160,12 @@ def test_mistakes(mistake, tmp_path):
     assert "invalid choice: 'grid'" in mistake("recipes/tune.py", *flags, "--tuner", "grid")
     assert "invalid choice: 'width'" in mistake("recipes/tune.py", *flags, "--search", "width")
     sentence = mistake("recipes/tune.py", *flags, "--distillation", "kl")
-    assert "--search attention_weight must not be what --distillation kl leaves out" in sentence
+    assert "--search must not have attention_weight, which --distillation kl leaves out: name what else" in sentence
+    sentence = mistake("recipes/tune.py", *flags, "--distillation", "none", "--search", "learning_rate", "teacher")
+    assert "--search must not have teacher, which --distillation none leaves out" in sentence
+    sentence = mistake("recipes/tune.py", *flags, "--kl-weight", 0, "--search", "temperature")
+    assert "--search temperature needs a --kl-weight above 0. Received: 0" in sentence
+    sentence = mistake("recipes/tune.py", *flags, "--learning-rate", 0.2)
+    assert "--learning-rate must not have a value where it is searched: name what else is with --search" in sentence
     assert "--validation-freq must be 1" in mistake("recipes/tune.py", *flags, "--validation-freq", 5)
     assert not (tmp_path / "tuning").exists()
