@@ -14,8 +14,11 @@ import pytest
 from conftest import ROOT, TINY
 from test_data_tfds import write_metadata
 
-from ddnn_keras import data
+from ddnn_keras import DDNN, data
 from ddnn_keras.checkpoint import finished_epochs, load_network
+
+sys.path.insert(0, str(ROOT / "recipes"))
+from train import final_metrics
 
 FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", ".lock"}
 
@@ -27,6 +30,18 @@ def test_the_run_directory(finished_run):
     assert config["arguments"]["seed"] == 0
     assert config["versions"]["keras"] == keras.__version__
     assert config["class_names"] == list("0123456789")
+
+
+def test_a_loss_that_is_no_number_is_null_in_json():
+    """As that of a network whose last update was too large."""
+    model = DDNN((8,), "resnet_cifar", width=2, input_shape=data.load("digits").image_shape)
+    model.compile("sgd", metrics=["accuracy"])
+    for variable in model.trainable_variables:
+        variable.assign(keras.ops.full_like(variable, np.inf))
+    metrics = final_metrics(model, data.load("digits").test(100))
+    assert metrics["depth_8"]["loss"] is None
+    assert 0 <= metrics["depth_8"]["accuracy"] <= 1
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_metrics_are_those_of_the_saved_model_on_the_test_split(finished_run):
@@ -273,10 +288,10 @@ def test_the_scalars_of_every_depth_for_tensorboard(script, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(script, tmp_path, monkeypatch):
+def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(script, tmp_path, modelpatch):
     pytest.importorskip("jax")
     run, killed = tmp_path / "run", tmp_path / "killed"
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    modelpatch.setenv("KERAS_BACKEND", "jax")
     flags = ["--dataset", "digits", "--depths", 10, "--width", 4, "--epochs", 2, "--precision", "mixed_bfloat16"]
     finished = script("recipes/train.py", *flags, "--output", run)
     assert finished.returncode == 0, finished.stderr
@@ -287,7 +302,7 @@ def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(
     finished = script("recipes/train.py", "--resume", killed)
     assert finished.returncode == 0, finished.stderr
     assert (killed / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
-    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    modelpatch.setenv("KERAS_BACKEND", "tensorflow")
     finished = script("export/to_tflite.py", "--model", run / "model.keras", "--depth", 10)
     assert finished.returncode == 0, finished.stderr
 
