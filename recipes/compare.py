@@ -67,7 +67,7 @@ def argument_parser():
     add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
     add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help="a method of your own")
     add("--seeds", type=non_negative_integer, nargs="+", default=[0, 1, 2], help="the repetitions")
-    add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores evenly")
+    add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores (TensorFlow)")
     add("--test", action="store_true", help="looks at the test split when all runs are done")
     add("--output", required=True, help="folder for results, table and picture; one that exists is gone on with")
     return parser
