@@ -71,10 +71,8 @@ def check_finished(*processes):
 def check_same_history(folder):
     one, two = (history(folder / name) for name in ("one", "two"))
     assert len(two) == 2
-    losses = [name for name in one[0] if name.endswith("loss")]  # one image that goes over shows in accuracies
     for alone, together in zip(one, two):
-        for name in losses:
-            np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(list(together.values()), list(alone.values()), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -98,9 +96,9 @@ def test_two_hosts_have_the_losses_of_one(train, tmp_path):
     assert configs[0] == configs[1]
 
 
-def check_given_up(process):
-    """That the process ends, and that its last line says why."""
-    assert process.wait(SECONDS) == 2, printed(process)
+def check_given_up(process, seconds=SECONDS):
+    """That the process ends within so many seconds, and that its last line says why."""
+    assert process.wait(seconds) == 2, printed(process)
     last = printed(process).splitlines()[-1]
     assert last.startswith("train.py: "), last
     assert "a host was lost, or did not come within 60 s: start all again, with --resume if the run's folder" in last, (
@@ -208,7 +206,7 @@ def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, tmp_path, l
         assert all(process.poll() is None for process in processes)
         time.sleep(0.1)
     processes[lost].send_signal(signal.SIGKILL)
-    check_given_up(processes[1 - lost])
+    check_given_up(processes[1 - lost], 60)
     check_finished(*(train("run", "--resume", str(tmp_path / "run"), *flags) for flags in hosts()))
     assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(12))
 

@@ -288,10 +288,10 @@ def test_the_scalars_of_every_depth_for_tensorboard(script, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(script, tmp_path, modelpatch):
+def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(script, tmp_path, monkeypatch):
     pytest.importorskip("jax")
     run, killed = tmp_path / "run", tmp_path / "killed"
-    modelpatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
     flags = ["--dataset", "digits", "--depths", 10, "--width", 4, "--epochs", 2, "--precision", "mixed_bfloat16"]
     finished = script("recipes/train.py", *flags, "--output", run)
     assert finished.returncode == 0, finished.stderr
@@ -302,7 +302,7 @@ def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(
     finished = script("recipes/train.py", "--resume", killed)
     assert finished.returncode == 0, finished.stderr
     assert (killed / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
-    modelpatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     finished = script("export/to_tflite.py", "--model", run / "model.keras", "--depth", 10)
     assert finished.returncode == 0, finished.stderr
 
