@@ -27,7 +27,7 @@ import comparison_report
 import keras
 import numpy as np
 import train
-from comparison_records import portable, read_records, write_results
+from comparison_records import portable, read_records, write_records
 from comparison_runs import Run, finished
 from one_at_a_time import one_at_a_time
 from train_arguments import add_distillation, add_settings, check_depths, load_images
@@ -101,13 +101,14 @@ def main(arguments):
     print(comparison_report.table(list(records.values())))
 
 
+def write_results(output, records):
+    """Writes `results.json`, table and picture."""
+    comparison_report.write(write_records(output, records), output)
+
+
 def plan(arguments):
     """Every run that the command line asks for; one seed after the other, so that comparisons come early."""
-    settings = []
-    for name in argument_names(add_settings):
-        value = getattr(arguments, name)
-        if name != "depths" and value is not None:
-            settings += ["--" + name.replace("_", "-"), str(value)]
+    settings = setting_flags(arguments)
     check_variants(arguments.variant)
     methods = {name: METHODS[name] for name in arguments.methods} | dict(arguments.variant)
     runs = []
@@ -118,6 +119,13 @@ def plan(arguments):
                 of_run = ["--depths", *map(str, depths), "--seed", str(seed), "--evaluate-on", "validation"]
                 runs.append(Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags))))
     return runs
+
+
+def setting_flags(arguments):
+    """The flags of train.py that all runs have in common."""
+    names = [name for name in argument_names(add_settings) if name != "depths"]
+    values = {name: vars(arguments)[name] for name in names if vars(arguments)[name] is not None}
+    return [word for name, value in values.items() for word in ("--" + name.replace("_", "-"), str(value))]
 
 
 def check_variants(variants):

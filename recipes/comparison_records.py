@@ -3,7 +3,6 @@
 import json
 import os
 
-import comparison_report
 from train_arguments import DEVICES
 
 from ddnn_keras.atomic_write import atomic_write
@@ -23,12 +22,12 @@ def read_records(output):
         raise ValueError(f"{path} is damaged: {error}.") from None
 
 
-def write_results(output, records):
-    """Writes `results.json`, table and picture, in the order of names: the order in which runs end is chance."""
+def write_records(output, records):
+    """Writes `results.json`, in the order of names, which it gives: the order in which runs end is chance."""
     records = sorted(records, key=lambda record: record["name"])
     with atomic_write(output / "results.json") as temporary:
         temporary.write_text(json.dumps({"runs": records}, indent=1, allow_nan=False) + "\n")
-    comparison_report.write(records, output)
+    return records
 
 
 def portable(arguments):

@@ -80,9 +80,14 @@ class Gain:
             self.half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * error)
 
     def __str__(self):
-        if math.isnan(self.half_width):
-            return f"{self.mean:+.2f}"
-        return f"{self.mean:+.2f} [{self.mean - self.half_width:+.2f}, {self.mean + self.half_width:+.2f}]"
+        return with_interval(self.mean, self.half_width)
+
+
+def with_interval(mean, half_width):
+    """A mean in points and its confidence interval, unless that is not known."""
+    if math.isnan(half_width):
+        return f"{mean:+.2f}"
+    return f"{mean:+.2f} [{mean - half_width:+.2f}, {mean + half_width:+.2f}]"
 
 
 def paired_gain(grouped, method, key, baseline):

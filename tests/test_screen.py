@@ -1,0 +1,126 @@
+"""recipes/screen.py and its report."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "recipes"))
+import screen
+import screening_report
+from comparison_records import read_records
+
+PUBLISHED = re.findall(r"^python recipes/screen.py (.*)$", (ROOT / "recipes/results/README.md").read_text(), re.M)
+TINY = [
+    "--train-images",
+    "300",
+    "--backbone",
+    "resnet_cifar",
+    "--depths",
+    "8",
+    "14",
+    "--width",
+    "2",
+    "--epochs",
+    "1",
+    "--warmup-epochs",
+    "0",
+]
+
+
+def made_up(num_factors, seeds, accuracy):
+    """Records whose accuracy is a function of levels and seed, as a fraction."""
+    return [
+        {"seed": seed, "levels": levels, "validation": {"depth_8": {"accuracy": accuracy(np.array(levels), seed)}}}
+        for seed, levels in screen.design(num_factors, seeds)
+    ]
+
+
+@pytest.mark.parametrize("num_factors", range(1, 9))
+def test_every_pair_of_levels_is_as_frequent_as_any_other(num_factors):
+    levels = np.array([levels for _, levels in screen.design(num_factors, [0, 1])])
+    signs = 2 * levels - 1
+    np.testing.assert_array_equal(signs.T @ signs, len(levels) * np.eye(num_factors))
+    np.testing.assert_array_equal(signs.sum(axis=0), 0)
+    assert len({*map(tuple, levels)}) > num_factors
+
+
+def test_effects_are_found_whatever_the_seeds_bring():
+    effects = np.array([0.01, -0.02, 0.0])
+    records = made_up(3, [0, 7], lambda levels, seed: 0.5 + levels @ effects + 0.03 * seed)
+    found = screening_report.estimated(records, screening_report.accuracies(records)["depth 8"])
+    np.testing.assert_allclose([effect.mean for effect in found], 100 * effects, atol=1e-9)
+    np.testing.assert_allclose([effect.half_width for effect in found], 0, atol=1e-9)
+
+
+def test_two_factors_that_act_together_widen_the_intervals_and_move_no_effect():
+    records = made_up(3, [0, 1], lambda levels, seed: 0.5 + 0.01 * levels[2] + 0.04 * (levels[0] ^ levels[1]))
+    found = screening_report.estimated(records, screening_report.accuracies(records)["depth 8"])
+    np.testing.assert_allclose([effect.mean for effect in found], [0, 0, 1], atol=1e-9)
+    assert all(effect.half_width > 1 for effect in found)
+
+
+def test_the_interval_is_that_of_a_t_test_where_there_is_one_factor():
+    from scipy import stats
+
+    noise = iter(np.random.default_rng(0).normal(0, 0.01, 40))
+    records = made_up(1, range(20), lambda levels, seed: 0.5 + next(noise))
+    values = screening_report.accuracies(records)["depth 8"]
+    (found,) = screening_report.estimated(records, values)
+    seconds = np.array([record["levels"][0] for record in records]) == 1
+    by_seed = stats.ttest_rel(values[seconds], values[~seconds]).confidence_interval()
+    np.testing.assert_allclose([found.mean - found.half_width, found.mean + found.half_width], by_seed)
+
+
+def test_too_few_runs_have_no_interval():
+    records = made_up(3, [0, 1], lambda levels, seed: 0.5)[:4]
+    (effect, *_) = screening_report.estimated(records, screening_report.accuracies(records)["depth 8"])
+    assert str(effect) == "+0.00"
+
+
+@pytest.mark.parametrize("command", PUBLISHED)
+def test_published_commands_make_the_published_runs(command):
+    arguments = screen.argument_parser().parse_args(shlex.split(command))
+    records = read_records(ROOT / arguments.output)
+    runs = screen.plan(arguments)
+    screen.check_records(records, [run for run, _ in runs], arguments.output)
+    levels = {run.name: levels for run, levels in runs}
+    assert records and all(record["levels"] == levels[record["name"]] for record in records)
+    table = screening_report.table(records, arguments.factor)
+    assert table == (ROOT / arguments.output / "table.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_screening_is_gone_on_with_and_refuses_other_factors(tmp_path):
+    command = [sys.executable, ROOT / "recipes/screen.py", *TINY, "--output", tmp_path / "s"]
+    factor = ["--factor", "temperature", "", "--temperature 4"]
+    done = subprocess.run([*command, *factor], capture_output=True, text=True, check=True)
+    assert "0 of 4 runs are done" in done.stdout and "temperature" in done.stdout
+    records = json.loads((tmp_path / "s/results.json").read_text())["runs"]
+    assert {record["arguments"]["temperature"] for record in records} == {1.0, 4.0}
+    assert (tmp_path / "s/effects.png").stat().st_size
+    again = subprocess.run([*command, *factor], capture_output=True, text=True, check=True)
+    assert "4 of 4 runs are done" in again.stdout
+    other = subprocess.run([*command, *factor[:3], "--temperature 2"], capture_output=True, text=True)
+    assert other.returncode == 2 and "choose another folder" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--factor a '' '--temperature 1.0'", "--factor a must have two different levels"),
+        ("--factor a '' '--temperature 2' --factor a '' '--teacher mean'", "another name each time"),
+        ("--factor a '' '--temperature 2' --seeds 0", "--seeds must be an even number"),
+        ("--factor a '' '--temperature 2' --seeds 3 3", "--seeds must be an even number"),
+    ],
+)
+def test_mistakes_are_refused_before_any_training(flags, message, tmp_path):
+    arguments = screen.argument_parser().parse_args([*TINY, "--output", str(tmp_path / "s"), *shlex.split(flags)])
+    with pytest.raises(ValueError, match=message):
+        screen.main(arguments)
+    assert not (tmp_path / "s").exists()
