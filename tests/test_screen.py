@@ -96,18 +96,18 @@ def test_published_commands_make_the_published_runs(command):
 
 
 @pytest.mark.slow
-def test_a_screening_is_gone_on_with_and_refuses_other_factors(tmp_path):
-    command = [sys.executable, ROOT / "recipes/screen.py", *TINY, "--output", tmp_path / "s"]
-    factor = ["--factor", "temperature", "", "--temperature 4"]
-    done = subprocess.run([*command, *factor], capture_output=True, text=True, check=True)
-    assert "0 of 4 runs are done" in done.stdout and "temperature" in done.stdout
+def test_a_screening_is_gone_on_with_and_refuses_other_factors(tmp_path, capsys):
+    flags = [*TINY, "--output", str(tmp_path / "s"), "--factor", "temperature", ""]
+    command = [sys.executable, ROOT / "recipes/screen.py", *flags, "--temperature 4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "0 of 4 runs are done" in done.stdout and "| temperature | default | `--temperature 4` |" in done.stdout
     records = json.loads((tmp_path / "s/results.json").read_text())["runs"]
     assert {record["arguments"]["temperature"] for record in records} == {1.0, 4.0}
     assert (tmp_path / "s/effects.png").stat().st_size
-    again = subprocess.run([*command, *factor], capture_output=True, text=True, check=True)
-    assert "4 of 4 runs are done" in again.stdout
-    other = subprocess.run([*command, *factor[:3], "--temperature 2"], capture_output=True, text=True)
-    assert other.returncode == 2 and "choose another folder" in other.stderr
+    screen.main(screen.argument_parser().parse_args([*flags, "--temperature 4"]))
+    assert "4 of 4 runs are done" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="choose another folder"):
+        screen.main(screen.argument_parser().parse_args([*flags, "--temperature 2"]))
 
 
 @pytest.mark.parametrize(
