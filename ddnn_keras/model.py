@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from ddnn_keras.backbones import make_backbone
+from ddnn_keras.before_tracing import build_optimizer, make_state
 from ddnn_keras.combinations import combination, compute_statistics
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
 from ddnn_keras.distillation import CompiledDistillation
@@ -284,6 +285,7 @@ class DDNN(keras.Model):
             **kwargs,
         )
         self._compiled_distillation = CompiledDistillation(distillation, self.output_keys)
+        make_state(self)
 
     @property
     def distillation(self):
@@ -354,7 +356,7 @@ class DDNN(keras.Model):
     def compile_from_config(self, config):
         """Compiles the model as `get_compile_config` describes."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        build_optimizer(self)
 
 
 def grow_outputs(backbone, x, depths, num_classes, policy):

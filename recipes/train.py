@@ -35,7 +35,7 @@ from train_arguments import (
     with_absolute_paths,
 )
 
-from ddnn_keras import DDNN, EKD
+from ddnn_keras import DDNN, EKD, SGD
 from ddnn_keras.checkpoint import Checkpoint, finished_epochs, load_network, restore_random_states
 from ddnn_keras.command_line import run
 from ddnn_keras.cost import count_macs, count_parameters
@@ -211,7 +211,7 @@ def optimizer(arguments, steps_per_epoch):
     )
     # Keras decays weights outside the momentum; an L2 penalty goes through it and so acts 1 / (1 - momentum) times.
     weight_decay = arguments.weight_decay / (1 - MOMENTUM)
-    return keras.optimizers.SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
+    return SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
 
 
 def distillation(arguments):

@@ -29,6 +29,7 @@ from rich.table import Table
 from train_arguments import DISTILLATIONS, add_distillation, add_settings, check_depths, load_images
 
 from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.before_tracing import build_optimizer
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
@@ -77,7 +78,7 @@ class Search(keras_tuner.HyperModel):
         arguments, images = self.arguments, self.images
         steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
         # KerasTuner restores weights alone; the schedule of the learning rate follows the optimizer's count.
-        model.optimizer.build(model.trainable_variables)
+        build_optimizer(model)
         model.optimizer.iterations.assign(initial_epoch * steps_per_epoch)
         return model.fit(
             images.train(arguments.batch_size, seed=arguments.seed, first_epoch=initial_epoch),

@@ -1,0 +1,75 @@
+"""A step is traced once."""
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN, EKD
+
+
+class CountedSteps(DDNN):
+    """Counts how often Keras calls for a step: once for each trace."""
+
+    count = 0
+
+    def train_step(self, *args):
+        self.count += 1
+        return super().train_step(*args)
+
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (6, 16, 16, 1)).astype("float32")
+LABELS = np.arange(6) % 3
+
+
+def fitted(labels=LABELS, **compile_arguments):
+    """A tiny network after two steps."""
+    keras.utils.set_random_seed(0)
+    model = CountedSteps((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
+    model.compile(**{"optimizer": "adam", "metrics": ["accuracy"], "distillation": EKD(), **compile_arguments})
+    assert not any(np.any(variable) for metric in model.metrics for variable in metric.variables)
+    model.fit(IMAGES, labels, batch_size=3, shuffle=False, verbose=0)
+    return model
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
+@pytest.mark.parametrize(
+    ("labels", "arguments"),
+    [
+        (LABELS, {}),
+        (LABELS, {"distillation": None, "weighted_metrics": ["accuracy"]}),
+        (np.eye(3, dtype="float32")[LABELS], {"loss": "categorical_crossentropy"}),
+    ],
+)
+def test_the_step_is_traced_once(labels, arguments):
+    assert fitted(labels, **arguments).count == 1
+
+
+def test_other_losses_are_left_to_keras():
+    model = fitted(np.eye(3, dtype="float32")[LABELS], loss="mse")
+    assert set(model.get_metrics_result()) >= {"loss", "depth_8_loss", "depth_14_accuracy"}
+
+
+def test_history_is_that_of_a_network_that_keras_made_itself(monkeypatch):
+    found = fitted()
+    monkeypatch.setattr("ddnn_keras.model.make_state", lambda model: None)
+    wanted = fitted()
+    assert list(found.history.history.items()) == list(wanted.history.history.items())
+
+
+def test_a_network_can_be_compiled_to_be_evaluated_alone():
+    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
+    model.compile(optimizer=None, metrics=["accuracy"])
+    assert 0 <= model.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)["depth_8_accuracy"] <= 1
+
+
+def test_a_loss_scale_outlasts_saving(tmp_path):
+    keras.utils.set_random_seed(0)
+    arguments = {"num_classes": 3, "input_shape": (16, 16, 1), "dtype": "mixed_float16"}
+    model = DDNN((8, 14), backbone="resnet_cifar", width=2, **arguments)
+    model.compile("adam")
+    model.fit(IMAGES, LABELS, batch_size=3, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    # Keras' own counts its variables twice if it is built twice, and then loads none.
+    for found, wanted in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(found, wanted)
