@@ -1,6 +1,6 @@
 """Makes before a step is traced what Keras would make within: TensorFlow traces a step that makes variables twice.
 
-For a network of several depths tracing takes a while: what is left of it is half of the time that `fit` takes to begin.
+For a network of several depths that takes a while, before `fit` begins.
 """
 
 import keras
@@ -19,15 +19,15 @@ def make_state(model):
         return
     import tensorflow as tf
 
-    logits = {key: np.zeros((1, output.shape[-1]), "float32") for key, output in model.output.items()}
+    images = tf.zeros((1, *model.input_shape[1:]))
+    logits = {key: tf.zeros((1, output.shape[-1])) for key, output in model.output.items()}
     labels = labels_of_one_sample(model.loss, logits)
     with model.distribute_strategy.scope():
         if tf.distribute.has_strategy() or labels is None:
             return
     build_optimizer(model)
-    logits = {key: tf.constant(value) for key, value in logits.items()}
-    model.compute_loss(None, labels, logits)
-    model.compute_metrics(None, labels, logits)
+    model.compute_loss(images, labels, logits)
+    model.compute_metrics(images, labels, logits)
     model.reset_metrics()
 
 
@@ -42,7 +42,7 @@ def labels_of_one_sample(losses, logits):
 
     Args:
         losses: A dict from output keys to losses.
-        logits: A dict from output keys to arrays of shape `(1, classes)`.
+        logits: A dict from output keys to tensors of shape `(1, classes)`.
     """
     forms = {
         keras.losses.SparseCategoricalCrossentropy: lambda values: np.zeros(1, "int64"),

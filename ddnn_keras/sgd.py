@@ -8,8 +8,8 @@ class SGD(keras.optimizers.SGD):
     """`keras.optimizers.SGD`, which begins faster where it has both a schedule and weight decay; it does the same.
 
     Keras' weight decay asks for the learning rate once for every variable, and a schedule computes it anew each time:
-    of a `CosineDecay` with a warm-up, that was up to half of the time that TensorFlow traces a step in. What a traced
-    step takes stays as it was.
+    of a `CosineDecay` with a warm-up, that is a large part of what TensorFlow traces before the first step. A traced
+    step takes as long as with Keras' own.
 
     Args:
         *args: As for `keras.optimizers.SGD`.

@@ -11,7 +11,7 @@ The first seed's runs are a Hadamard matrix, the second's are its mirror image: 
 factors act together, which widens the intervals instead.
 
 Each run is a process of train.py in OUTPUT/runs; a command that was stopped goes on where it was. OUTPUT/results.json
-has every run, table.md and effects.png show the effects, on the validation split.
+has every run; when all are done, table.md and effects.png show the effects, on the validation split.
 """
 
 import argparse
@@ -24,8 +24,7 @@ from comparison_records import read_records, write_records
 from comparison_runs import Run, finished
 from one_at_a_time import one_at_a_time
 from scipy.linalg import hadamard
-from train_arguments import add_settings, check_depths, load_images
-from train_arguments import argument_parser as train_parser
+from train_arguments import add_distillation, add_settings, check_depths, load_images
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
 from ddnn_keras.command_line import run as run_command
@@ -51,7 +50,7 @@ def argument_parser():
 
 
 def main(arguments):
-    """Does what is left to do, and writes the report after every run."""
+    """Does what is left to do, keeps every run, and writes the report when all are done."""
     output = pathlib.Path(arguments.output)
     check_depths(arguments, at_least=2)
     check_factors(arguments.factor)
@@ -80,9 +79,25 @@ def check_factors(factors):
     for name, *levels in factors:
         if names.count(name) > 1:
             raise ValueError(f"--factor must have another name each time. Received twice: {name}")
-        first, second = (vars(train_parser("").parse_args(shlex.split(flags))) for flags in levels)
+        first, second = (level_of(name, flags) for flags in levels)
         if first == second:
             raise ValueError(f"--factor {name} must have two different levels. Received: {levels[0]} and {levels[1]}")
+
+
+def level_of(name, flags):
+    """What a level's flags ask of train.py: of its settings and of what is taught, not of where a run is."""
+    parser = ArgumentParser(__doc__)
+    add_settings(parser)
+    add_distillation(parser)
+    try:
+        words = shlex.split(flags)
+    except ValueError as error:
+        raise ValueError(f"--factor {name} must have flags as a shell reads them: {error}: {flags}") from None
+    if "--depths" in words:
+        raise ValueError(
+            f"--factor {name} must leave --depths as they are: effects are those on each. Received: {flags}"
+        )
+    return vars(parser.parse_args(words))
 
 
 def check_seeds(seeds):

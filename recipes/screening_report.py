@@ -36,7 +36,7 @@ def table(records, factors):
         "|---|---|---|" + "---|" * len(effects),
     ]
     for index, (name, *levels) in enumerate(factors):
-        cells = [name, *(f"`{flags}`" if flags else "default" for flags in levels)]
+        cells = [name, *(f"`{flags}`" if flags else "as given" for flags in levels)]
         cells += [str(found[index]) for found in effects.values()]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -89,7 +89,7 @@ def picture(records, factors):
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(
         range(len(factors)),
-        [f"{name}\n{first or 'default'}\nto {second or 'default'}" for name, first, second in factors],
+        [f"{name}\n{first or 'as given'}\nto {second or 'as given'}" for name, first, second in factors],
         fontsize=7,
     )
     axes.invert_yaxis()

@@ -1,7 +1,6 @@
 """recipes/screen.py and its report."""
 
 import json
-import re
 import shlex
 import subprocess
 import sys
@@ -13,9 +12,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "recipes"))
 import screen
 import screening_report
-from comparison_records import read_records
 
-PUBLISHED = re.findall(r"^python recipes/screen.py (.*)$", (ROOT / "recipes/results/README.md").read_text(), re.M)
 TINY = [
     "--train-images",
     "300",
@@ -83,24 +80,12 @@ def test_too_few_runs_have_no_interval():
     assert str(effect) == "+0.00"
 
 
-@pytest.mark.parametrize("command", PUBLISHED)
-def test_published_commands_make_the_published_runs(command):
-    arguments = screen.argument_parser().parse_args(shlex.split(command))
-    records = read_records(ROOT / arguments.output)
-    runs = screen.plan(arguments)
-    screen.check_records(records, [run for run, _ in runs], arguments.output)
-    levels = {run.name: levels for run, levels in runs}
-    assert records and all(record["levels"] == levels[record["name"]] for record in records)
-    table = screening_report.table(records, arguments.factor)
-    assert table == (ROOT / arguments.output / "table.md").read_text()
-
-
 @pytest.mark.slow
 def test_a_screening_is_gone_on_with_and_refuses_other_factors(tmp_path, capsys):
     flags = [*TINY, "--output", str(tmp_path / "s"), "--factor", "temperature", ""]
     command = [sys.executable, ROOT / "recipes/screen.py", *flags, "--temperature 4"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "0 of 4 runs are done" in done.stdout and "| temperature | default | `--temperature 4` |" in done.stdout
+    assert "0 of 4 runs are done" in done.stdout and "| temperature | as given | `--temperature 4` |" in done.stdout
     records = json.loads((tmp_path / "s/results.json").read_text())["runs"]
     assert {record["arguments"]["temperature"] for record in records} == {1.0, 4.0}
     assert (tmp_path / "s/effects.png").stat().st_size
@@ -115,6 +100,8 @@ def test_a_screening_is_gone_on_with_and_refuses_other_factors(tmp_path, capsys)
     [
         ("--factor a '' '--temperature 1.0'", "--factor a must have two different levels"),
         ("--factor a '' '--temperature 2' --factor a '' '--teacher mean'", "another name each time"),
+        ("--factor a '' '--depths 8 20'", "must leave --depths as they are"),
+        ("--factor a '' \"--teacher 'mean\"", "must have flags as a shell reads them"),
         ("--factor a '' '--temperature 2' --seeds 0", "--seeds must be an even number"),
         ("--factor a '' '--temperature 2' --seeds 3 3", "--seeds must be an even number"),
     ],
@@ -124,3 +111,10 @@ def test_mistakes_are_refused_before_any_training(flags, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         screen.main(arguments)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_level_cannot_say_where_a_run_is(tmp_path, capsys):
+    flags = [*TINY, "--output", str(tmp_path / "s"), "--factor", "a", "", "--output elsewhere"]
+    with pytest.raises(SystemExit):
+        screen.main(screen.argument_parser().parse_args(flags))
+    assert "--output elsewhere" in capsys.readouterr().err and not (tmp_path / "s").exists()
