@@ -21,16 +21,22 @@ import argparse
 import pathlib
 import re
 import shlex
-import zlib
 
 import comparison_report
 import keras
-import numpy as np
 import train
 from comparison_records import portable, read_records, write_records
 from comparison_runs import Run, finished
 from one_at_a_time import one_at_a_time
-from train_arguments import add_distillation, add_settings, check_depths, load_images
+from same_images import check_data, fingerprint
+from train_arguments import (
+    add_distillation,
+    add_settings,
+    argument_names,
+    check_depths,
+    load_images,
+    setting_flags,
+)
 from train_arguments import argument_parser as train_parser
 
 from ddnn_keras.checkpoint import load_network
@@ -46,13 +52,6 @@ METHODS = {
     "attention": "--distillation attention",
     "ekd": "--distillation ekd",
 }
-
-
-def argument_names(add):
-    """The names of the arguments that `add` gives a parser."""
-    parser = ArgumentParser("")
-    add(parser)
-    return list(vars(parser.parse_args([])))
 
 
 # What may differ between runs of two methods; with other settings, they cannot be compared.
@@ -121,13 +120,6 @@ def plan(arguments):
     return runs
 
 
-def setting_flags(arguments):
-    """The flags of train.py that all runs have in common."""
-    names = [name for name in argument_names(add_settings) if name != "depths"]
-    values = {name: vars(arguments)[name] for name in names if vars(arguments)[name] is not None}
-    return [word for name, value in values.items() for word in ("--" + name.replace("_", "-"), str(value))]
-
-
 def check_variants(variants):
     """Raises a `ValueError` unless pairs of a name and of flags are variants. Names are those of folders, too."""
     names = [name for name, _ in variants]
@@ -189,23 +181,6 @@ def compared(run, record, names):
     if "alone" in (run.method, record["method"]):
         may_differ = may_differ | {"depths"}
     return set(names) - may_differ
-
-
-def fingerprint(images):
-    """What tells a data set from another of the same name: how many images, and labels of those for validation."""
-    _, labels = next(iter(images.validation(1000)))
-    sizes = {"train": images.num_train, "validation": images.num_validation, "test": images.num_test}
-    return {**sizes, "crc32_of_labels": zlib.crc32(np.asarray(labels, "int64").tobytes())}
-
-
-def check_data(records, data, arguments):
-    """Raises a `ValueError` if a run was trained on other images of the same name; earlier records do not say."""
-    for record in records:
-        if record.get("data", data) != data:
-            raise ValueError(
-                f"--dataset {arguments.dataset} has other images than the run {record['name']} in {arguments.output} "
-                "was trained on: choose another folder."
-            )
 
 
 def check_networks(records, output):

@@ -19,12 +19,12 @@ import pathlib
 import shlex
 
 import screening_report
-from compare import check_data, fingerprint, setting_flags
 from comparison_records import read_records, write_records
 from comparison_runs import Run, finished
 from one_at_a_time import one_at_a_time
+from same_images import check_data, fingerprint
 from scipy.linalg import hadamard
-from train_arguments import add_distillation, add_settings, check_depths, load_images
+from train_arguments import add_distillation, add_settings, check_depths, load_images, setting_flags
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
 from ddnn_keras.command_line import run as run_command

@@ -84,6 +84,20 @@ def add_distillation(parser):
     add("--teacher", default=ekd.teacher, choices=TEACHERS, help="whose probabilities teach")
 
 
+def argument_names(add):
+    """The names of the arguments that `add` gives a parser."""
+    parser = ArgumentParser("")
+    add(parser)
+    return list(vars(parser.parse_args([])))
+
+
+def setting_flags(arguments):
+    """The flags of train.py that all runs have in common."""
+    names = [name for name in argument_names(add_settings) if name != "depths"]
+    values = {name: vars(arguments)[name] for name in names if vars(arguments)[name] is not None}
+    return [word for name, value in values.items() for word in ("--" + name.replace("_", "-"), str(value))]
+
+
 def check_depths(arguments, at_least=1):
     """Says in the command line's terms which depths there are, and how many must be given."""
     known = BACKBONES[arguments.backbone].DEPTHS
