@@ -15,6 +15,7 @@ from ddnn_keras.combinations import combination, compute_statistics
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
 from ddnn_keras.distillation import CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
+from ddnn_keras.fused_normalization import fuse_normalization
 from ddnn_keras.images import checked_images
 from ddnn_keras.model_arguments import check_float32, check_images, check_pixels, check_stages
 from ddnn_keras.paths import Path, deepest, grow
@@ -285,6 +286,8 @@ class DDNN(keras.Model):
             **kwargs,
         )
         self._compiled_distillation = CompiledDistillation(distillation, self.output_keys)
+        if keras.backend.backend() == "tensorflow" and not self.jit_compile:
+            fuse_normalization(self.layers)
         make_state(self)
 
     @property
