@@ -21,7 +21,8 @@ def fuse_normalization(layers):
         layers: Built Keras layers, of a model that TensorFlow trains without XLA.
     """
     for layer in layers:
-        if isinstance(layer, keras.layers.BatchNormalization) and is_fusible(layer):
+        # A subclass may normalise in a way of its own.
+        if type(layer) is keras.layers.BatchNormalization and is_fusible(layer):
             layer.call = types.MethodType(fused_call, layer)
 
 
@@ -39,7 +40,7 @@ def fused_call(layer, inputs, training=None, mask=None):
     import tensorflow as tf
 
     normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
+        x=tf.cast(inputs, layer.compute_dtype),
         scale=layer.gamma,
         offset=layer.beta,
         mean=[],

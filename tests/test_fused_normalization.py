@@ -90,6 +90,33 @@ def test_what_the_kernel_cannot_do_is_left_to_keras(shape, arguments):
         np.testing.assert_array_equal(one, other)
 
 
+class Halved(keras.layers.BatchNormalization):
+    """A normalisation of one's own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=training, mask=mask) / 2
+
+
+def test_a_normalisation_of_ones_own_is_left_as_it_is():
+    images = np.random.default_rng(0).normal(3, 2, (4, 3, 3, 2)).astype("float32")
+    layers = [Halved(), Halved()]
+    layers[0].build(images.shape)
+    fuse_normalization([layers[0]])
+    wanted, found = (np.array(layer(images, training=True)) for layer in layers)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_activations_that_keras_does_not_cast(dtype):
+    images = np.random.default_rng(0).normal(3, 2, (4, 3, 3, 2)).astype("float32")
+    layers = [normalization(images.shape, fused, dtype=dtype, autocast=False) for fused in (False, True)]
+    wanted, found = (layer(tf.constant(images), training=True) for layer in layers)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(
+        tf.cast(found, "float32"), tf.cast(wanted, "float32"), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
+    )
+
+
 def test_a_mask_is_left_to_keras():
     images = np.random.default_rng(0).normal(3, 2, (4, 3, 3, 2)).astype("float32")
     mask = np.random.default_rng(1).integers(0, 2, (4, 3, 3)).astype(bool)
