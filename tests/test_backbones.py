@@ -69,8 +69,8 @@ def test_every_family_trains_and_survives_saving(backbone, tmp_path):
     images, labels = images_and_labels()
     num_stages = BACKBONES[backbone].num_stages
     model = DDNN({"shallow": (1,) * num_stages, "deep": (2,) * num_stages}, backbone, num_classes=4, width=8)
-    # Two steps show that every weight of every depth takes part. In the first, a scale has no effect where a depthwise
-    # convolution and another normalisation follow: only once its offset has moved.
+    # Two steps show that every weight of every depth takes part. While its offset is 0, a scale has no effect where a
+    # depthwise convolution and another normalisation follow: its first gradient, 3e-7, is lost in rounding.
     before = model.get_weights()
     model.compile(keras.optimizers.SGD(0.1), distillation=EKD(), jit_compile=False)
     model.fit(images, labels, batch_size=8, epochs=2, verbose=0)
