@@ -79,7 +79,8 @@ def new_output(arguments):
     """A run directory that names what was trained, and when."""
     depths = "-".join(map(str, arguments.depths))
     dataset = re.sub(r"[^A-Za-z0-9]+", "-", arguments.dataset)
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    # To the microsecond: a shell can begin several trainings in one second.
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     return f"runs/{dataset}_{arguments.backbone}_{depths}_{arguments.distillation}_{now}"
 
 

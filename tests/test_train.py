@@ -18,7 +18,8 @@ from ddnn_keras import DDNN, data
 from ddnn_keras.checkpoint import finished_epochs, load_network
 
 sys.path.insert(0, str(ROOT / "recipes"))
-from train import final_metrics
+from train import final_metrics, new_output
+from train_arguments import argument_parser
 
 FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", ".lock"}
 
@@ -30,6 +31,13 @@ def test_the_run_directory(finished_run):
     assert config["arguments"]["seed"] == 0
     assert config["versions"]["keras"] == keras.__version__
     assert config["class_names"] == list("0123456789")
+
+
+def test_runs_begun_in_the_same_second_have_folders_of_their_own():
+    arguments = argument_parser("").parse_args(["--dataset", "folder:some/images"])
+    begun = [new_output(arguments) for _ in range(3)]
+    assert len(set(begun)) == 3
+    assert all(path.startswith("runs/folder-some-images_resnet_18-34-50_ekd_2") for path in begun)
 
 
 def test_a_loss_that_is_no_number_is_null_in_json():
