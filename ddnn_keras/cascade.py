@@ -1,6 +1,7 @@
 """The shallow network answers where it is sure, and a deeper one where it is not."""
 
 import itertools
+import math
 import numbers
 
 import numpy as np
@@ -20,8 +21,9 @@ class Cascade:
 
     Args:
         runtime: A `ddnn_keras.runtime.Runtime`.
-        thresholds: A dict from depths to probabilities, the shallowest first; the last depth, which answers in any
-            case, has the threshold 0. Depths that are not in it are not asked. `calibrate` finds them.
+        thresholds: A dict from depths to probabilities, or a list of such pairs, the shallowest first; the last depth,
+            which answers in any case, has the threshold 0. Depths that are not in it are not asked. `calibrate` finds
+            them.
 
     Raises:
         ValueError: If `thresholds` is not as above.
@@ -35,8 +37,9 @@ class Cascade:
     """
 
     def __init__(self, runtime, thresholds):
+        thresholds = dict(thresholds)
         _check_thresholds(thresholds, runtime.depths)
-        self.runtime, self.thresholds = runtime, dict(thresholds)
+        self.runtime, self.thresholds = runtime, thresholds
 
     def predict(self, image):
         """Classifies an image.
@@ -141,8 +144,9 @@ class Answers:
         reached = [(cost, thresholds) for (found, cost), thresholds in outcomes if found >= accuracy]
         if not reached:
             best = max(found for (found, _), _ in outcomes)
+            at_most = math.floor(best * 1e4) / 1e4  # so that it can be given as it stands
             raise ValueError(
-                f"`accuracy` must be at most {best:.4f}, which these depths reach on these images. "
+                f"`accuracy` must be at most {at_most:.4f}, which these depths reach on these images. "
                 f"Received: accuracy={accuracy!r}"
             )
         return min(reached, key=lambda pair: pair[0])[1]

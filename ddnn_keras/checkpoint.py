@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import re
 import time
 import zipfile
 
@@ -22,10 +23,15 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: A file that ends in `.keras`.
+
+    Raises:
+        ValueError: If it ends in something else.
     """
 
     def __init__(self, path):
         super().__init__()
+        if pathlib.Path(path).suffix != ".keras":
+            raise ValueError(f"`path` must end in .keras. Received: {str(path)!r}")
         self.path = path
         self._begin = None
 
@@ -100,14 +106,16 @@ def training_seconds(path):
         return json.loads(archive.read(PROGRESS))["seconds"]
 
 
-def load_network(path):
+def load_network(path, compile=True):
     """The network in a `.keras` file.
 
     Args:
         path: The file, as `Checkpoint` or `DDNN.save` wrote it.
+        compile: Whether to compile it if it was when saved, which needs whatever losses and metrics it was given.
+            Defaults to `True`.
 
     Returns:
-        A `DDNN`, compiled if it was when saved.
+        A `DDNN`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -116,12 +124,14 @@ def load_network(path):
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"There is no model file {path}.")
     try:
-        model = keras.saving.load_model(path)
+        model = keras.saving.load_model(path, compile=compile)
     # A damaged file may raise almost anything: zip, HDF5 and JSON errors among them.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if "Could not locate class" in str(error):
-            raise ValueError(f"{path} needs a class of yours: import its module before you load the file.") from error
+        if missing := re.search(r"Could not locate (\w+) '([^']+)'", str(error)):
+            raise ValueError(
+                f"{path} needs the {' '.join(missing.groups())} of yours: import its module before you load the file."
+            ) from error
         raise ValueError(f"{path} is not a whole Keras model file: {reason}") from error
     if not isinstance(model, DDNN):
         raise ValueError(f"{path} must hold a ddnn_keras.DDNN. It holds a {type(model).__name__}.")

@@ -134,7 +134,9 @@ class CombinationPath(Path):
         source = self._private[name]
         copy = type(source).from_config({**source.get_config(), "name": f"{name}_{self.name}"})
         self.copies[copy] = source
-        self._normalizations.append(copy)
+        # Others, such as group normalisation, have no statistics.
+        if isinstance(copy, keras.layers.BatchNormalization):
+            self._normalizations.append(copy)
         return copy
 
 

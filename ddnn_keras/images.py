@@ -35,6 +35,27 @@ def checked_images(name, images, shape):
     return images
 
 
+def checked_raw_images(name, images, shape):
+    """`checked_images` that something is measured on, which must not be images scaled to 0..1.
+
+    Those are raw pixels too, of a black image, and would measure something else without a word.
+
+    Raises:
+        ValueError: If no pixel is above 1, or `checked_images` raises it.
+
+    Example:
+    >>> checked_raw_images("images", [[[[0], [255]]]], (1, 2, 1)).shape
+    (1, 1, 2, 1)
+    """
+    images = checked_images(name, images, shape)
+    if not images.max() > 1:
+        raise ValueError(
+            f"`{name}` must be raw pixels from 0 to 255, not scaled to 0..1. "
+            f"Received: values from {images.min()} to {images.max()}"
+        )
+    return images
+
+
 def checked_labels(labels, num_images, num_classes):
     """One class index for each image, as an integer array of shape `(num_images,)`.
 

@@ -15,9 +15,10 @@ from ddnn_keras.combinations import combination, compute_statistics
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
 from ddnn_keras.distillation import CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
+from ddnn_keras.frozen_layers import freeze, frozen_config
 from ddnn_keras.fused_normalization import fuse_normalization
-from ddnn_keras.images import checked_images
-from ddnn_keras.model_arguments import check_float32, check_images, check_pixels, check_stages
+from ddnn_keras.images import checked_raw_images
+from ddnn_keras.model_arguments import check_channels_last, check_float32, check_images, check_pixels, check_stages
 from ddnn_keras.paths import Path, deepest, grow
 from ddnn_keras.quantization_aware import fake_quantized
 
@@ -60,7 +61,7 @@ class DDNN(keras.Model):
     Output: a dict of logits of shape `(batch, num_classes)`, with keys such as `"depth_18"`.
 
     Raises:
-        ValueError: If an argument is not as above.
+        ValueError: If an argument is not as above, or Keras' image data format is not channels last.
 
     Example:
     >>> import numpy as np
@@ -87,6 +88,7 @@ class DDNN(keras.Model):
         name="ddnn",
     ):
         input_shape = without_numpy(input_shape)
+        check_channels_last()
         check_images(input_shape, num_classes)
         check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
         check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
@@ -181,7 +183,7 @@ class DDNN(keras.Model):
         >>> model.calibrate(images, (1, 3, 2)).output_shape
         (None, 10)
         """
-        depth, images = self._trained_depth(depth), checked_images("images", images, self.input_shape[1:])
+        depth, images = self._trained_depth(depth), checked_raw_images("images", images, self.input_shape[1:])
         self._check_not_quantization_aware(depth)
         if isinstance(depth, tuple):
             self._combination(depth).calibrate(images)
@@ -333,9 +335,10 @@ class DDNN(keras.Model):
     # Saving.
 
     def get_config(self):
-        """The constructor's arguments, by name."""
+        """The constructor's arguments, by name, and which layers are frozen."""
         return {
             **self._arguments,
+            **frozen_config(self),
             "backbone": keras.saving.serialize_keras_object(self._arguments["backbone"]),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
@@ -347,7 +350,12 @@ class DDNN(keras.Model):
         # Pairs, because the keys of a JSON object are strings and most depths are integers.
         depths = {depth: tuple(blocks) for depth, blocks in config["depths"]}
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "depths": depths, "backbone": backbone})
+        arguments = {**config, "depths": depths, "backbone": backbone}
+        # Not in files of networks that were saved before this was kept.
+        frozen = {name: arguments.pop(name) for name in ("trainable", "frozen_layers") if name in arguments}
+        model = cls(**arguments)
+        freeze(model, **frozen)
+        return model
 
     def get_compile_config(self):
         """The arguments of `compile`, serialized."""

@@ -1,8 +1,18 @@
 """What the arguments of a `DDNN` must be."""
 
+import keras
 import numpy as np
 
 from ddnn_keras.depths import is_positive_integer
+
+
+def check_channels_last():
+    """Raises a `ValueError` if Keras' global setting puts channels first, where no layer here looks for them."""
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "`keras.config.image_data_format()` must be 'channels_last'. "
+            f"Received: {keras.config.image_data_format()!r}"
+        )
 
 
 def check_float32(policy):

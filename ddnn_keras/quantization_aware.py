@@ -11,13 +11,15 @@ import keras
 from keras import ops
 
 from ddnn_keras.graph import readers
-from ddnn_keras.images import in_batches
+from ddnn_keras.images import checked_raw_images, in_batches
 
 BITS = 8
 LEVELS = 127  # of a symmetric weight, in each direction
 # The range of an activation is a moving average of its batches' extremes, of this momentum once so many were seen.
 MOMENTUM = 0.99
 SMALLEST_RANGE = 1e-6
+# Whatever the global policy: eight bits of a half-precision number are no eight bits of a file.
+DTYPE = "float32"
 
 # TFLite computes these in one operator with what comes before, so that nothing is rounded in between.
 FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
@@ -38,7 +40,10 @@ def quantization_aware(model, images):
             activations begin; some dozens suffice.
 
     Returns:
-        A `DDNN` in float32, not compiled.
+        A `DDNN` in float32, not compiled. Layers that were frozen are.
+
+    Raises:
+        ValueError: If an argument is not as above.
 
     Example:
     >>> import numpy as np
@@ -48,12 +53,22 @@ def quantization_aware(model, images):
     >>> quantization_aware(model, images).subnet(8).output_shape
     (None, 10)
     """
-    copy = type(model).from_config({**model.get_config(), "quantization_aware": True, "dtype": "float32"})
+    check_network(model)
+    images = checked_raw_images("images", images, model.input_shape[1:])
+    copy = type(model).from_config({**model.get_config(), "quantization_aware": True, "dtype": DTYPE})
     for layer in model.layers:
         if layer.weights:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
     observe(copy, images)
     return copy
+
+
+def check_network(model):
+    """Raises a `ValueError` unless `model` is a `DDNN` without fake quantization."""
+    if not hasattr(model, "depths"):
+        raise ValueError(f"`model` must be a ddnn_keras.DDNN. Received: model={model!r}")
+    if is_quantization_aware(model):
+        raise ValueError(f"`model` must not be quantization-aware yet. Received: model={model!r}, which is")
 
 
 def fake_quantized(image, outputs):
@@ -80,9 +95,9 @@ def fake_quantized(image, outputs):
             )
         if isinstance(layer, WEIGHTED):
             # The same wrapper on every path, as the layer within.
-            quantized = wrapped.setdefault(layer.name, QuantizedKernel(layer, name=layer.name))
+            quantized = wrapped.setdefault(layer.name, QuantizedKernel(layer, name=layer.name, dtype=DTYPE))
         x = quantized(*args, **kwargs)
-        return FakeQuantization()(x) if is_rounded(layer, following.get(layer.name, [])) else x
+        return FakeQuantization(dtype=DTYPE)(x) if is_rounded(layer, following.get(layer.name, [])) else x
 
     graph = keras.models.clone_model(keras.Model(image, tensors), call_function=call)
     return graph.input, keras.tree.pack_sequence_as(outputs, graph.outputs)

@@ -52,7 +52,7 @@ def not_the_same(first, different, tolerance):
     """An error message."""
     return (
         f"with the same weights and images, {first}, by {different:.1e} of the largest, more than {tolerance:.0e}: "
-        "look at strides, padding (of even sizes too), pooling and activations."
+        "look at strides, padding (of even sizes too), pooling, activations and what normalises pixels within a source."
     )
 
 

@@ -16,6 +16,9 @@ from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import named_depths, read_metadata
 
+# Pillow's, by the number of channels that a network takes.
+MODES = {1: "L", 3: "RGB"}
+
 
 def argument_parser():
     """The command line."""
@@ -58,9 +61,11 @@ def chosen_signature(facts, depth):
 def read_image(path, shape):
     """Raw pixels of an image file, at the network's size and number of channels."""
     height, width, channels = shape
+    if channels not in MODES:
+        raise ValueError(f"The network must take 1 or 3 channels to read image files for it. Received: {channels}")
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+            upright = eight_bit(ImageOps.exif_transpose(image), path).convert(MODES[channels])
             # The centre, as in evaluation: stretching would show the network what it never saw.
             image = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
             return np.asarray(image, "float32").reshape(shape)
@@ -68,6 +73,15 @@ def read_image(path, shape):
         raise
     except OSError as error:  # Pillow's own errors among them
         raise ValueError(f"{path} is not an image file that Pillow can read: {error}") from None
+
+
+def eight_bit(image, path):
+    """An image of 16 bits with the upper 8 of them, as TensorFlow decodes it for training; another one as it is."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{path} must have 8 or 16 bits a channel. Received: 32 bits")
+    return image
 
 
 def softmax(logits):

@@ -29,6 +29,8 @@ from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE
 from ddnn_keras.tflite.export import export_subnets
 from ddnn_keras.tflite.modes import MODES
 
+# Grey and colours: what a PNG can show, and run_tflite.py reads.
+PICTURE_CHANNELS = (1, 3)
 IO_DTYPES = sorted({dtype for mode in MODES.values() for dtype in mode.io_dtypes})
 
 
@@ -58,7 +60,8 @@ def argument_parser():
 def main(arguments):
     """Exports what `arguments` ask for."""
     path = model_path(arguments)
-    model = load_network(path)
+    # A loss or metric of the user's own is not at hand here.
+    model = load_network(path, compile=False)
     depths = chosen_depths(model, arguments.depth)
     check_settings(arguments)
     images = load_images(arguments, path, model.input_shape[1:], num_classes(model))
@@ -84,15 +87,16 @@ def main(arguments):
                     for signature, depth in signatures.items()
                 },
                 "labels": images.class_names,
-                "source": f"{path.parent.name}/{path.name}",
+                "source": "/".join(pathlib.Path(os.path.abspath(path)).parts[-2:]),
             },
         )
         print(f"Verified: {file}")
         for signature, verification in verifications.items():
             table.add_row(str(signatures[signature]), *figures(verification))
     Console().print(table)
-    sample = write_sample(held_out[0], images.class_names[labels[0]], output)
-    print(f"Next: python export/run_tflite.py {shlex.quote(str(file))} {shlex.quote(str(sample))}")
+    if images.image_shape[-1] in PICTURE_CHANNELS:
+        sample = write_sample(held_out[0], images.class_names[labels[0]], output)
+        print(f"Next: python export/run_tflite.py {shlex.quote(str(file))} {shlex.quote(str(sample))}")
 
 
 def model_path(arguments):

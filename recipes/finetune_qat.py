@@ -52,7 +52,8 @@ def main(arguments, parser):
     else:
         source, saved = finished_run(arguments.run)
         settings = settings_of(arguments, source, saved)
-        output = arguments.output or source.path.with_name(f"{source.path.name}_qat")
+        folder = pathlib.Path(os.path.abspath(source.path))  # `.` has no name
+        output = arguments.output or folder.with_name(f"{folder.name}_qat")
         run_directory, arguments = unused(RunDirectory(output)), settings
     train.train(arguments, run_directory, rounded_network)
     model = shlex.quote(str(run_directory.model))

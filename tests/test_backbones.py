@@ -141,6 +141,21 @@ def test_a_backbone_of_ones_own(plain_net, tmp_path):
         DDNN(depths=(3, 5), backbone=backbone(8), width=4)
 
 
+def test_a_normalisation_without_statistics(plain_net):
+    _, backbone = plain_net
+
+    class Grouped(backbone):
+        def block(self, path, x, stage, index):
+            convolution = {"filters": self.width, "kernel_size": 3, "padding": "same"}
+            x = path.shared(keras.layers.Conv2D, f"{stage}_{index}_conv", **convolution)(x)
+            return path.private(keras.layers.GroupNormalization, f"{stage}_{index}_norm", groups=2)(x)
+
+    model = DDNN((3, 7), Grouped(4), input_shape=(16, 16, 3))
+    images, _ = images_and_labels()
+    subnet = model.calibrate(images[:, :16, :16], (1, 2))
+    assert len([layer for layer in subnet.layers if "norm" in layer.name and layer.weights]) == 3
+
+
 def test_a_backbone_that_is_not_saved_needs_no_config(plain_net):
     _, backbone = plain_net
 

@@ -1,5 +1,7 @@
 """The cascade: its thresholds are worth what they claim, and predictions follow them."""
 
+import re
+
 import numpy as np
 import pytest
 from test_tflite_nets import held_out, training
@@ -56,11 +58,18 @@ def test_a_modest_wish_is_met_by_the_fastest_alone(runtime):
 
 def test_an_impossible_accuracy(runtime):
     images, labels = training()
-    wrong = (labels[:50] + 1) % 10
+    wrong = (labels[:70] + 1) % 10
+    wrong[:15] = labels[:15]
     with pytest.raises(
         ValueError, match=r"^`accuracy` must be at most 0\.\d+, which these depths reach .* Received: acc"
-    ):
-        Cascade.calibrate(runtime, images[:50], wrong, accuracy=0.99)
+    ) as error:
+        Cascade.calibrate(runtime, images[:70], wrong, accuracy=0.99)
+    at_most = float(re.search(r"at most (\S+),", str(error.value))[1])
+    assert Cascade.calibrate(runtime, images[:70], wrong, accuracy=at_most).thresholds
+
+
+def test_thresholds_as_their_file_has_them(runtime):
+    assert Cascade(runtime, [[8, 0.5], [14, 0.0]]).thresholds == {8: 0.5, 14: 0.0}
 
 
 def test_labels_are_one_number_for_each_image(runtime):

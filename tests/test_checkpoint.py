@@ -88,8 +88,25 @@ def test_a_class_that_was_not_imported(tmp_path, monkeypatch):
     keras.saving.register_keras_serializable("unknown")(Backbone)
     DDNN(depths=(10,), backbone=Backbone(2, "cifar")).save(tmp_path / "model.keras")
     monkeypatch.delitem(keras.saving.get_custom_objects(), "unknown>Backbone")
-    with pytest.raises(ValueError, match=r"model.keras needs a class of yours: import its module before you load"):
+    with pytest.raises(ValueError, match=r"model.keras needs the class \w+ of yours: import its module before"):
         load_network(tmp_path / "model.keras")
+
+
+def test_a_loss_of_ones_own_is_needed_to_train_alone(tmp_path):
+    def my_loss(labels, logits):
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+    model = DDNN((8,), "resnet_cifar", width=2, input_shape=(16, 16, 1))
+    model.compile("sgd", loss=my_loss)
+    model.save(tmp_path / "model.keras")
+    assert load_network(tmp_path / "model.keras", compile=False).depths == model.depths
+    with pytest.raises(ValueError, match=r"model.keras needs the function my_loss of yours: import its module before"):
+        load_network(tmp_path / "model.keras")
+
+
+def test_a_file_that_could_not_be_loaded_again():
+    with pytest.raises(ValueError, match=r"^`path` must end in \.keras\. Received: 'model\.h5'"):
+        Checkpoint("model.h5")
 
 
 def test_a_missing_file(tmp_path):

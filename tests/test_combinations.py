@@ -209,3 +209,12 @@ def test_combinations_and_calibration_draw_nothing_at_random():
 def states(model):
     """Those of its random generators."""
     return [variable for variable in model.variables if "seed_generator" in variable.path]
+
+
+def test_images_scaled_to_1_are_refused():
+    model, images = trained(), training()[0][:50]
+    before = weights_of(model)
+    for scaled in (images / 255, np.zeros_like(images)):
+        with pytest.raises(ValueError, match=r"^`images` must be raw pixels from 0 to 255, not scaled to 0\.\.1"):
+            model.calibrate(scaled, 14, trained=True)
+    np.testing.assert_equal(weights_of(model), before)

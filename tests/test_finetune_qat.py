@@ -63,9 +63,11 @@ def test_a_stopped_one_goes_on(finetuned, tmp_path, script, mistake):
     assert (run / "metrics.json").read_text() == (finished / "metrics.json").read_text()
 
 
-def test_mistakes(finetuned, mistake, tmp_path):
+def test_mistakes(finetuned, mistake, tmp_path, monkeypatch):
     source, run = finetuned
     assert "digits_qat holds model.keras" in mistake(SCRIPT, "--run", source)
+    monkeypatch.chdir(source)
+    assert "digits_qat holds model.keras" in mistake(SCRIPT, "--run", ".")
     assert "fine-tuned already" in mistake(SCRIPT, "--run", run, "--output", tmp_path / "again")
     assert "0 is not a positive integer" in mistake(SCRIPT, "--run", source, "--epochs", 0)
     assert "holds no run" in mistake(SCRIPT, "--run", tmp_path / "nowhere")

@@ -367,6 +367,15 @@ def test_constructor_errors_name_the_value(arguments, named):
     assert "\n" not in str(error.value)
 
 
+def test_channels_first():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match=r"image_data_format\(\)` must be 'channels_last'\. Received: 'ch"):
+            small_network()
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_unknown_depth_of_a_subnet():
     with pytest.raises(ValueError, match=r"`depth` must be one of 'c', 'b', 'a', or blocks per stage. Received: "):
         small_network().subnet(18)

@@ -115,6 +115,46 @@ def test_a_frozen_network_computes_the_same():
         np.testing.assert_array_equal(logits, expected[key])
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_global_policy_of_half_precision_rounds_nothing_else(policy, tmp_path):
+    model, images = quantization_aware(trained_ddnn(), training()[0][:32]), held_out(20)[0]
+    model.save(tmp_path / "model.keras")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        made = quantization_aware(trained_ddnn(), training()[0][:32])
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+    finally:
+        keras.config.set_dtype_policy(before)
+    for other in (made, loaded):
+        # Keras' input has the global policy, and casts nothing.
+        assert {layer.compute_dtype for layer in other.layers[1:]} == {"float32"}
+        for key, logits in other.predict(images, verbose=0).items():
+            np.testing.assert_array_equal(logits, model.predict(images, verbose=0)[key])
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (np.zeros((0, 16, 16, 1)), r"`images` must have the shape \(at least 1, 16, 16, 1\)\. Received: \(0, 16"),
+        (np.full((2, 16, 16, 1), np.nan), r"`images` must be raw pixels from 0 to 255\. Received: values from nan"),
+        (np.ones((2, 16, 16, 1)), r"`images` must be raw pixels from 0 to 255, not scaled to 0\.\.1\. Received: "),
+    ],
+)
+def test_images_that_give_no_ranges_are_refused(images, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        quantization_aware(trained_ddnn(), images)
+
+
+def test_what_is_no_network_to_round_is_refused():
+    images = training()[0][:8]
+    with pytest.raises(ValueError, match=r"^`model` must be a ddnn_keras\.DDNN\. Received: model=<Functional"):
+        quantization_aware(trained_ddnn().subnet(8), images)
+    rounded = quantization_aware(trained_ddnn(), images)
+    with pytest.raises(ValueError, match=r"^`model` must not be quantization-aware yet\. Received: model=<DDNN"):
+        quantization_aware(rounded, images)
+
+
 def test_depths_share_rounded_weights_and_the_full_net_teaches():
     model = finetuned()
     shared = model.get_layer("stage1_block1_conv1")

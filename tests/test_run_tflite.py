@@ -76,6 +76,19 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert expected[0] in finished.stdout
 
 
+def test_sixteen_bits_of_grey_are_read_as_in_training(main, files, tmp_path):
+    sys.path.insert(0, str(ROOT / "export"))
+    from run_tflite import read_image
+
+    tf = pytest.importorskip("tensorflow")
+    grey = np.random.default_rng(0).integers(0, 65536, (16, 16)).astype("uint16")
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    expected = tf.io.decode_image((tmp_path / "grey.png").read_bytes(), channels=1).numpy()
+    assert len(np.unique(expected)) > 100
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png", (16, 16, 1)), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png", (16, 16, 3)), np.tile(expected, 3))
+
+
 def test_mistakes(files, mistake, tmp_path):
     folder, _ = files
     model, image = folder / "none.tflite", folder / "0.png"
@@ -83,6 +96,10 @@ def test_mistakes(files, mistake, tmp_path):
     assert "/no/image.png" in mistake("export/run_tflite.py", model, "/no/image.png")
     (tmp_path / "text.png").write_text("no picture")
     assert "text.png is not an image file" in mistake("export/run_tflite.py", model, tmp_path / "text.png")
+    Image.fromarray(np.zeros((8, 8), "float32")).save(tmp_path / "deep.tiff")
+    assert "deep.tiff must have 8 or 16 bits a channel" in mistake(
+        "export/run_tflite.py", model, tmp_path / "deep.tiff"
+    )
     (tmp_path / "half.tflite").write_bytes(model.read_bytes()[:1000])
     assert "half.tflite" in mistake("export/run_tflite.py", tmp_path / "half.tflite", image)
     assert "0 is not a positive integer" in mistake("export/run_tflite.py", model, image, "--threads", 0)

@@ -149,6 +149,7 @@ def test_an_unknown_mode_is_refused(quantize):
         (np.zeros((0, 16, 16, 1)), r"`calibration_images` must have the shape .* Received: \(0, 16, 16, 1\)"),
         (7, r"`calibration_images` must have the shape .* Received: \(\)"),
         (np.full((1, 16, 16, 1), -1), r"`calibration_images` must be raw pixels from 0 to 255\. Received: .* -1\.0"),
+        (np.ones((9, 16, 16, 1)), r"`calibration_images` must be raw pixels from 0 to 255, not scaled to 0\.\.1\. Rec"),
         (np.full((1, 16, 16, 1), np.nan), r"`calibration_images` must be raw pixels from 0 to 255\. Received: .* nan"),
     ],
 )

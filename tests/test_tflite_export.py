@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from test_tflite_nets import converted, held_out, residual_net, trained_net, training
 
+from ddnn_keras.runtime import Runtime
 from ddnn_keras.tflite.export import check_same_outputs, export_subnets
 from ddnn_keras.tflite.flatbuffer import parse, serialize
 from ddnn_keras.tflite.interpreter import LiteModel
@@ -132,10 +133,20 @@ def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
         ({"facts": {"depth": {1}}}, r"`facts` must be a dict of what JSON can hold\. Received: "),
         ({"facts": {"versions": 1}}, r"`facts` must leave versions to the export\. Received: "),
         ({"facts": [1]}, r"`facts` must be a dict of what JSON can hold\. Received: \[1\]"),
+        (
+            {"facts": {"labels": ["cat"]}},
+            r"`facts` must have a list of 10 labels, one for each class of serving_default",
+        ),
+        ({"facts": {"labels": "0123456789"}}, r"`facts` must have a list of 10 labels"),
+        (
+            {"facts": {"depths": {"depth_8": {"depth": 8}}}},
+            r"`facts` must name the depths of signatures among serving_default\. Received: depth_8",
+        ),
         ({"quantize": "int4"}, r"`quantize` must be one of "),
         ({"quantize": "int8", "calibration_images": None}, r"`calibration_images` must be given for quantize='int8'"),
         ({"labels": [0]}, r"`labels` must be 200 integers"),
         ({"images": np.zeros((1, 4, 4, 1))}, r"`images` must have the shape "),
+        ({"images": held_out()[0] / 255}, r"`images` must be raw pixels from 0 to 255, not scaled to 0\.\.1"),
     ],
 )
 def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
@@ -143,6 +154,14 @@ def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}"):
         export_net(**{**arguments, "path": tmp_path / arguments["path"]})
     assert names(tmp_path) == []
+
+
+def test_depths_of_a_bundle_have_their_signatures_names_if_no_others_are_given(tmp_path):
+    images, labels = held_out(8)
+    export_subnets(two_depths(), tmp_path / "bundle.tflite", images=images, labels=labels, facts={})
+    runtime = Runtime(tmp_path / "bundle.tflite")
+    assert runtime.depths == ["depth_1", "depth_2"]
+    assert runtime.predict(images[0], depth="depth_2").label in "0123456789"
 
 
 def two_depths(scale=1.0):

@@ -66,3 +66,10 @@ def test_what_is_read_by_other_layers_stays():
         model = keras.Model(image, reader)
         np.testing.assert_array_equal(with_strides(model)(IMAGES[:, :8, :8]), model(IMAGES[:, :8, :8]))
         assert any(map(is_subsampling, with_strides(model).layers))
+
+
+def test_a_sequential_model():
+    subnet = DDNN((8,), "resnet_cifar", width=4, input_shape=(18, 18, 1)).subnet(8)
+    sequential = keras.Sequential([keras.Input((18, 18, 1)), *subnet.layers[1:2], keras.layers.GlobalMaxPooling2D()])
+    np.testing.assert_array_equal(with_strides(sequential)(IMAGES), sequential(IMAGES))
+    assert convert(keras.Sequential([keras.Input((18, 18, 1)), subnet]))[4:8] == b"TFL3"

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from ddnn_keras import data
+from ddnn_keras import DDNN, data
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import read_metadata
@@ -104,8 +104,6 @@ def test_a_run_on_few_oblong_images_with_unusual_class_names(main, script, tmp_p
 
 def test_a_failed_verification_shows_the_numbers_and_leaves_no_file(tmp_path, mistake):
     """Weights that overflow float16 and nothing else: no file in that mode can do what the model does."""
-    from ddnn_keras import DDNN
-
     model = DDNN(depths=(10,), width=2, input_shape=(16, 16, 1))
     for layer in model.layers:
         if layer.name == "stem_conv":
@@ -151,6 +149,29 @@ def test_other_models_and_other_data(mistake, finished_run, tmp_path):
     np.savez(tmp_path / "colour.npz", x_train=arrays["x"], y_train=arrays["y"], x_test=arrays["x"], y_test=arrays["y"])
     flags = ["--model", finished_run / "model.keras", "--depth", 18, "--dataset", f"npz:{tmp_path}/colour.npz"]
     assert "(16, 16, 3)" in mistake("export/to_tflite.py", *flags)
+
+
+def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(main, mistake, tmp_path, monkeypatch):
+    """Neither is a picture that a PNG can show, nor can the script know that loss."""
+
+    def my_loss(labels, logits):
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+    model = DDNN((8,), "resnet_cifar", width=2, num_classes=3, input_shape=(12, 12, 2))
+    model.compile("sgd", loss=my_loss)
+    model.save(tmp_path / "model.keras")
+    images, labels = np.random.default_rng(0).integers(0, 256, (20, 12, 12, 2)).astype("uint8"), np.arange(20) % 3
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--depth", "all", "--dataset", "npz:a.npz"]
+    code, output, errors = main("export/to_tflite.py", "--model", "model.keras", *flags)
+    assert code == 0, errors
+    assert "Next: " not in output
+    file = tmp_path / "tflite" / "depth_8.tflite"
+    assert read_metadata(file)["source"] == f"{tmp_path.name}/model.keras"
+    keras.utils.save_img(tmp_path / "grey.png", np.zeros((12, 12, 1)))
+    sentence = mistake("export/run_tflite.py", file, tmp_path / "grey.png")
+    assert "must take 1 or 3 channels to read image files for it. Received: 2" in sentence
 
 
 def test_an_unwritable_folder(mistake, finished_run, tmp_path):

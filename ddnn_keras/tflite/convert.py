@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ddnn_keras.images import checked_images
+from ddnn_keras.images import checked_raw_images
 from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.tflite.chatter import hushed
 from ddnn_keras.tflite.float32 import in_float32
@@ -67,7 +67,7 @@ def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_
     if mode.needs_calibration:
         if calibration_images is None:
             raise ValueError(f"`calibration_images` must be given for quantize={quantize!r}. Received: None")
-        calibration_images = pin_pixel_range(checked_images("calibration_images", calibration_images, shape))
+        calibration_images = pin_pixel_range(checked_raw_images("calibration_images", calibration_images, shape))
     with hushed(), tempfile.TemporaryDirectory() as folder:
         save_with_signature(with_strides(in_float32(subnet)), folder, signature, shape)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])

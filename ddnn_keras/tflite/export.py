@@ -14,7 +14,7 @@ from ddnn_keras.images import PIXEL_RANGE
 from ddnn_keras.tflite.bundle import check_subnets, convert_bundle
 from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE, convert
 from ddnn_keras.tflite.interpreter import LiteModel
-from ddnn_keras.tflite.metadata import to_json, write_metadata
+from ddnn_keras.tflite.metadata import named_depths, to_json, write_metadata
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import VerificationError, checked_arguments, verify
 
@@ -38,8 +38,10 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
         io_dtype: See `convert`.
         images: Held-out raw pixels, see `verify`.
         labels: Their class indices.
-        facts: A dict of what JSON can hold, to be kept with the file: depths, names of the classes, the source of the
-            weights.
+        facts: A dict of what JSON can hold, to be kept with the file, such as the source of the weights. Of its entries
+            `ddnn_keras.runtime` reads `"labels"`, a name for each class, and `"depths"`, a dict from signatures to
+            dicts in which `"depth"` is the depth's name, the shallowest first. In a bundle without `"depths"`, each
+            depth has the name of its signature, in the order of `subnets`.
 
     Returns:
         A dict from signatures to the `Verification` of each in the finished file.
@@ -54,7 +56,7 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
     ...     "bundle.tflite",
     ...     images=test_images,
     ...     labels=test_labels,
-    ...     facts={"labels": ["cat", "dog"]},
+    ...     facts={"labels": ["cat", "dog"], "depths": {"depth_18": {"depth": 18}, "depth_34": {"depth": 34}}},
     ... )
     >>> verifications["depth_18"].argmax_agreement  # doctest: +SKIP
     1.0
@@ -64,7 +66,7 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
     check_subnets(subnets)
     for subnet in subnets.values():
         checked_arguments(subnet, images, labels, quantize)
-    _check_facts(facts)
+    _check_facts(facts, subnets)
     sidecar = path.with_suffix(".json")
     with atomic_write(path) as temporary:
         content = converted(subnets, quantize, calibration_images, io_dtype)
@@ -74,6 +76,7 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
             for signature, subnet in subnets.items()
         }
         document = {
+            **({"depths": {name: {"depth": name} for name in subnets}} if len(subnets) > 1 else {}),
             **facts,
             "quantize": quantize,
             "calibration": describe_images(calibration_images) if MODES[quantize].needs_calibration else None,
@@ -134,8 +137,20 @@ def _tflite_path(path):
     return pathlib.Path(path)
 
 
-def _check_facts(facts):
+def _check_facts(facts, subnets):
     to_json(facts)
     taken = {"quantize", "calibration", "signatures", "versions"}.intersection(facts)
     if taken:
         raise ValueError(f"`facts` must leave {', '.join(sorted(taken))} to the export. Received: {facts!r}")
+    if unknown := named_depths(facts).keys() - subnets.keys():
+        raise ValueError(
+            f"`facts` must name the depths of signatures among {', '.join(subnets)}. Received: {', '.join(unknown)}"
+        )
+    labels = facts.get("labels")
+    for signature, subnet in subnets.items():
+        num_classes = subnet.output_shape[-1]
+        if labels is not None and (not isinstance(labels, list | tuple) or len(labels) != num_classes):
+            raise ValueError(
+                f"`facts` must have a list of {num_classes} labels, one for each class of {signature}. "
+                f"Received: labels={labels!r}"
+            )

@@ -12,7 +12,7 @@ def with_strides(model):
     """A copy of a model in which 1x1 convolutions do the subsampling before them.
 
     Args:
-        model: A functional `keras.Model`. It is not changed.
+        model: A functional `keras.Model` from one tensor to one. It is not changed.
 
     Returns:
         A functional `keras.Model` that computes the same, with variables of its own.
@@ -43,7 +43,9 @@ def with_strides(model):
     def call(layer, *args, **kwargs):
         return args[0] if layer.name in subsamplings else layer(*args, **kwargs)
 
-    copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    # Of a plain functional model: Keras clones no Sequential this way.
+    functional = keras.Model(model.inputs[0], model.outputs[0])
+    copy = keras.models.clone_model(functional, clone_function=clone, call_function=call)
     # By name: without some layers, Keras may put those that are left into another order.
     for layer in copy.layers:
         if layer.weights:

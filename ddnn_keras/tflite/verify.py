@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from ddnn_keras.images import checked_images, checked_labels
+from ddnn_keras.images import checked_labels, checked_raw_images
 from ddnn_keras.tflite.convert import image_shape
 from ddnn_keras.tflite.flatbuffer import content_of, description
 from ddnn_keras.tflite.float32 import float32_logits
@@ -118,7 +118,7 @@ def verify(model, subnet, images, labels, quantize="none", signature=None, io_dt
 
 def checked_arguments(subnet, images, labels, quantize):
     """The `Mode`, float32 images and integer labels that `verify` works with, or its `ValueError`."""
-    images = checked_images("images", images, image_shape(subnet))
+    images = checked_raw_images("images", images, image_shape(subnet))
     return mode_named(quantize), images, checked_labels(labels, len(images), subnet.output_shape[-1])
 
 

@@ -1,0 +1,75 @@
+"""What was frozen stays so, wherever a network goes from there."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN, EKD
+from ddnn_keras.quantization_aware import quantization_aware
+
+DIGITS = np.random.default_rng(0).uniform(0, 255, (16, 16, 16, 1)), np.arange(16) % 10
+
+
+def network(frozen=lambda layer: False):
+    model = DDNN((8, 14), "resnet_cifar", width=4, input_shape=(16, 16, 1))
+    for layer in model.layers:
+        layer.trainable = not frozen(layer)
+    return model
+
+
+def convolutional(layer):
+    return isinstance(layer, keras.layers.Conv2D)
+
+
+def saved_and_loaded(model, folder):
+    model.save(folder / "model.keras")
+    return keras.saving.load_model(folder / "model.keras")
+
+
+def trainable_names(model):
+    return [variable.path.partition("/")[2] for variable in model.trainable_variables]
+
+
+def test_a_saved_network_goes_on_with_its_frozen_layers_and_its_optimizer(tmp_path):
+    model = network(convolutional)
+    model.compile("adam", distillation=EKD(), jit_compile=False)
+    model.fit(*DIGITS, verbose=0)
+    kernels = [layer.get_weights() for layer in filter(convolutional, model.layers)]
+    loaded = saved_and_loaded(model, tmp_path)
+    assert trainable_names(loaded) == trainable_names(model)
+    assert int(loaded.optimizer.iterations) == 1
+    histories = [each.fit(*DIGITS, epochs=2, shuffle=False, verbose=0).history for each in (model, loaded)]
+    np.testing.assert_allclose(*(history["loss"] for history in histories), rtol=1e-4)
+    np.testing.assert_equal([layer.get_weights() for layer in filter(convolutional, loaded.layers)], kernels)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies(copied):
+    model = network(convolutional)
+    assert trainable_names(copied(model)) == trainable_names(model)
+
+
+def test_a_whole_network(tmp_path):
+    model = network()
+    model.trainable = False
+    model.get_layer("depth_8").trainable = True
+    loaded = saved_and_loaded(model, tmp_path)
+    assert not loaded.trainable and loaded.trainable_variables == []
+    assert [layer.name for layer in loaded.layers if layer.weights and layer.trainable] == ["depth_8"]
+
+
+def test_a_configuration_of_before_this_was_kept():
+    config = network(convolutional).get_config()
+    for name in ("trainable", "frozen_layers"):
+        del config[name]
+    assert trainable_names(DDNN.from_config(config)) == trainable_names(network())
+
+
+def test_a_quantization_aware_copy():
+    rounded = quantization_aware(network(convolutional), DIGITS[0])
+    assert all(not rounded.get_layer(layer.name).trainable for layer in filter(convolutional, network().layers))
+    assert {name.rpartition("/")[2] for name in trainable_names(rounded)} >= {"gamma", "beta"}
+    assert len(rounded.trainable_variables) == len(network(convolutional).trainable_variables)
