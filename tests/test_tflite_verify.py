@@ -135,7 +135,7 @@ def test_variables_are_refused(quantize):
     ],
 )
 def test_wrong_arguments(arguments, sentence):
-    right = {"subnet": residual_net(), "images": np.zeros((2, 16, 16, 1)), "labels": [0, 1]}
+    right = {"subnet": residual_net(), "images": np.full((2, 16, 16, 1), 255), "labels": [0, 1]}
     with pytest.raises(ValueError, match=f"^{sentence}"):
         verify(converted("none"), **{**right, **arguments})
 
