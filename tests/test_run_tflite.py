@@ -76,7 +76,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert expected[0] in finished.stdout
 
 
-def test_sixteen_bits_of_grey_are_read_as_in_training(main, files, tmp_path):
+def test_sixteen_bits_of_grey_are_read_as_in_training(tmp_path):
     sys.path.insert(0, str(ROOT / "export"))
     from run_tflite import read_image
 
