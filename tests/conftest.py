@@ -29,8 +29,10 @@ def script():
 def main(monkeypatch, capsys):
     """Runs a script in this process, which has TensorFlow already: `main("export/to_tflite.py", "--help")`.
 
-    Gives its exit code and what it wrote to standard output and to standard error.
+    Gives its exit code and what it wrote to standard output and to standard error. What trains is for `script`:
+    it makes its process deterministic, and Keras then leaves XLA out of all that comes later.
     """
+    from tensorflow.python.framework.config import is_op_determinism_enabled
 
     def run(path, *arguments):
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
@@ -41,6 +43,7 @@ def main(monkeypatch, capsys):
             code = 0
         except SystemExit as ended:
             code = ended.code
+        assert not is_op_determinism_enabled(), f"{path} trained in the process of other tests"
         return code, *capsys.readouterr()
 
     return run

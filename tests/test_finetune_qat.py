@@ -78,15 +78,14 @@ def test_mistakes(finetuned, mistake, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_newest_run_is_one_of_train_py(finetuned, main, tmp_path, monkeypatch):
+def test_the_newest_run_is_one_of_train_py(finetuned, script, tmp_path):
     source, run = finetuned
     for path in (source, run):
         shutil.copytree(path, tmp_path / "runs" / path.name)
-    monkeypatch.chdir(tmp_path)
     # The fine-tuned one is newer.
-    os.utime("runs/digits/metrics.json", (0, 0))
-    code, printed, errors = main(SCRIPT, "--epochs", 1, "--output", "again")
-    assert code == 0, errors
-    assert "Run: runs/digits (the newest)" in printed
+    os.utime(tmp_path / "runs/digits/metrics.json", (0, 0))
+    finished = script(SCRIPT, "--epochs", 1, "--output", "again", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "Run: runs/digits (the newest)" in finished.stdout
     config = json.loads((tmp_path / "again/config.json").read_text())
     assert config["arguments"]["source"] == str(tmp_path / "runs/digits/model.keras")
