@@ -9,6 +9,7 @@ from keras import ops
 
 from ddnn_keras.graph import without_nesting
 from ddnn_keras.layer_order import convolutions_in_order, normalizations_apart
+from ddnn_keras.quantization_aware import check_network
 from ddnn_keras.same_function import check_same_function
 
 CHANNELS = ("rgb", "bgr")
@@ -57,14 +58,6 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
             take_over(model, subnet, without_nesting(source), channels)
         except ValueError as error:
             raise ValueError(f"`source` {source.name!r} is not the architecture of {subnet.name}: {error}") from None
-
-
-def check_network(model):
-    """Raises a `ValueError` unless `model` is a `ddnn_keras.DDNN` whose sub-nets compute what their layers say."""
-    if not hasattr(model, "depths"):
-        raise ValueError(f"`model` must be a ddnn_keras.DDNN. Received: model={model!r}")
-    if model.get_config()["quantization_aware"]:
-        raise ValueError("`model` must not be quantization-aware: take the weights over first, then make it so.")
 
 
 def check_images(theirs, ours):

@@ -348,7 +348,7 @@ def test_sources_and_depths_that_cannot_be():
     with pytest.raises(ValueError, match=r"`model` must be a ddnn_keras.DDNN. Received: model=<Functional name=vgg16"):
         load_pretrained(plain, DDNN(depths=(16,), backbone="vgg"))
     rounded = DDNN(depths=(16,), backbone="vgg", quantization_aware=True)
-    with pytest.raises(ValueError, match="`model` must not be quantization-aware: take the weights over first"):
+    with pytest.raises(ValueError, match="`model` must not be quantization-aware yet"):
         load_pretrained(rounded, plain)
 
 
