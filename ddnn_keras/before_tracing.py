@@ -19,15 +19,16 @@ def make_state(model):
         return
     import tensorflow as tf
 
-    images = tf.zeros((1, *model.input_shape[1:]))
     logits = {key: tf.zeros((1, output.shape[-1])) for key, output in model.output.items()}
     labels = labels_of_one_sample(model.loss, logits)
     with model.distribute_strategy.scope():
         if tf.distribute.has_strategy() or labels is None:
             return
     build_optimizer(model)
-    model.compute_loss(images, labels, logits)
-    model.compute_metrics(images, labels, logits)
+    # Not by the methods that users override, which may want more of a step than its shapes.
+    model._compile_loss(labels, logits)
+    if model._compile_metrics is not None:
+        model._compile_metrics.update_state(labels, logits)
     model.reset_metrics()
 
 

@@ -92,14 +92,18 @@ def attention_loss(teacher_features, student_features, attention="standardized")
         A tensor of shape `(batch,)`.
 
     Raises:
-        ValueError: If no stage has 2x2 positions or more: a map of one position has nothing to teach, so such stages
-            are left out.
+        ValueError: If the resolutions of a stage differ, or if no stage has four positions or more: a map of one
+            position has nothing to teach, so such stages are left out.
     """
+    for teacher, student in zip(teacher_features, student_features):
+        if teacher.shape[1:3] != student.shape[1:3]:
+            sizes = " and ".join("x".join(map(str, feature.shape[1:3])) for feature in (teacher, student))
+            raise ValueError(f"A stage's features must have the same resolution at every depth. Received: {sizes}")
     stages = [pair for pair in zip(teacher_features, student_features) if pair[0].shape[1] * pair[0].shape[2] >= 4]
     if not stages:
-        raise ValueError("`attention_weight` must be 0 where no stage has features of 2x2 positions or more.")
+        raise ValueError("`attention_weight` must be 0 where no stage has features of four positions or more.")
     attention_map = ATTENTION_MAPS[attention]
-    total = ops.zeros(ops.shape(student_features[0])[:1])
+    total = ops.zeros(ops.shape(student_features[0])[:1], "float32")
     for teacher, student in stages:
         if student is not teacher:
             difference = attention_map(student) - attention_map(ops.stop_gradient(teacher))

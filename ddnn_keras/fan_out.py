@@ -1,5 +1,6 @@
 """One loss, one list of metrics, one batch of labels: for every output the same. Keras wants a dict for each."""
 
+import copy
 import inspect
 from collections.abc import Mapping
 
@@ -24,27 +25,82 @@ def per_output(value, keys):
 
 
 def losses_per_output(loss, keys):
-    """The losses of each of `keys`. The outputs are logits, so a cross-entropy given by name is that of logits."""
+    """The losses of each of `keys`. The outputs are logits, so a cross-entropy given by name is that of logits.
+
+    Raises:
+        ValueError: If a list has another length than `keys`.
+    """
     if loss is None:
         return None
-    losses = loss if isinstance(loss, Mapping) else dict.fromkeys(keys, loss)
-    return {key: _of_logits(loss) if isinstance(loss, str) else loss for key, loss in losses.items()}
+    losses = _in_order("loss", loss, keys) if isinstance(loss, list | tuple) else loss
+    losses = losses if isinstance(losses, Mapping) else dict.fromkeys(keys, losses)
+    return {key: _of_logits(loss, keras.losses) for key, loss in losses.items()}
 
 
-def _of_logits(name):
-    camel_case = name if name in dir(keras.losses) and name[0].isupper() else name.title().replace("_", "")
-    loss_class = getattr(keras.losses, camel_case, None)
-    takes_logits = loss_class and "from_logits" in inspect.signature(loss_class).parameters
-    return loss_class(from_logits=True) if takes_logits else name
+def weights_per_output(loss_weights, keys):
+    """The weights of losses by output key. Keras goes by position, and orders keys by the alphabet: 14 before 8.
+
+    Raises:
+        ValueError: If a list has another length than `keys`, or a dict other keys.
+    """
+    if isinstance(loss_weights, list | tuple):
+        return _in_order("loss_weights", loss_weights, keys)
+    if isinstance(loss_weights, Mapping) and not set(loss_weights) <= set(keys):
+        raise ValueError(f"`loss_weights` must have keys among {', '.join(keys)}. Received: {loss_weights}")
+    return loss_weights
 
 
 def metrics_per_output(metrics, keys):
     """The metrics of each of `keys`. A metric holds a state, so each output gets metrics of its own."""
-    if metrics is None or isinstance(metrics, Mapping):
-        return metrics
-    metrics = metrics if isinstance(metrics, list | tuple) else [metrics]
-    return {key: [_copy(metric) for metric in metrics] for key in keys}
+    if metrics is None:
+        return None
+    if not isinstance(metrics, Mapping):
+        metrics = {key: [_copy(metric) for metric in _listed(metrics)] for key in keys}
+    return {key: [_of_logits(metric, keras.metrics) for metric in _listed(of_key)] for key, of_key in metrics.items()}
+
+
+def _in_order(name, values, keys):
+    if len(values) != len(keys):
+        raise ValueError(f"`{name}` must have one value for each of {', '.join(keys)}. Received: {values}")
+    return dict(zip(keys, values))
+
+
+def _listed(metrics):
+    return metrics if isinstance(metrics, list | tuple) else [metrics]
 
 
 def _copy(metric):
-    return metric.from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
+    if not isinstance(metric, keras.metrics.Metric):
+        return metric
+    # Not by its configuration, as `copy.deepcopy` alone would: a metric of a user's own needs none until it is saved.
+    twin = type(metric).__new__(type(metric))
+    vars(twin).update(copy.deepcopy(vars(metric), {id(metric): twin}))
+    return twin
+
+
+def _of_logits(value, module):
+    """What Keras' `module` knows by that name, if it is a cross-entropy: of logits. All else as it is."""
+    if not isinstance(value, str):
+        return value
+    if module is keras.losses and value.lower() in ("crossentropy", "ce"):
+        return crossentropy
+    camel_case = value if value in dir(module) and value[0].isupper() else value.title().replace("_", "")
+    of_module = getattr(module, camel_case, None)
+    takes_logits = of_module and "from_logits" in inspect.signature(of_module).parameters
+    return of_module(from_logits=True) if takes_logits else value
+
+
+@keras.saving.register_keras_serializable("ddnn_keras")
+def crossentropy(y_true, y_pred):
+    """Keras' `"crossentropy"`, of logits: the labels' shape says whether they are sparse.
+
+    Args:
+        y_true: Labels of shape `(batch,)` or `(batch, 1)`, or one-hot of shape `(batch, classes)`.
+        y_pred: Logits of shape `(batch, classes)`.
+
+    Returns:
+        A tensor of shape `(batch,)`.
+    """
+    sparse = len(y_true.shape) < len(y_pred.shape) or y_true.shape[-1] == 1
+    function = keras.losses.sparse_categorical_crossentropy if sparse else keras.losses.categorical_crossentropy
+    return function(y_true, y_pred, from_logits=True)

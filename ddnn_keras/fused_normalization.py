@@ -8,7 +8,7 @@ import types
 
 import keras
 
-# Of activations; the kernel keeps statistics in float32.
+# Of activations; the kernel takes scales and keeps statistics in float32.
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -30,7 +30,18 @@ def is_fusible(layer):
     """Whether the kernel can do what a `BatchNormalization` is to do."""
     channels_last = layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
     plain = layer.scale and layer.center and not layer.renorm and not layer.synchronized
-    return channels_last and plain and layer.compute_dtype in DTYPES
+    return channels_last and plain and layer.compute_dtype in DTYPES and layer.variable_dtype == "float32"
+
+
+def use_keras_normalization(layers):
+    """Takes `fuse_normalization` back.
+
+    Args:
+        layers: Keras layers.
+    """
+    for layer in layers:
+        if getattr(layer.__dict__.get("call"), "__func__", None) is fused_call:
+            del layer.call
 
 
 def fused_call(layer, inputs, training=None, mask=None):

@@ -1,30 +1,24 @@
 """DDNN: one network, one set of weights, a classifier at each of several depths."""
 
-import contextlib
-import contextvars
 import random
 import types
 
 import keras
 import numpy as np
-from keras import ops
 
 from ddnn_keras.backbones import make_backbone
 from ddnn_keras.before_tracing import build_optimizer, make_state
 from ddnn_keras.combinations import combination, compute_statistics
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
-from ddnn_keras.distillation import CompiledDistillation
-from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output
+from ddnn_keras.distillation import EKD, CompiledDistillation
+from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output, weights_per_output
 from ddnn_keras.frozen_layers import freeze, frozen_config
-from ddnn_keras.fused_normalization import fuse_normalization
+from ddnn_keras.fused_normalization import fuse_normalization, use_keras_normalization
 from ddnn_keras.images import checked_raw_images
 from ddnn_keras.model_arguments import check_channels_last, check_float32, check_images, check_pixels, check_stages
 from ddnn_keras.paths import Path, deepest, grow
 from ddnn_keras.quantization_aware import fake_quantized
-
-# The model whose step is being computed: its forward pass gives the stage features along with the logits. A context
-# variable, since tf.distribute traces each replica's step in a thread of its own.
-_observed = contextvars.ContextVar("observed", default=None)
+from ddnn_keras.stage_features import features_of, forgotten_afterwards, remember
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")
@@ -110,11 +104,10 @@ class DDNN(keras.Model):
         # Keras' own would take one image without a batch axis for a batch of rows.
         self.input_spec = keras.layers.InputSpec(shape=(None, *input_shape), name="image")
 
-        # Only the bound method is kept: as an attribute, the model itself would be tracked and saved as a layer.
-        self._call_with_features = keras.Model(image, {"logits": logits, "features": features}).call
-        self._depths = tuple(depths.items())
-        # Likewise, Keras would take what is in a dict of its own for layers of this network.
+        # In namespaces, since Keras would track and save what is in attributes as layers of this network.
+        self._with_features = types.SimpleNamespace(network=network_with_features(self, features))
         self._combinations = types.SimpleNamespace(backbone=family, known={})
+        self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._arguments = {
             "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
@@ -222,10 +215,12 @@ class DDNN(keras.Model):
         return self._combinations.known[blocks]
 
     def call(self, inputs, training=None, mask=None):
-        """Logits of every depth; within a training or test step, stage features too."""
-        if _observed.get() is self:
-            return self._call_with_features(inputs, training=training, mask=mask)
-        return super().call(inputs, training=training, mask=mask)
+        """Logits of every depth. For `compute_loss`, what is distilled from stays known until the next call."""
+        if not self._compiled_distillation.metrics:
+            return super().call(inputs, training=training, mask=mask)
+        outputs = self._with_features.network.call(inputs, training=training, mask=mask)
+        remember(**outputs)
+        return outputs["logits"]
 
     def features(self, inputs, training=False):
         """The output of every stage, which attention maps are made of.
@@ -244,9 +239,9 @@ class DDNN(keras.Model):
         >>> [tuple(feature.shape) for feature in model.features(np.zeros((2, 32, 32, 3)))["depth_8"]]
         [(2, 32, 32, 4), (2, 16, 16, 8), (2, 8, 8, 16)]
         """
-        return self._call_with_features(ops.convert_to_tensor(inputs), training=training)["features"]
+        return self._with_features.network(inputs, training=training)["features"]
 
-    # Training. Keras' own steps of each backend do the work; they see features because `call` gives them.
+    # Training. Keras' own steps of each backend do the work, also those that a subclass writes as Keras' guides do.
 
     def compile(
         self,
@@ -263,33 +258,34 @@ class DDNN(keras.Model):
 
         Args:
             optimizer: As for any Keras model.
-            loss: One loss for every depth, or a dict with a loss for each output key. The outputs are logits;
-                `"sparse_categorical_crossentropy"` (the default) and `"categorical_crossentropy"` are read
-                accordingly.
-            loss_weights: Optional dict from output keys to the weights of their `loss`.
-            metrics: One list of metrics for every depth, or a dict from output keys to lists.
+            loss: One loss for every depth, or a dict from output keys or a list in the order of `depths` with a loss
+                for each. The outputs are logits, and the cross-entropies that Keras knows by name are read
+                accordingly. Defaults to `"sparse_categorical_crossentropy"`.
+            loss_weights: Optional weights of the losses: a dict from output keys, or a list in the order of `depths`.
+            metrics: One list of metrics for every depth, or a dict from output keys to lists. Cross-entropies by name
+                are read as losses are.
             weighted_metrics: Likewise, weighted by `sample_weight`.
             distillation: A `ddnn_keras.EKD`, or `None` (the default) for joint training on `loss` alone.
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: If `distillation` is not as above.
+            ValueError: If an argument is not as above.
         """
-        if distillation is not None and not hasattr(distillation, "terms"):
+        if not isinstance(distillation, EKD | None):
             raise ValueError(
                 f"`distillation` must be a ddnn_keras.EKD or None. Received: distillation={distillation!r}"
             )
         super().compile(
             optimizer=optimizer,
             loss=losses_per_output(loss, self.output_keys),
-            loss_weights=loss_weights,
+            loss_weights=weights_per_output(loss_weights, self.output_keys),
             metrics=metrics_per_output(metrics, self.output_keys),
             weighted_metrics=metrics_per_output(weighted_metrics, self.output_keys),
             **kwargs,
         )
         self._compiled_distillation = CompiledDistillation(distillation, self.output_keys)
-        if keras.backend.backend() == "tensorflow" and not self.jit_compile:
-            fuse_normalization(self.layers)
+        fuses = keras.backend.backend() == "tensorflow" and not self.jit_compile
+        (fuse_normalization if fuses else use_keras_normalization)(self.layers)
         make_state(self)
 
     @property
@@ -299,38 +295,34 @@ class DDNN(keras.Model):
 
     def train_step(self, *args):
         """One step on a batch: a forward pass for logits and features, all losses, one update."""
-        with self._observing():
+        with forgotten_afterwards():
             return super().train_step(*args)
 
     def test_step(self, *args):
         """The losses and metrics of a batch."""
-        with self._observing():
+        with forgotten_afterwards():
             return super().test_step(*args)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The sum of every depth's loss and of its weighted distillation terms."""
-        logits, features = split(y_pred)
+        """The sum of every depth's loss and of its weighted distillation terms.
+
+        Distillation needs features, which are those of this network's latest forward pass: `y_pred` must be what it
+        gave, as it is in Keras' steps and in a `train_step` of your own. To other logits no terms are added.
+        """
         y, sample_weight = per_output(y, self.output_keys), per_output(sample_weight, self.output_keys)
-        loss = super().compute_loss(x, y, logits, sample_weight, training)
-        return loss if features is None else loss + self._compiled_distillation(logits, features, sample_weight)
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        features = features_of(y_pred)
+        return loss if features is None else loss + self._compiled_distillation(y_pred, features, sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates every depth's metrics."""
         y, sample_weight = per_output(y, self.output_keys), per_output(sample_weight, self.output_keys)
-        return super().compute_metrics(x, y, split(y_pred)[0], sample_weight)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     @property
     def metrics(self):
         """The metrics that Keras keeps, and the distillation terms."""
         return super().metrics + self._compiled_distillation.metrics
-
-    @contextlib.contextmanager
-    def _observing(self):
-        token = _observed.set(self if self._compiled_distillation.metrics else None)
-        try:
-            yield
-        finally:
-            _observed.reset(token)
 
     # Saving.
 
@@ -390,13 +382,15 @@ def grow_outputs(backbone, x, depths, num_classes, policy):
     return logits, features
 
 
+def network_with_features(model, features):
+    """A network of the same layers, input and logits that gives stage features too."""
+    network = keras.Model(model.input, {"logits": model.output, "features": features})
+    network.input_spec, network.dtype_policy = model.input_spec, model.dtype_policy
+    return network
+
+
 def normalize_pixels(image, mean, std, policy):
     """Brings raw pixels to the range that networks are trained in, within the network: devices need not know."""
     mean, std = (np.asarray(value, "float64") for value in (mean, std))
     scale, offset = 1 / std, -mean / std
     return keras.layers.Rescaling(scale.tolist(), offset.tolist(), dtype=policy, name="normalize_pixels")(image)
-
-
-def split(y_pred):
-    """Logits, and stage features or `None`, of what the model's `call` gave."""
-    return (y_pred["logits"], y_pred["features"]) if "features" in y_pred else (y_pred, None)

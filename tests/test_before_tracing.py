@@ -73,3 +73,42 @@ def test_a_loss_scale_outlasts_saving(tmp_path):
     # Keras' own counts its variables twice if it is built twice, and then loads none.
     for found, wanted in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Regularized:
+    """A backbone of one's own, whose convolution adds a loss of its activations."""
+
+    num_stages = 1
+
+    def __init__(self):
+        self.DEPTHS = {3: (1,), 5: (2,)}
+
+    def stem(self, path, x):
+        return x
+
+    def block(self, path, x, stage, index):
+        regularizer = keras.regularizers.L2(0.1)
+        return path.shared(
+            keras.layers.Conv2D,
+            f"conv{index}",
+            filters=2,
+            kernel_size=3,
+            padding="same",
+            activity_regularizer=regularizer,
+        )(x)
+
+    def head(self, path, x):
+        return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(x)
+
+    def get_config(self):
+        return {}
+
+
+def test_losses_of_layers_do_not_hinder_another_compilation():
+    model = DDNN((3, 5), backbone=Regularized(), num_classes=3, input_shape=(16, 16, 1))
+    for _ in range(2):
+        model.compile("sgd", distillation=EKD())
+        model.fit(IMAGES, LABELS, verbose=0)
+    logs = model.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+    assert logs["loss"] > logs["depth_3_loss"] + logs["depth_5_loss"] + logs["depth_3_kl_loss"] + 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from ddnn_keras import EKD
+from ddnn_keras import DDNN, EKD
 from ddnn_keras.distillation import (
     CompiledDistillation,
     activation_attention,
@@ -86,8 +86,10 @@ def test_attention_loss_leaves_out_single_positions_and_counts_common_features_a
     alone = attention_loss([teacher], [student])
     np.testing.assert_allclose(attention_loss([teacher, single], [student, -single]), alone)
     np.testing.assert_allclose(attention_loss([teacher, teacher], [teacher, student]), alone / 2)
-    with pytest.raises(ValueError, match="2x2"):
+    with pytest.raises(ValueError, match="four positions"):
         attention_loss([single], [single])
+    with pytest.raises(ValueError, match=r"same resolution at every depth\. Received: 4x4 and 1x1"):
+        attention_loss([teacher], [single])
 
 
 @pytest.mark.parametrize("attention", ["standardized", "activation"])
@@ -102,6 +104,17 @@ def test_a_constant_map_gives_finite_losses_and_gradients(attention, value):
         loss = attention_loss([tf.fill((1, 4, 4, 3), value)], [student], attention)
     assert np.isfinite(loss.numpy()).all()
     assert np.isfinite(tape.gradient(loss, student).numpy()).all()
+
+
+def test_features_in_double_precision():
+    keras.config.set_floatx("float64")
+    try:
+        model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(8, 8, 1))
+        model.compile("sgd", distillation=EKD())
+        logs = model.fit(np.zeros((4, 8, 8, 1)), np.arange(4) % 3, verbose=0).history
+    finally:
+        keras.config.set_floatx("float32")
+    assert np.isfinite(logs["depth_8_attention_loss"]).all()
 
 
 def test_terms_with_weight_zero_are_not_computed():

@@ -137,6 +137,25 @@ def test_a_step_has_one_kernel_for_each_normalisation_but_under_xla(jit_compile)
     assert found["FusedBatchNormV3"] == found["FusedBatchNormGradV3"] == kernels
 
 
+def test_another_compilation_gives_xla_what_is_keras():
+    model = DDNN((8, 14), backbone="resnet_cifar", width=2, input_shape=(8, 8, 1))
+    batch = tf.zeros((4, 8, 8, 1)), tf.zeros(4, "int64")
+    kernels = []
+    for jit_compile in (False, True, False):
+        model.compile("sgd", jit_compile=jit_compile)
+        kernels.append(operations(tf.function(model.train_step), batch)["FusedBatchNormV3"])
+    assert kernels[0] == kernels[2] > 10
+    assert kernels[1] == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_scales_in_half_precision_are_left_to_keras(dtype):
+    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(8, 8, 1), dtype=dtype)
+    model.compile("sgd", jit_compile=False)
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1))
+    assert np.isfinite(model.fit(images, np.arange(8) % 3, verbose=0).history["loss"]).all()
+
+
 def test_a_trained_network_is_made_of_layers_of_keras():
     model = DDNN((8, 14), backbone="resnet_cifar", width=2, input_shape=(8, 8, 1))
     model.compile("sgd", distillation=EKD())

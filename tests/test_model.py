@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ddnn_keras import DDNN, EKD
+from ddnn_keras.stage_features import features_of
 
 # Paths part in stages 1 and 2.
 # The deepest comes first in the alphabet, in which Keras sorts the outputs.
@@ -148,9 +149,9 @@ def test_without_distillation_the_loss_is_joint_cross_entropy(examples):
 def gradients(model, images):
     """Gradients of the distillation terms alone, by variable path."""
     tf = pytest.importorskip("tensorflow")
-    with tf.GradientTape() as tape, model._observing():
-        outputs = model(images, training=True)
-        loss = model._compiled_distillation(outputs["logits"], outputs["features"])
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = model._compiled_distillation(logits, features_of(logits))
     found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
     return {variable.path: gradient for variable, gradient in zip(model.trainable_variables, found)}
 
@@ -381,15 +382,17 @@ def test_unknown_depth_of_a_subnet():
         small_network().subnet(18)
 
 
-def test_wrong_distillation():
-    with pytest.raises(ValueError, match=r"ddnn_keras.EKD or None. Received: distillation='ekd'"):
-        small_network().compile("sgd", distillation="ekd")
+@pytest.mark.parametrize("distillation", ["ekd", EKD])
+def test_wrong_distillation(distillation):
+    with pytest.raises(ValueError, match=r"ddnn_keras.EKD or None. Received: distillation=('ekd'|<class)"):
+        small_network().compile("sgd", distillation=distillation)
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 20, 1), (2, 16, 16, 3), (16, 16, 1), (2, 16, 16)])
-def test_wrong_image_shape(shape):
+@pytest.mark.parametrize("method", ["__call__", "features"])
+def test_wrong_image_shape(shape, method):
     with pytest.raises(ValueError) as error:
-        small_network()(np.zeros(shape))
+        getattr(small_network(), method)(np.zeros(shape))
     assert str(shape) in str(error.value)
     assert ("expected shape=(None, 16, 16, 1)" if len(shape) == 4 else "expected ndim=4") in str(error.value)
     assert "\n" not in str(error.value)
