@@ -254,7 +254,7 @@ class DDNN(keras.Model):
         distillation=None,
         **kwargs,
     ):
-        """Configures the model for training.
+        """Configures the model for training; again after `trainable` of a layer was changed.
 
         Args:
             optimizer: As for any Keras model.

@@ -40,7 +40,8 @@ class RunDirectory:
         Raises:
             FileNotFoundError: If there is none.
         """
-        runs = [cls(path) for path in pathlib.Path(root).glob("*/")]
+        # Other folders may lie there too.
+        runs = [run for run in map(cls, pathlib.Path(root).glob("*/")) if run.config.is_file()]
         runs = [run for run in runs if getattr(run, holding).is_file() and suitable(run)]
         if not runs:
             raise FileNotFoundError(f"No run with a {holding} file in {root!s}: recipes/train.py makes one.")

@@ -25,8 +25,8 @@ import shlex
 import comparison_report
 import keras
 import train
-from comparison_records import portable, read_records, write_records
-from comparison_runs import Run, finished
+from comparison_records import read_records, write_records
+from comparison_runs import Run, begun_records, finished, recorded
 from one_at_a_time import one_at_a_time
 from same_images import check_data, fingerprint
 from train_arguments import (
@@ -37,7 +37,6 @@ from train_arguments import (
     load_images,
     setting_flags,
 )
-from train_arguments import argument_parser as train_parser
 
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
@@ -53,6 +52,9 @@ METHODS = {
     "ekd": "--distillation ekd",
 }
 
+VARIANT_HELP = (
+    "a method of your own, as flags of train.py; of one word, with a blank within the quotes: '--teacher=mean '"
+)
 
 # What may differ between runs of two methods; with other settings, they cannot be compared.
 OF_ONE_RUN = {"seed", *argument_names(add_distillation)}
@@ -64,7 +66,7 @@ def argument_parser():
     add_settings(parser)
     add = parser.add_argument
     add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
-    add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help="a method of your own")
+    add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help=VARIANT_HELP)
     add("--seeds", type=non_negative_integer, nargs="+", default=[0, 1, 2], help="the repetitions")
     add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores (TensorFlow)")
     add("--test", action="store_true", help="looks at the test split when all runs are done")
@@ -144,29 +146,12 @@ def variant_parser():
     return parser
 
 
-def begun_records(output, runs):
-    """What the runs that were begun, and are not in `results.json` yet, were begun with."""
-    directories = {run: RunDirectory(output / "runs" / run.name) for run in runs}
-    configs = {run: directory.read_config() for run, directory in directories.items() if directory.config.exists()}
-    return [
-        {
-            "name": run.name,
-            "method": run.method,
-            "arguments": portable(config["arguments"]),
-            "backend": config["backend"],
-        }
-        for run, config in configs.items()
-    ]
-
-
 def check_records(records, runs, output):
     """Refuses to mix runs that cannot be compared."""
-    # An argument that a record lacks came into being after that run, with a default that changed nothing.
-    defaults = vars(train_parser("").parse_args([]))
     for run in runs:
         wanted = {**run.arguments, "backend": keras.backend.backend()}
         for record in records:
-            found = {**defaults, **record["arguments"], "backend": record["backend"]}
+            found = recorded(record)
             for name in sorted(compared(run, record, wanted)):
                 if wanted[name] != found[name]:
                     raise ValueError(

@@ -48,6 +48,28 @@ class Run:
         return portable(arguments)
 
 
+def begun_records(output, runs):
+    """What the runs that were begun, and are not in `results.json` yet, were begun with."""
+    directories = {run: RunDirectory(output / "runs" / run.name) for run in runs}
+    configs = {run: directory.read_config() for run, directory in directories.items() if directory.config.exists()}
+    return [
+        {
+            "name": run.name,
+            "method": run.method,
+            "arguments": portable(config["arguments"]),
+            "backend": config["backend"],
+        }
+        for run, config in configs.items()
+    ]
+
+
+def recorded(record):
+    """What a run was made with: all arguments of train.py, those of this machine excepted, and the backend."""
+    # An argument that a record lacks came into being after that run, with a default that changed nothing.
+    defaults = portable(vars(train_parser("").parse_args([])))
+    return {**defaults, **record["arguments"], "backend": record["backend"]}
+
+
 def finished(runs, output, jobs):
     """Trains `jobs` networks at a time; gives the record of each when it is done.
 

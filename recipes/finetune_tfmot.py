@@ -106,7 +106,8 @@ def main(arguments):
         "depths": {DEFAULT_SIGNATURE: {"depth": depth, "blocks_per_stage": network.depths[depth]}},
         "labels": images.class_names,
         "source": f"{run_directory.path.name}/{run_directory.model.name}",
-        "fine_tuning": vars(arguments),
+        # Where things are on this machine is nobody else's business.
+        "fine_tuning": {name: value for name, value in vars(arguments).items() if name not in ("run", "output")},
     }
     with tempfile.TemporaryDirectory() as folder:  # to_tflite.py makes this file
         as_trained = exported(subnet, pathlib.Path(folder) / "as_trained.tflite", images, arguments.quantize, facts)

@@ -39,6 +39,7 @@ def main(arguments):
     comparisons = [records_of(folder, arguments.split) for folder in folders]
     if not any(comparisons):
         raise ValueError(f"--split must be one that runs were on. Received: {arguments.split}")
+    check_depths([comparison for comparison in comparisons if comparison], arguments.split)
     print(table(comparisons, arguments.split))
 
 
@@ -47,6 +48,15 @@ def records_of(folder, split):
     if not (folder / "results.json").is_file():
         raise FileNotFoundError(f"FOLDER must have a results.json of compare.py. Received: {folder}")
     return [record for record in read_records(folder) if split in record]
+
+
+def check_depths(comparisons, split):
+    """Raises a `ValueError` unless all comparisons have the same depths: what teaches is another in others."""
+    first, *others = ({key for record in records for key in record[split]} for records in comparisons)
+    for other in others:
+        if other != first:
+            received = " and ".join(", ".join(sorted(keys)) for keys in (first, other))
+            raise ValueError(f"FOLDER must have the same depths as the others. Received: {received}")
 
 
 def table(comparisons, split):

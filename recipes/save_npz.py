@@ -13,8 +13,13 @@ import numpy as np
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.data.in_memory import InMemory
+from ddnn_keras.data.loading import SOURCES
 from ddnn_keras.data.source import Options
-from ddnn_keras.data.sources import tfds
+
+try:
+    from ddnn_keras.data.sources import tfds
+except ModuleNotFoundError as error:
+    ArgumentParser(__doc__).error(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes]"')
 
 
 def argument_parser():
@@ -33,6 +38,8 @@ def main(arguments):
     output = pathlib.Path(arguments.output)
     if output.suffix != ".npz":
         raise ValueError(f"--output must end in .npz. Received: {output}")
+    if "".join(arguments.dataset.partition(":")[:2]) in SOURCES:
+        raise ValueError(f"--dataset must be a TensorFlow Datasets name. Received: {arguments.dataset}")
     options = Options(None, arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
     source = tfds.read(arguments.dataset, options)
     if not isinstance(source.train, InMemory):

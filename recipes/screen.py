@@ -15,12 +15,14 @@ has every run; when all are done, table.md and effects.png show the effects, on 
 """
 
 import argparse
+import itertools
 import pathlib
 import shlex
 
+import keras
 import screening_report
 from comparison_records import read_records, write_records
-from comparison_runs import Run, finished
+from comparison_runs import Run, begun_records, finished, recorded
 from one_at_a_time import one_at_a_time
 from same_images import check_data, fingerprint
 from scipy.linalg import hadamard
@@ -41,7 +43,8 @@ def argument_parser():
         action="append",
         required=True,
         metavar=("NAME", "FLAGS", "FLAGS"),
-        help="what is varied: two levels, as flags of train.py; the effect is that of the second",
+        help="what is varied: two levels, as flags of train.py; the effect is that of the second; flags of one word "
+        "with a blank within the quotes: '--teacher=mean '",
     )
     add("--seeds", type=non_negative_integer, nargs="+", default=[0, 1], help="the repetitions, an even number")
     add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores (TensorFlow)")
@@ -53,14 +56,15 @@ def main(arguments):
     """Does what is left to do, keeps every run, and writes the report when all are done."""
     output = pathlib.Path(arguments.output)
     check_depths(arguments, at_least=2)
-    check_factors(arguments.factor)
+    check_factors(arguments.factor, setting_flags(arguments))
     check_seeds(arguments.seeds)
     runs = plan(arguments)
     levels = {run.name: levels for run, levels in runs}
     images = load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
     with one_at_a_time(output):
         records = {record["name"]: record for record in read_records(output)}
-        check_records(records.values(), [run for run, _ in runs], output)
+        planned = [run for run, _ in runs]
+        check_records([*records.values(), *begun_records(output, planned)], planned, output)
         data = fingerprint(images)
         check_data(records.values(), data, arguments)
         todo = [run for run, _ in runs if run.name not in records]
@@ -73,19 +77,32 @@ def main(arguments):
     print(screening_report.table(list(records.values()), arguments.factor))
 
 
-def check_factors(factors):
-    """Raises a `ValueError` unless these are names, each with two different sets of train.py's flags."""
+def check_factors(factors, settings):
+    """Raises a `ValueError` unless these are names, each with two different levels of what no other one sets.
+
+    Args:
+        factors: A list of a name and two strings of train.py's flags each.
+        settings: The flags that all runs have in common, which a level may replace.
+    """
     names = [name for name, *_ in factors]
+    varied = {}
     for name, *levels in factors:
         if names.count(name) > 1:
             raise ValueError(f"--factor must have another name each time. Received twice: {name}")
-        first, second = (level_of(name, flags) for flags in levels)
+        (first, of_first), (second, of_second) = (level_of(name, flags, settings) for flags in levels)
         if first == second:
             raise ValueError(f"--factor {name} must have two different levels. Received: {levels[0]} and {levels[1]}")
+        varied[name] = {*of_first, *of_second}
+    for one, other in itertools.combinations(varied, 2):
+        for argument in sorted(varied[one] & varied[other]):
+            flag = "--" + argument.replace("_", "-")
+            raise ValueError(
+                f"--factor {other} must not set {flag}, which --factor {one} does: one would undo the other."
+            )
 
 
-def level_of(name, flags):
-    """What a level's flags ask of train.py: of its settings and of what is taught, not of where a run is."""
+def level_of(name, flags, settings):
+    """What a level makes of train.py's arguments, and which of them it sets: not where a run is, nor its depths."""
     parser = ArgumentParser(__doc__)
     add_settings(parser)
     add_distillation(parser)
@@ -93,11 +110,12 @@ def level_of(name, flags):
         words = shlex.split(flags)
     except ValueError as error:
         raise ValueError(f"--factor {name} must have flags as a shell reads them: {error}: {flags}") from None
-    if "--depths" in words:
+    typed = parser.typed(words)
+    if "depths" in typed:
         raise ValueError(
             f"--factor {name} must leave --depths as they are: effects are those on each. Received: {flags}"
         )
-    return vars(parser.parse_args(words))
+    return vars(parser.parse_args([*settings, *words])), typed
 
 
 def check_seeds(seeds):
@@ -139,12 +157,12 @@ def design(num_factors, seeds):
 
 def check_records(records, runs, output):
     """Refuses to mix runs of different screenings."""
-    wanted = {run.name: run.arguments for run in runs}
+    wanted = {run.name: {**run.arguments, "backend": keras.backend.backend()} for run in runs}
     for record in records:
-        if wanted.get(record["name"]) != record["arguments"]:
+        if wanted.get(record["name"]) != recorded(record):
             raise ValueError(
                 f"--output {output} holds the run {record['name']}, which is not one of these factors, settings and "
-                "seeds: choose another folder."
+                "seeds on this backend: choose another folder."
             )
 
 

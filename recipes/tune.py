@@ -182,11 +182,12 @@ def main(arguments, typed):
     with contextlib.nullcontext() if worker else one_at_a_time(output):
         if settings.exists():
             check_settings(arguments, settings)
-        elif not worker:
-            with atomic_write(settings) as temporary:
-                temporary.write_text(json.dumps(settings_of(arguments), indent=1) + "\n")
         try:
             tuner = new_tuner(arguments, output)
+            # Not before, so that a mistake which shows there spoils no folder.
+            if not worker and not settings.exists():
+                with atomic_write(settings) as temporary:
+                    temporary.write_text(json.dumps(settings_of(arguments), indent=1) + "\n")
             try:
                 # A chief waits here until others have made the trials.
                 tuner.search(verbose=2)
@@ -222,15 +223,17 @@ def check_search(arguments, typed):
 
 def settings_of(arguments):
     """What all trials of a search have in common."""
-    return {name: value for name, value in vars(arguments).items() if name not in ("trials", "output")}
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("trials", "output")}
+    return {**settings, "backend": keras.backend.backend()}
 
 
 def check_settings(arguments, path):
     """Refuses to go on with a search that had other settings: its trials would not compare."""
-    kept = json.loads(path.read_text())
+    # Searches of before this was kept do not say.
+    kept = {"backend": keras.backend.backend(), **json.loads(path.read_text())}
     for name, value in settings_of(arguments).items():
         if kept.get(name) != value:
-            flag = "--" + name.replace("_", "-")
+            flag = "KERAS_BACKEND" if name == "backend" else "--" + name.replace("_", "-")
             raise ValueError(f"{flag} {value} differs from the {kept.get(name)} of {path.parent}: use another folder.")
 
 

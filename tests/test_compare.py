@@ -221,12 +221,18 @@ def test_images_of_the_same_name_are_not_taken_for_the_same(comparison, main, mi
         images = {f"x_{split}": random.integers(0, 256, (100, 8, 8, 1), "uint8") for split in ("train", "test")}
         labels = {f"y_{split}": random.integers(0, 10, 100) for split in ("train", "test")}
         np.savez(tmp_path / folder / "data.npz", **images, **labels)
+    # The same labels, other pixels.
+    (tmp_path / "darker").mkdir()
+    images = {name: pixels // 2 for name, pixels in np.load(tmp_path / "one/data.npz").items() if name.startswith("x")}
+    labels = {name: values for name, values in np.load(tmp_path / "one/data.npz").items() if name.startswith("y")}
+    np.savez(tmp_path / "darker" / "data.npz", **images, **labels)
     flags = [*SETTINGS, "--train-images", 80, "--batch-size", 40, "--epochs", 1, "--methods", "joint", "--seeds", 0]
     flags += ["--output", tmp_path / "output", "--dataset"]
     code, _, errors = main("recipes/compare.py", *flags, f"npz:{tmp_path}/one/data.npz")
     assert code == 0, errors
-    sentence = mistake("recipes/compare.py", *flags, f"npz:{tmp_path}/other/data.npz")
-    assert "/other/data.npz has other images than the run joint_8-14_seed0 in" in sentence
+    for folder in ("other", "darker"):
+        sentence = mistake("recipes/compare.py", *flags, f"npz:{tmp_path}/{folder}/data.npz")
+        assert f"/{folder}/data.npz has other images than the run joint_8-14_seed0 in" in sentence
     # Nor is a run that was begun with one gone on with, with the other.
     (tmp_path / "output" / "results.json").unlink()
     sentence = mistake("recipes/compare.py", *flags, f"npz:{tmp_path}/other/data.npz")

@@ -68,8 +68,9 @@ def test_a_branch_does_not_change_the_features_of_the_others():
     """A depth's logits do not depend on which other depths the network holds."""
     depths = {"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}
     both = DDNN(depths=depths, width=4, input_shape=(16, 16, 1))
-    alone = DDNN(depths={"b": depths["b"]}, width=4, input_shape=(16, 16, 1))
-    subnet = both.subnet("b")
-    alone.set_weights(subnet.get_weights())
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1))
-    np.testing.assert_allclose(alone(images)["depth_b"], both(images)["depth_b"], atol=1e-6)
+    for depth, blocks in depths.items():
+        alone = DDNN(depths={depth: blocks}, width=4, input_shape=(16, 16, 1))
+        alone.set_weights(both.subnet(depth).get_weights())
+        key = f"depth_{depth}"
+        np.testing.assert_allclose(alone(images)[key], both(images)[key], atol=1e-6)

@@ -46,6 +46,11 @@ def test_mistakes(mistake, tmp_path):
     assert "--split must be one that runs were on. Received: test" in sentence
     sentence = mistake("recipes/pooled_gains.py", folder, f"{tmp_path}/one/../one")
     assert "FOLDER must not repeat: its pairs would count twice. Received: " in sentence
+    other = comparison(tmp_path / "other", alone=[0.80], joint=[0.81])
+    (other / "results.json").write_text((other / "results.json").read_text().replace("depth_8", "depth_14"))
+    assert "FOLDER must have the same depths as the others. Received: depth_8 and depth_14" in mistake(
+        "recipes/pooled_gains.py", folder, other
+    )
     assert f"FOLDER must have a results.json of compare.py. Received: {tmp_path}" in mistake(
         "recipes/pooled_gains.py", tmp_path
     )

@@ -121,8 +121,11 @@ def test_the_snippet_for_published_weights_runs():
 
 
 def test_every_command_names_a_file_and_flags_that_exist(main, script):
-    commands = re.findall(r"^python ((?:recipes|export)/\w+\.py)(.*?)(?:#.*)?$", README, flags=re.MULTILINE)
-    assert len(commands) >= 5
+    # In blocks of their own, perhaps behind a variable, and between backticks.
+    script_and_flags = r"python ((?:recipes|export)/\w+\.py)"
+    commands = re.findall(rf"^(?:\w+=\S+ )*{script_and_flags}(.*?)(?:#.*)?$", README, flags=re.MULTILINE)
+    commands += re.findall(rf"`(?:\w+=\S+ )*{script_and_flags}([^`]*)`", README)
+    assert len(commands) >= 20
     for path, arguments in commands:
         if "tfmot" in path:  # in a process of its own, whose Keras it changes
             finished = script(path, "--help")
@@ -131,4 +134,4 @@ def test_every_command_names_a_file_and_flags_that_exist(main, script):
             code, help_text, _ = main(path, "--help")
         assert code == 0, path
         for flag in re.findall(r"--[\w-]+", arguments):
-            assert flag in help_text, f"{path} {flag}"
+            assert re.search(rf"{flag}(?![\w-])", help_text), f"{path} {flag}"

@@ -8,8 +8,10 @@ from ddnn_keras.run_directory import RunDirectory
 
 
 def test_the_newest_run_is_the_one_whose_model_changed_last(tmp_path):
-    for seconds, name in enumerate(["b", "a", "without_model"]):
+    for seconds, name in enumerate(["b", "a", "no_run", "without_model"]):
         (tmp_path / name).mkdir()
+        if name != "no_run":
+            (tmp_path / name / "config.json").write_text("{}")
         if name != "without_model":
             (tmp_path / name / "model.keras").write_bytes(b"")
             os.utime(tmp_path / name / "model.keras", (1000 + seconds, 1000 + seconds))

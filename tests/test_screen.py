@@ -111,6 +111,23 @@ def test_a_screening_is_gone_on_with_and_refuses_other_factors(tmp_path, capsys)
     assert "4 of 4 runs are done" in capsys.readouterr().out
     with pytest.raises(ValueError, match="choose another folder"):
         screen.main(screen.argument_parser().parse_args([*flags, "--temperature 2"]))
+    # Nor is a run that was begun, and is in no record yet, gone on with on more images, which no flag says.
+    (tmp_path / "s/results.json").unlink()
+    assert flags[:2] == ["--train-images", "300"]
+    with pytest.raises(ValueError, match="choose another folder"):
+        screen.main(screen.argument_parser().parse_args([*flags[2:], "--temperature 4"]))
+
+
+def test_records_of_another_backend_and_of_before_an_argument():
+    arguments = screen.argument_parser().parse_args(shlex.split(PUBLISHED[0]))
+    runs = [run for run, _ in screen.plan(arguments)]
+    records = read_records(ROOT / arguments.output)
+    older = [{**record, "arguments": {**record["arguments"]}} for record in records]
+    for record in older:
+        del record["arguments"]["tensorboard"]
+    screen.check_records(older, runs, arguments.output)
+    with pytest.raises(ValueError, match="on this backend: choose another folder"):
+        screen.check_records([{**records[0], "backend": "torch"}], runs, arguments.output)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +136,12 @@ def test_a_screening_is_gone_on_with_and_refuses_other_factors(tmp_path, capsys)
         ("--factor a '' '--temperature 1.0'", "--factor a must have two different levels"),
         ("--factor a '' '--temperature 2' --factor a '' '--teacher mean'", "another name each time"),
         ("--factor a '' '--depths 8 20'", "must leave --depths as they are"),
+        ("--factor a '' '--depth=8 '", "must leave --depths as they are"),
+        ("--learning-rate 0.1 --factor a '' '--learning-rate 0.1'", "--factor a must have two different levels"),
+        (
+            "--factor a '' '--temperature 2' --factor b '--teacher mean' '--teacher mean --temperature 3'",
+            "--factor b must not set --temperature, which --factor a does",
+        ),
         ("--factor a '' \"--teacher 'mean\"", "must have flags as a shell reads them"),
         ("--factor a '' '--temperature 2' --seeds 0", "--seeds must be an even number"),
         ("--factor a '' '--temperature 2' --seeds 3 3", "--seeds must be an even number"),
@@ -129,6 +152,13 @@ def test_mistakes_are_refused_before_any_training(flags, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         screen.main(arguments)
     assert not (tmp_path / "s").exists()
+
+
+def test_levels_are_those_beside_the_settings():
+    factors = [["rate", "", "--learning-rate 0.05"], ["teacher", "", "--teacher mean"]]
+    screen.check_factors(factors, ["--learning-rate", "0.1"])
+    with pytest.raises(ValueError, match="--factor rate must have two different levels"):
+        screen.check_factors(factors, [])
 
 
 def test_a_level_cannot_say_where_a_run_is(tmp_path, capsys):

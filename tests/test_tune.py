@@ -169,3 +169,22 @@ def test_mistakes(mistake, tmp_path):
     assert "--learning-rate must not have a value where it is searched: name what else is with --search" in sentence
     assert "--validation-freq must be 1" in mistake("recipes/tune.py", *flags, "--validation-freq", 5)
     assert not (tmp_path / "tuning").exists()
+
+
+def test_a_mistake_that_the_data_shows_spoils_no_folder(script, tmp_path):
+    finished = script("recipes/tune.py", *TINY, "--output", tmp_path / "tuning", "--batch-size", 5000)
+    assert finished.returncode == 2
+    assert "`batch_size` must be from 1 to" in finished.stderr.splitlines()[-1]
+    assert not (tmp_path / "tuning/settings.json").exists()
+
+
+def test_a_search_stays_on_its_backend(tmp_path):
+    arguments = tune.argument_parser().parse_args([*TINY, "--output", str(tmp_path)])
+    settings = {**tune.settings_of(arguments), "backend": "torch"}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"^KERAS_BACKEND tensorflow differs from the torch of"):
+        tune.check_settings(arguments, tmp_path / "settings.json")
+    # A search from before this was kept.
+    del settings["backend"]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    tune.check_settings(arguments, tmp_path / "settings.json")
