@@ -52,9 +52,7 @@ METHODS = {
     "ekd": "--distillation ekd",
 }
 
-VARIANT_HELP = (
-    "a method of your own, as flags of train.py; of one word, with a blank within the quotes: '--teacher=mean '"
-)
+VARIANT_HELP = "a method of your own, as flags of train.py; between a flag and its value is a blank, not ="
 
 # What may differ between runs of two methods; with other settings, they cannot be compared.
 OF_ONE_RUN = {"seed", *argument_names(add_distillation)}

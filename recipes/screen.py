@@ -43,8 +43,8 @@ def argument_parser():
         action="append",
         required=True,
         metavar=("NAME", "FLAGS", "FLAGS"),
-        help="what is varied: two levels, as flags of train.py; the effect is that of the second; flags of one word "
-        "with a blank within the quotes: '--teacher=mean '",
+        help="what is varied: two levels, as flags of train.py; the effect is that of the second; "
+        "between a flag and its value is a blank, not =",
     )
     add("--seeds", type=non_negative_integer, nargs="+", default=[0, 1], help="the repetitions, an even number")
     add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores (TensorFlow)")

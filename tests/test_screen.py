@@ -136,7 +136,7 @@ def test_records_of_another_backend_and_of_before_an_argument():
         ("--factor a '' '--temperature 1.0'", "--factor a must have two different levels"),
         ("--factor a '' '--temperature 2' --factor a '' '--teacher mean'", "another name each time"),
         ("--factor a '' '--depths 8 20'", "must leave --depths as they are"),
-        ("--factor a '' '--depth=8 '", "must leave --depths as they are"),
+        ("--factor a '' '--depth 8 14'", "must leave --depths as they are"),
         ("--learning-rate 0.1 --factor a '' '--learning-rate 0.1'", "--factor a must have two different levels"),
         (
             "--factor a '' '--temperature 2' --factor b '--teacher mean' '--teacher mean --temperature 3'",
