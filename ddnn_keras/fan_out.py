@@ -38,16 +38,20 @@ def losses_per_output(loss, keys):
 
 
 def weights_per_output(loss_weights, keys):
-    """The weights of losses by output key. Keras goes by position, and orders keys by the alphabet: 14 before 8.
+    """The weights of losses by output key, 1 where none is given.
+
+    By key, since Keras goes by position and orders keys by the alphabet: 14 before 8.
 
     Raises:
         ValueError: If a list has another length than `keys`, or a dict other keys.
     """
     if isinstance(loss_weights, list | tuple):
         return _in_order("loss_weights", loss_weights, keys)
-    if isinstance(loss_weights, Mapping) and not set(loss_weights) <= set(keys):
+    if not isinstance(loss_weights, Mapping):
+        return loss_weights
+    if not set(loss_weights) <= set(keys):
         raise ValueError(f"`loss_weights` must have keys among {', '.join(keys)}. Received: {loss_weights}")
-    return loss_weights
+    return {**dict.fromkeys(keys, 1.0), **loss_weights}
 
 
 def metrics_per_output(metrics, keys):
@@ -56,7 +60,10 @@ def metrics_per_output(metrics, keys):
         return None
     if not isinstance(metrics, Mapping):
         metrics = {key: [_copy(metric) for metric in _listed(metrics)] for key in keys}
-    return {key: [_of_logits(metric, keras.metrics) for metric in _listed(of_key)] for key, of_key in metrics.items()}
+    return {
+        key: of_key and [_of_logits(metric, keras.metrics) for metric in _listed(of_key)]
+        for key, of_key in metrics.items()
+    }
 
 
 def _in_order(name, values, keys):
@@ -74,7 +81,14 @@ def _copy(metric):
         return metric
     # Not by its configuration, as `copy.deepcopy` alone would: a metric of a user's own needs none until it is saved.
     twin = type(metric).__new__(type(metric))
-    vars(twin).update(copy.deepcopy(vars(metric), {id(metric): twin}))
+    networks = {id(value): value for value in vars(metric).values() if isinstance(value, keras.Layer)}
+    try:
+        vars(twin).update(copy.deepcopy(vars(metric), {id(metric): twin, **networks}))
+    except TypeError as error:
+        raise ValueError(
+            "`metrics` must be a dict from output keys where a metric cannot be copied for each of them. "
+            f"Received: {metric!r}: {error}"
+        ) from error
     return twin
 
 

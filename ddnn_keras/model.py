@@ -18,7 +18,7 @@ from ddnn_keras.images import checked_raw_images
 from ddnn_keras.model_arguments import check_channels_last, check_float32, check_images, check_pixels, check_stages
 from ddnn_keras.paths import Path, deepest, grow
 from ddnn_keras.quantization_aware import fake_quantized
-from ddnn_keras.stage_features import features_of, forgotten_afterwards, remember
+from ddnn_keras.stage_features import LatestPass
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")
@@ -107,6 +107,7 @@ class DDNN(keras.Model):
         # In namespaces, since Keras would track and save what is in attributes as layers of this network.
         self._with_features = types.SimpleNamespace(network=network_with_features(self, features))
         self._combinations = types.SimpleNamespace(backbone=family, known={})
+        self._latest_pass = LatestPass()
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._arguments = {
@@ -219,7 +220,7 @@ class DDNN(keras.Model):
         if not self._compiled_distillation.metrics:
             return super().call(inputs, training=training, mask=mask)
         outputs = self._with_features.network.call(inputs, training=training, mask=mask)
-        remember(**outputs)
+        self._latest_pass.remember(**outputs)
         return outputs["logits"]
 
     def features(self, inputs, training=False):
@@ -261,7 +262,8 @@ class DDNN(keras.Model):
             loss: One loss for every depth, or a dict from output keys or a list in the order of `depths` with a loss
                 for each. The outputs are logits, and the cross-entropies that Keras knows by name are read
                 accordingly. Defaults to `"sparse_categorical_crossentropy"`.
-            loss_weights: Optional weights of the losses: a dict from output keys, or a list in the order of `depths`.
+            loss_weights: Optional weights of the losses: a dict from output keys, of which those that it leaves out
+                are 1; or a list in the order of `depths`.
             metrics: One list of metrics for every depth, or a dict from output keys to lists. Cross-entropies by name
                 are read as losses are.
             weighted_metrics: Likewise, weighted by `sample_weight`.
@@ -275,10 +277,11 @@ class DDNN(keras.Model):
             raise ValueError(
                 f"`distillation` must be a ddnn_keras.EKD or None. Received: distillation={distillation!r}"
             )
+        losses = losses_per_output(loss, self.output_keys)
         super().compile(
             optimizer=optimizer,
-            loss=losses_per_output(loss, self.output_keys),
-            loss_weights=weights_per_output(loss_weights, self.output_keys),
+            loss=losses,
+            loss_weights=weights_per_output(loss_weights, [key for key in self.output_keys if key in (losses or ())]),
             metrics=metrics_per_output(metrics, self.output_keys),
             weighted_metrics=metrics_per_output(weighted_metrics, self.output_keys),
             **kwargs,
@@ -295,24 +298,42 @@ class DDNN(keras.Model):
 
     def train_step(self, *args):
         """One step on a batch: a forward pass for logits and features, all losses, one update."""
-        with forgotten_afterwards():
+        with self._latest_pass.forgotten_afterwards():
             return super().train_step(*args)
 
     def test_step(self, *args):
         """The losses and metrics of a batch."""
-        with forgotten_afterwards():
+        with self._latest_pass.forgotten_afterwards():
             return super().test_step(*args)
+
+    def predict_step(self, *args):
+        """The logits of a batch."""
+        with self._latest_pass.forgotten_afterwards():
+            return super().predict_step(*args)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of every depth's loss and of its weighted distillation terms.
 
-        Distillation needs features, which are those of this network's latest forward pass: `y_pred` must be what it
-        gave, as it is in Keras' steps and in a `train_step` of your own. To other logits no terms are added.
+        Distillation needs the features of the forward pass, so that `y_pred` must be what this network's latest call
+        gave, as it is in Keras' steps and in a `train_step` of your own.
+
+        Raises:
+            ValueError: If it is not, and the network was compiled with `distillation`.
         """
         y, sample_weight = per_output(y, self.output_keys), per_output(sample_weight, self.output_keys)
+        # Keras builds losses on logits of no call, whose value nobody sees.
+        is_real = self._compile_loss is None or self._compile_loss.built
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        features = features_of(y_pred)
-        return loss if features is None else loss + self._compiled_distillation(y_pred, features, sample_weight)
+        if not self._compiled_distillation.metrics:
+            return loss
+        features = self._latest_pass.features_of(y_pred)
+        if features is not None:
+            return loss + self._compiled_distillation(y_pred, features, sample_weight)
+        if is_real:
+            raise ValueError(
+                "`y_pred` must be what this network's latest call gave: `distillation` needs the features behind it."
+            )
+        return loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates every depth's metrics."""

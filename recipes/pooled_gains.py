@@ -36,11 +36,11 @@ def main(arguments):
         raise ValueError(
             f"FOLDER must not repeat: its pairs would count twice. Received: {' '.join(arguments.folders)}"
         )
-    comparisons = [records_of(folder, arguments.split) for folder in folders]
-    if not any(comparisons):
+    comparisons = {folder: records_of(folder, arguments.split) for folder in folders}
+    if not any(comparisons.values()):
         raise ValueError(f"--split must be one that runs were on. Received: {arguments.split}")
-    check_depths([comparison for comparison in comparisons if comparison], arguments.split)
-    print(table(comparisons, arguments.split))
+    check_depths(comparisons)
+    print(table(list(comparisons.values()), arguments.split))
 
 
 def records_of(folder, split):
@@ -50,13 +50,21 @@ def records_of(folder, split):
     return [record for record in read_records(folder) if split in record]
 
 
-def check_depths(comparisons, split):
-    """Raises a `ValueError` unless all comparisons have the same depths: what teaches is another in others."""
-    first, *others = ({key for record in records for key in record[split]} for records in comparisons)
-    for other in others:
-        if other != first:
-            received = " and ".join(", ".join(sorted(keys)) for keys in (first, other))
-            raise ValueError(f"FOLDER must have the same depths as the others. Received: {received}")
+def check_depths(comparisons):
+    """Raises a `ValueError` unless all networks of several depths have the same: what teaches is another in others.
+
+    Args:
+        comparisons: A dict from folders to lists of records.
+    """
+    found = {
+        tuple(record["depths"]): folder
+        for folder, records in comparisons.items()
+        for record in records
+        if record["method"] != "alone"
+    }
+    if len(found) > 1:
+        received = " and ".join(f"{', '.join(map(str, depths))} in {folder}" for depths, folder in found.items())
+        raise ValueError(f"FOLDER must have the depths of the others. Received: {received}")
 
 
 def table(comparisons, split):

@@ -183,11 +183,8 @@ def main(arguments, typed):
         if settings.exists():
             check_settings(arguments, settings)
         try:
-            tuner = new_tuner(arguments, output)
-            # Not before, so that a mistake which shows there spoils no folder.
-            if not worker and not settings.exists():
-                with atomic_write(settings) as temporary:
-                    temporary.write_text(json.dumps(settings_of(arguments), indent=1) + "\n")
+            with contextlib.nullcontext() if worker or settings.exists() else begun(arguments, settings):
+                tuner = new_tuner(arguments, output)
             try:
                 # A chief waits here until others have made the trials.
                 tuner.search(verbose=2)
@@ -219,6 +216,18 @@ def check_search(arguments, typed):
             f"--{name.replace('_', '-')} must not have a value where it is searched: name what else is with --search. "
             f"Received: {typed[name]}"
         )
+
+
+@contextlib.contextmanager
+def begun(arguments, path):
+    """Writes what all trials have in common, for workers too; a search that does not begin spoils no folder."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(settings_of(arguments), indent=1) + "\n")
+    try:
+        yield
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def settings_of(arguments):

@@ -1,3 +1,5 @@
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -85,6 +87,14 @@ def test_metrics_of_cross_entropies_by_name_mean_logits(metrics):
     assert logs["depth_14_sparse_categorical_crossentropy"] == pytest.approx(logs["depth_14_loss"], rel=1e-5)
 
 
+def test_a_dict_leaves_metrics_and_weights_out():
+    logs = evaluated(metrics={"depth_8": "accuracy", "depth_14": None}, loss_weights={"depth_8": 3.0})
+    assert set(logs) == {"loss", "depth_8_loss", "depth_14_loss", "depth_8_accuracy"}
+    assert logs["loss"] == pytest.approx(3 * logs["depth_8_loss"] + logs["depth_14_loss"], rel=1e-5)
+    alone = evaluated(loss={"depth_14": "ce"}, loss_weights=[2.0])
+    assert alone["loss"] == pytest.approx(2 * logs["depth_14_loss"], rel=1e-5)
+
+
 @pytest.mark.parametrize("weights", [[0.0, 2.0], {"depth_14": 2.0, "depth_8": 0.0}])
 def test_weights_are_those_of_the_depths_in_their_order(weights):
     logs = evaluated(loss_weights=weights)
@@ -115,9 +125,9 @@ def test_what_does_not_fit_the_depths_is_refused(arguments, sentence):
 class TopK(keras.metrics.Metric):
     """As in Keras' guides, without a configuration."""
 
-    def __init__(self, k=1):
+    def __init__(self, k=1, network=None, lock=None):
         super().__init__(name="top")
-        self.k = k
+        self.k, self.network, self.lock = k, network, lock
         self.total = self.add_variable((), "zeros", name="total")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -140,3 +150,14 @@ def test_metrics_of_ones_own_keep_their_arguments():
     assert [logs[f"depth_{depth}_top"] for depth in (8, 14)] == [8, 8]
     assert [logs[f"depth_{depth}_mine"] for depth in (8, 14)] == [2, 2]
     assert float(given[0].total) == 0
+
+
+def test_copies_of_a_metric_look_at_the_same_network():
+    network = keras.layers.Dense(1)
+    copies = [metric for (metric,) in metrics_per_output(TopK(network=network), KEYS).values()]
+    assert copies[0] is not copies[1]
+    assert copies[0].network is copies[1].network is network
+    with pytest.raises(
+        ValueError, match=r"`metrics` must be a dict .* cannot be copied .* Received: <TopK name=top>: "
+    ):
+        metrics_per_output(TopK(lock=threading.Lock()), KEYS)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.stage_features import features_of
 
 # Paths part in stages 1 and 2.
 # The deepest comes first in the alphabet, in which Keras sorts the outputs.
@@ -151,7 +150,7 @@ def gradients(model, images):
     tf = pytest.importorskip("tensorflow")
     with tf.GradientTape() as tape:
         logits = model(images, training=True)
-        loss = model._compiled_distillation(logits, features_of(logits))
+        loss = model._compiled_distillation(logits, model._latest_pass.features_of(logits))
     found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
     return {variable.path: gradient for variable, gradient in zip(model.trainable_variables, found)}
 

@@ -13,7 +13,7 @@ def comparison(folder, **accuracies):
     """A comparison of one depth and of as many seeds as each method has accuracies."""
     folder.mkdir()
     found = [
-        record(method, seed, d8=accuracy)
+        {**record(method, seed, d8=accuracy), "depths": [8]}
         for method, values in accuracies.items()
         for seed, accuracy in enumerate(values)
     ]
@@ -47,8 +47,8 @@ def test_mistakes(mistake, tmp_path):
     sentence = mistake("recipes/pooled_gains.py", folder, f"{tmp_path}/one/../one")
     assert "FOLDER must not repeat: its pairs would count twice. Received: " in sentence
     other = comparison(tmp_path / "other", alone=[0.80], joint=[0.81])
-    (other / "results.json").write_text((other / "results.json").read_text().replace("depth_8", "depth_14"))
-    assert "FOLDER must have the same depths as the others. Received: depth_8 and depth_14" in mistake(
+    (other / "results.json").write_text((other / "results.json").read_text().replace('"depths": [8]', '"depths": [14]'))
+    assert f"FOLDER must have the depths of the others. Received: 8 in {folder} and 14 in {other}" in mistake(
         "recipes/pooled_gains.py", folder, other
     )
     assert f"FOLDER must have a results.json of compare.py. Received: {tmp_path}" in mistake(

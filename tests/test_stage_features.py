@@ -1,11 +1,12 @@
 """Distillation finds the features behind logits, in Keras' steps and in those that users write."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.stage_features import features_of
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float32")
 LABELS = np.arange(8) % 3
@@ -55,12 +56,27 @@ def test_a_loop_of_ones_own_has_the_loss_of_evaluate():
     wanted = model.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)["loss"]
     logits = model(IMAGES)
     assert float(model.compute_loss(IMAGES, LABELS, logits)) == pytest.approx(wanted, rel=1e-5)
-    # Logits of another pass than the latest have no features that could be told apart from others'.
+    # Another network's calls are its own.
+    compiled()(IMAGES[:4])
+    assert float(model.compute_loss(IMAGES, LABELS, logits)) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX' steps are functions of their state")
+def test_other_logits_than_the_latest_are_refused():
+    model = compiled()
+    logits = model(IMAGES)
     model(IMAGES[:4])
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    alone = sum(float(cross_entropy(LABELS, values)) for values in logits.values())
-    assert float(model.compute_loss(IMAGES, LABELS, logits)) == pytest.approx(alone, rel=1e-5)
-    assert alone < wanted / 2
+    with pytest.raises(ValueError, match=r"^`y_pred` must be what this network's latest call gave"):
+        model.compute_loss(IMAGES, LABELS, logits)
+    with pytest.raises(ValueError, match=r"^`y_pred` must be what this network's latest call gave"):
+        model.compute_loss(IMAGES, LABELS, {key: 2 * values for key, values in model(IMAGES).items()})
+    model.compile("sgd")
+    assert float(model.compute_loss(IMAGES, LABELS, logits)) > 0
+
+
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "ce"])
+def test_what_keras_builds_itself_needs_no_features(loss):
+    assert history(compiled(loss=loss))["depth_c_kl_loss"][0] > 0
 
 
 def test_losses_and_metrics_of_ones_own_see_logits():
@@ -86,11 +102,19 @@ def test_losses_and_metrics_of_ones_own_see_logits():
 def test_a_step_leaves_no_features_behind():
     model = compiled()
     before = model(IMAGES)
-    model.fit(IMAGES, LABELS, batch_size=4, verbose=0)
+    history(model)
     model.evaluate(IMAGES, LABELS, verbose=0)
-    assert sorted(features_of(before)) == ["depth_a", "depth_c"]
+    model.predict(IMAGES, verbose=0)
+    assert sorted(model._latest_pass.features_of(before)) == ["depth_a", "depth_c"]
 
 
 def test_without_distillation_nothing_is_remembered():
     model = compiled(distillation=None)
-    assert features_of(model(IMAGES)) is None
+    assert model._latest_pass.features_of(model(IMAGES)) is None
+
+
+def test_a_network_that_was_called_can_be_copied():
+    model = compiled()
+    wanted = model(IMAGES)
+    for key, values in copy.deepcopy(model)(IMAGES).items():
+        np.testing.assert_array_equal(values, wanted[key])
