@@ -135,7 +135,7 @@ class TopK(keras.metrics.Metric):
         self.total.assign_add(keras.ops.sum(keras.ops.cast(hits, self.dtype)))
 
     def result(self):
-        return self.total
+        return keras.ops.convert_to_tensor(self.total)
 
 
 def own_metric(y_true, y_pred):

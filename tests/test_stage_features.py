@@ -101,6 +101,8 @@ def test_losses_and_metrics_of_ones_own_see_logits():
 
 def test_a_step_leaves_no_features_behind():
     model = compiled()
+    # Before its first step, JAX' trainer calls the network to build the losses.
+    history(model)
     before = model(IMAGES)
     history(model)
     model.evaluate(IMAGES, LABELS, verbose=0)
