@@ -54,6 +54,11 @@ def test_every_depth_of_every_file(plain, bundle, tmp_path, main):
     assert (tmp_path / "result.png").stat().st_size > 5_000
 
 
+def test_relative_is_to_the_first_row(bundle):
+    first, second = benchmark([bundle], runs=1, warm_up=0)
+    assert second.relative == pytest.approx(second.median_ms / first.median_ms)
+
+
 def test_one_file_twice_shows_how_far_equal_times_differ(bundle):
     found = benchmark([bundle, bundle], runs=2, warm_up=0)
     assert [measurement.depth for measurement in found] == [8, 14, 8, 14]

@@ -84,6 +84,8 @@ def test_cost_grows_with_the_number_of_depths(measured):
     # Depth 14 parts from 20 after two blocks of the first stage: four blocks more than the nine of 20, of which the two
     # that halve the resolution cost less than the others.
     assert (alone["floor"], both["floor"]) == (1, pytest.approx(1.4, abs=0.02))
+    # A multiply-accumulate is two operations.
+    assert f"{2 * alone['macs'] * 4 / alone['seconds'] / 1e11:.1%}" in printed
     assert "of peak" in printed and f"{both['floor']:.3f}" in printed
 
 

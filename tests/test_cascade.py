@@ -39,13 +39,24 @@ def test_predictions_are_those_of_the_depth_that_was_sure(runtime):
     assert cost == pytest.approx(shares[8] + deep)
 
 
-def test_calibration_keeps_the_accuracy_and_saves(runtime):
+def test_calibration_keeps_the_accuracy(runtime):
     images, labels = held_out(200)
     wanted = accuracy(runtime, 14, images, labels)
     cascade = Cascade.calibrate(runtime, images, labels, accuracy=wanted)
     reached, cost = cascade.evaluate(images, labels)
     assert reached >= wanted
     assert cost <= 1
+
+
+def test_the_cheapest_thresholds_ask_the_deep_only_where_the_shallow_is_wrong():
+    answers = object.__new__(Answers)
+    answers.confidences = {8: np.float32([0.9, 0.9, 0.5, 0.5]), 14: np.ones(4, "float32")}
+    answers.correct = {8: np.array([True, True, False, False]), 14: np.ones(4, bool)}
+    answers.costs = {8: 0.25, 14: 1.0}
+    thresholds = answers.cheapest_thresholds(1.0)
+    assert 0.5 < thresholds[8] <= 0.9
+    assert answers.accuracy_and_cost(thresholds) == (1.0, 0.75)
+    assert answers.cheapest_thresholds(0.5) == {8: 0.0}
 
 
 def test_a_modest_wish_is_met_by_the_fastest_alone(runtime):

@@ -162,6 +162,18 @@ def test_calibration_images(digits):
     assert len(set(map(bytes, images))) == 200
 
 
+def test_samples_are_drawn_at_random():
+    """A folder's images come class by class: the first ones would be of one class."""
+    images = numbered_data(50)
+    shown, labels = images.test_sample(10)
+    np.testing.assert_array_equal(shown[:, 4, 4, 0], labels)
+    assert len(set(labels)) == 10 and max(labels) > 15
+    calibration = images.calibration_images(10)[:, 4, 4, 0]
+    assert len(set(calibration)) == 10 and max(calibration) > 15
+    with pytest.raises(ValueError, match=r"`count` must be from 1 to 50, .* Received: 51"):
+        images.test_sample(51)
+
+
 def test_steps_per_epoch(digits):
     assert digits.steps_per_epoch(64) == 1293 // 64
     assert digits.steps_per_epoch(1293) == 1

@@ -3,15 +3,14 @@ import pytest
 
 from ddnn_keras import data
 
-RNG = np.random.default_rng(0)
-
 
 def arrays(**changes):
     """A valid data set of 30 + 6 colour images, with other arrays where `changes` has them; None leaves one out."""
+    random = np.random.default_rng(0)
     valid = {
-        "x_train": RNG.integers(0, 256, (30, 8, 10, 3), np.uint8),
+        "x_train": random.integers(0, 256, (30, 8, 10, 3), np.uint8),
         "y_train": np.arange(30) % 3,
-        "x_test": RNG.integers(0, 256, (6, 8, 10, 3), np.uint8),
+        "x_test": random.integers(0, 256, (6, 8, 10, 3), np.uint8),
         "y_test": np.arange(6, dtype=np.uint8) % 3,
     }
     return {name: array for name, array in (valid | changes).items() if array is not None}
@@ -52,8 +51,8 @@ def test_train_and_validation_part_the_training_images(tmp_path):
 
 def test_grey_floats_and_class_names(tmp_path):
     content = arrays(
-        x_train=RNG.uniform(0, 255, (30, 8, 8)),
-        x_test=RNG.uniform(0, 255, (6, 8, 8)),
+        x_train=np.random.default_rng(1).uniform(0, 255, (30, 8, 8)),
+        x_test=np.random.default_rng(2).uniform(0, 255, (6, 8, 8)),
         class_names=np.array(["cat", "dog", "eel", "fly"]),
     )
     images = load(tmp_path, content, image_size=16)

@@ -140,6 +140,16 @@ def test_streamed_calibration_images(streamed):
     assert len(found) == 90 and found.isdisjoint(numbers(streamed.validation(20)) + numbers(streamed.test(50)))
 
 
+def test_some_of_the_streamed_training_images(streamed, data_dir):
+    some = data.load("numbered_images", data_dir=data_dir, image_size=8, train_images=30)
+    assert (some.num_train, some.num_validation, some.num_test) == (30, streamed.num_validation, streamed.num_test)
+    taken = numbers(some.train(30).take(1))
+    assert len(set(taken)) == 30
+    assert set(taken).isdisjoint(numbers(streamed.validation(20)) + numbers(streamed.test(50)))
+    with pytest.raises(ValueError, match=rf"`train_images` must be from 1 to {streamed.num_train}, "):
+        data.load("numbered_images", data_dir=data_dir, image_size=8, train_images=streamed.num_train + 1)
+
+
 def test_images_of_one_size_are_kept_in_memory(data_dir):
     images = data.load("numbered_images_of_one_size", data_dir=data_dir, validation_fraction=0.25)
     assert not isinstance(images._source.train, Streamed)

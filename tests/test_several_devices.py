@@ -76,13 +76,16 @@ def check_same_history(folder):
 
 
 @pytest.mark.slow
-def test_two_devices_of_one_host_have_the_losses_of_one(train, tmp_path):
+def test_devices_of_one_host_have_the_losses_of_one(train, tmp_path):
     odd = train("odd", *SETTINGS, "--distribute", "--batch-size", "65", devices=2)
     assert odd.wait(SECONDS) == 2
     assert "--batch-size must be a multiple of 2, the number of devices. Received: 65" in printed(odd)
-    check_finished(train("one", *SETTINGS))
-    check_finished(train("two", *SETTINGS, "--distribute", devices=2))
+    check_finished(train("one", *SETTINGS, "--batch-size", "65"))
+    # Of 144 validation images, five devices are left with 14 at the end.
+    check_finished(train("two", *SETTINGS, "--batch-size", "65", "--distribute", devices=5))
     check_same_history(tmp_path)
+    # All devices were in use: they add up in another order.
+    assert history(tmp_path / "two") != history(tmp_path / "one")
 
 
 @pytest.mark.slow
@@ -96,9 +99,9 @@ def test_two_hosts_have_the_losses_of_one(train, tmp_path):
     assert configs[0] == configs[1]
 
 
-def check_given_up(process, seconds=SECONDS):
-    """That the process ends within so many seconds, and that its last line says why."""
-    assert process.wait(seconds) == 2, printed(process)
+def check_given_up(process):
+    """That the process ends, and that its last line says why."""
+    assert process.wait(SECONDS) == 2, printed(process)
     last = printed(process).splitlines()[-1]
     assert last.startswith("train.py: "), last
     assert "a host was lost, or did not come within 60 s: start all again, with --resume if the run's folder" in last, (
@@ -206,7 +209,7 @@ def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, tmp_path, l
         assert all(process.poll() is None for process in processes)
         time.sleep(0.1)
     processes[lost].send_signal(signal.SIGKILL)
-    check_given_up(processes[1 - lost], 60)
+    check_given_up(processes[1 - lost])
     check_finished(*(train("run", "--resume", str(tmp_path / "run"), *flags) for flags in hosts()))
     assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(12))
 

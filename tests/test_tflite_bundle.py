@@ -85,7 +85,7 @@ def test_a_channel_that_a_depth_switched_off_is_stored_with_the_others(quantize)
 @pytest.mark.parametrize("quantize", ["none", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_negative_scale_keeps_weights_apart_and_right(quantize):
     def turn(name, gamma):
-        gamma[0] *= -1 if name == "stage3_block1_conv2_bn_depth_8" or name.endswith("bn2_depth_8") else 1
+        gamma[-1] *= -1 if name == "stage3_block1_conv2_bn_depth_8" or name.endswith("bn2_depth_8") else 1
         return gamma
 
     model = scaled(turn)

@@ -81,6 +81,8 @@ def test_a_near_tie_is_no_disagreement():
     numbers = compare(reference[:, [1, 0, 2]], reference, np.array([0, 0]))
     assert numbers["argmax_agreement"] == 0
     assert numbers["clear_disagreement"] == 0.5
+    assert (numbers["accuracy"], numbers["keras_accuracy"]) == (0, 1)
+    assert (numbers["max_abs_error"], numbers["max_abs_logit"]) == (pytest.approx(1.0), 10.0)
 
 
 def test_few_images_are_allowed_more():

@@ -10,6 +10,7 @@ import pytest
 
 from ddnn_keras import DDNN, data
 from ddnn_keras.checkpoint import load_network
+from ddnn_keras.tflite.export import describe_images
 from ddnn_keras.tflite.interpreter import LiteModel
 from ddnn_keras.tflite.metadata import read_metadata
 from ddnn_keras.tflite.modes import MODES
@@ -52,19 +53,22 @@ def test_a_depth_alone_takes_the_newest_run(script, runs):
 # The other modes' files are checked in test_tflite_export.py; here they only take their way through the script.
 @pytest.mark.parametrize(
     "quantize",
-    ["none", "int8", pytest.param("float16", marks=pytest.mark.slow), pytest.param("dynamic", marks=pytest.mark.slow)],
+    ["none", "int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("float16", "dynamic", "int16x8"))],
 )
 def test_every_depth_in_every_mode(finished_run, tmp_path, main, quantize):
     model = finished_run / "model.keras"
     flags = ["--depth", "all", "--quantize", quantize, "--output", tmp_path, "--calibration-images", 50]
+    flags += ["--verification-images", 100]
     code, output, errors = main("export/to_tflite.py", "--model", model, *flags)
     assert code == 0, errors
     suffix = "" if quantize == "none" else f"_{quantize}"
     for depth in (10, 18):
         metadata = read_metadata(tmp_path / f"depth_{depth}{suffix}.tflite")
         verification = metadata["signatures"]["serving_default"]["verification"]
-        assert verification["num_images"] == 360
+        assert verification["num_images"] == 100
         assert f"{verification['accuracy']:.2%}" in output
+        training = describe_images(data.load("digits").calibration_images(50))
+        assert metadata["calibration"] == (training if MODES[quantize].needs_calibration else None)
 
 
 def test_a_model_without_its_run_takes_a_data_set(finished_run, tmp_path, main, mistake):

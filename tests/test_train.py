@@ -14,11 +14,11 @@ import pytest
 from conftest import ROOT, TINY
 from test_data_tfds import write_metadata
 
-from ddnn_keras import DDNN, data
+from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.checkpoint import finished_epochs, load_network
 
 sys.path.insert(0, str(ROOT / "recipes"))
-from train import final_metrics, new_output
+from train import compiled_network, final_metrics, new_output
 from train_arguments import argument_parser
 
 FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", ".lock"}
@@ -121,23 +121,43 @@ def test_distillation_none_and_a_named_recipe(script, tmp_path):
     assert "Next: python export/to_tflite.py" in finished.stdout
 
 
+def test_every_setting_reaches_the_network():
+    digits = data.load("digits")
+    flags = ["--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "2", "--epochs", "3"]
+    flags += ["--learning-rate", "0.2", "--weight-decay", "1e-3", "--student-weight", "0.5", "--kl-weight", "2"]
+    flags += ["--temperature", "3", "--attention", "activation", "--attention-weight", "5", "--teacher", "mean"]
+    parser = argument_parser("")
+    model = compiled_network(parser.parse_args(flags), digits)
+    steps, optimizer = digits.steps_per_epoch(64), model.optimizer
+    rates = [float(optimizer._learning_rate(epoch * steps)) for epoch in range(4)]
+    assert rates == pytest.approx([0, 0.2, 0.1, 0], abs=1e-5)
+    assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
+    # As an L2 penalty of 1e-3, which goes through the momentum, acts.
+    assert optimizer.weight_decay == pytest.approx(0.01)
+    ekd = EKD(temperature=3.0, kl_weight=2.0, attention="activation", attention_weight=5.0, teacher="mean")
+    assert model.distillation == ekd
+    model = compiled_network(parser.parse_args([*flags, "--distillation", "none"]), digits)
+    logs = model.evaluate(digits.validation(72), return_dict=True, verbose=0)
+    assert logs["loss"] == pytest.approx(0.5 * logs["depth_8_loss"] + logs["depth_14_loss"], rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named", "allowed"),
     [
         (["--depths", "17"], "17", "--depths must be among 10, 18, 34, 50, 100"),
         (["--learning-rate", "nan"], "--learning-rate", "nan is not a number of 0 or more"),
-        (["--warmup-epochs", "-1"], "--warmup-epochs", ""),
+        (["--warmup-epochs", "-1"], "--warmup-epochs", "-1 is not an integer of 0 or more"),
         (["--depths", "18", "18"], "18", "must not repeat"),
         (["--depths"], "--depths", "expected at least one argument"),
-        (["--dataset", "nothing_of_this_name"], "nothing_of_this_name", ""),
-        (["--dataset", "folder:/does/not/exist"], "/does/not/exist", ""),
+        (["--dataset", "nothing_of_this_name"], "nothing_of_this_name", "is not a known data set"),
+        (["--dataset", "folder:/does/not/exist"], "/does/not/exist", "There is no folder"),
         (["--distillation", "dkd"], "dkd", "'ekd', 'kl', 'attention', 'none'"),
         (["--epochs", "many"], "many", "positive integer"),
         (["--epochs", "0"], "--epochs", "0 is not a positive integer"),
         (["--batch-size", "100000"], "100000", "1293"),
         (["--temperature", "0"], "temperature=0.0", "positive"),
         (["--width", "0"], "--width", "0 is not a positive integer"),
-        (["--colour", "red"], "--colour", ""),
+        (["--colour", "red"], "--colour", "unrecognized arguments"),
         (["--resume", "/no/such/run"], "/no/such/run", "holds no run"),
     ],
 )
