@@ -37,8 +37,10 @@ def test_a_single_file_shares_nothing():
 def test_the_script(bundle, main, mistake, tmp_path):
     code, output, errors = main("export/inspect_tflite.py", bundle)
     assert code == 0, errors
-    for expected in ("depth_14", "CONV_2D 15", "quantize: int8", "digit 9", "depth_8: 9"):
+    for expected in ("depth_14", "CONV_2D 15", "quantize: int8", "digit 9"):
         assert expected in output
+    verification = read_metadata(bundle)["signatures"]["depth_8"]["verification"]
+    assert f"depth_8: {verification['accuracy']:.2%} accurate on 200 images" in output
     code, output, _ = main("export/inspect_tflite.py", bundle, "--json")
     assert json.loads(output) == read_metadata(bundle)
     (tmp_path / "bare.tflite").write_bytes(converted("none"))
