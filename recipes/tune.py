@@ -176,12 +176,12 @@ def main(arguments, typed):
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     check_depths(arguments, at_least=2)
     check_search(arguments, typed)
-    train.make_deterministic()
     output = pathlib.Path(arguments.output).absolute()
     settings = output / "settings.json"
     with contextlib.nullcontext() if worker else one_at_a_time(output):
         if settings.exists():
             check_settings(arguments, settings)
+        train.make_deterministic()
         try:
             with contextlib.nullcontext() if worker or settings.exists() else begun(arguments, settings):
                 tuner = new_tuner(arguments, output)
