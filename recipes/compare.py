@@ -52,8 +52,6 @@ METHODS = {
     "ekd": "--distillation ekd",
 }
 
-VARIANT_HELP = "a method of your own, as flags of train.py; between a flag and its value is a blank, not ="
-
 # What may differ between runs of two methods; with other settings, they cannot be compared.
 OF_ONE_RUN = {"seed", *argument_names(add_distillation)}
 
@@ -64,7 +62,14 @@ def argument_parser():
     add_settings(parser)
     add = parser.add_argument
     add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
-    add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help=VARIANT_HELP)
+    add(
+        "--variant",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "FLAGS"),
+        help="a method of your own, as flags of train.py; between a flag and its value is a blank, not =",
+    )
     add("--seeds", type=non_negative_integer, nargs="+", default=[0, 1, 2], help="the repetitions")
     add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores (TensorFlow)")
     add("--test", action="store_true", help="looks at the test split when all runs are done")

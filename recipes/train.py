@@ -101,7 +101,7 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
             run_directory.tidy(first_epoch)
         make_deterministic()
         if arguments.warmup_epochs >= arguments.epochs:
-            print(f"Warm-up takes all {arguments.epochs} epochs: no cosine follows. --warmup-epochs can be fewer.")
+            print(f"Warm-up takes all of --epochs {arguments.epochs}: no cosine follows. --warmup-epochs can be fewer.")
         fit(model, arguments, images, run_directory, first_epoch, share)
         split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
         metrics = final_metrics(model, split(arguments.batch_size), share)

@@ -107,3 +107,47 @@ def test_the_same_seed_has_the_same_history(backend):
     finished = subprocess.run([sys.executable, "-c", REPEATED], env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.split() == ["True", "False"]
+
+
+# Trains with Keras' step and with one's own, written as Keras' guide on JAX does, and prints whether they agree.
+OWN_STEP = """
+import jax, keras, numpy as np
+from ddnn_keras import DDNN, EKD
+
+class OwnStep(DDNN):
+    def loss_and_updates(self, trainable, others, metrics, x, y):
+        y_pred, others = self.stateless_call(trainable, others, x, training=True)
+        loss, (_, others, metrics) = self.stateless_compute_loss(trainable, others, metrics, x, y, y_pred)
+        return loss, (y_pred, others, metrics)
+
+    def train_step(self, state, data):
+        trainable, others, optimizer, metrics = state
+        gradient = jax.value_and_grad(self.loss_and_updates, has_aux=True)
+        (loss, (y_pred, others, metrics)), gradients = gradient(trainable, others, metrics, *data)
+        trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+        with keras.StatelessScope(list(zip(self.metrics_variables, metrics))) as scope:
+            next(metric for metric in self.metrics if metric.name == "loss").update_state(loss)
+            logs = self.compute_metrics(*data, y_pred)
+        metrics = [scope.get_current_value(variable) for variable in self.metrics_variables]
+        return logs, (trainable, others, optimizer, metrics)
+
+random = np.random.default_rng(0)
+images, labels = random.integers(0, 256, (8, 16, 16, 1)).astype("float32"), np.arange(8) % 3
+
+def history(network):
+    keras.utils.set_random_seed(0)
+    model = network({"c": (1, 1, 1), "a": (1, 2, 1)}, "resnet_cifar", num_classes=3, input_shape=(16, 16, 1), width=2)
+    model.compile("sgd", metrics=["accuracy"], distillation=EKD(kl_weight=100.0))
+    return model.fit(images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+
+wanted, found = history(DDNN), history(OwnStep)
+print(min(wanted["depth_c_kl_loss"]) > 0, all(np.allclose(found[name], wanted[name], rtol=1e-5) for name in wanted))
+"""
+
+
+def test_a_step_of_ones_own_distills_on_jax():
+    pytest.importorskip("jax")
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    finished = subprocess.run([sys.executable, "-c", OWN_STEP], env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.split() == ["True", "True"]

@@ -237,7 +237,7 @@ def test_a_diverging_run_says_so_and_saves_nothing_of_it(script, tmp_path):
 
 def test_a_training_that_is_all_warm_up_says_so(script, tmp_path):
     finished = script("recipes/train.py", *TINY, "--epochs", 1, "--warmup-epochs", 1, "--output", tmp_path / "run")
-    assert "Warm-up takes all 1 epochs: no cosine follows." in finished.stdout
+    assert "Warm-up takes all of --epochs 1: no cosine follows." in finished.stdout
 
 
 @pytest.mark.slow
