@@ -1,6 +1,5 @@
 """DDNN: one network, one set of weights, a classifier at each of several depths."""
 
-import random
 import types
 
 import keras
@@ -9,14 +8,14 @@ import numpy as np
 from ddnn_keras.backbones import make_backbone
 from ddnn_keras.before_tracing import build_optimizer, make_state
 from ddnn_keras.combinations import combination, compute_statistics
+from ddnn_keras.depth_outputs import grow_outputs, network_with_features, normalize_pixels
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
 from ddnn_keras.distillation import EKD, CompiledDistillation
 from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output, weights_per_output
 from ddnn_keras.frozen_layers import freeze, frozen_config
 from ddnn_keras.fused_normalization import fuse_normalization, use_keras_normalization
 from ddnn_keras.images import checked_raw_images
-from ddnn_keras.model_arguments import check_channels_last, check_float32, check_images, check_pixels, check_stages
-from ddnn_keras.paths import Path, deepest, grow
+from ddnn_keras.model_arguments import check_channels_last, check_float32, check_images, check_pixels
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.stage_features import LatestPass
 
@@ -381,37 +380,3 @@ class DDNN(keras.Model):
         """Compiles the model as `get_compile_config` describes."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         build_optimizer(self)
-
-
-def grow_outputs(backbone, x, depths, num_classes, policy):
-    """Logits and stage features of every depth: two dicts from output keys."""
-    depths = {output_key(depth): blocks for depth, blocks in depths.items()}
-    # From the generator that `keras.utils.set_random_seed` seeds.
-    full_net = deepest(depths)
-    trunk = Path(full_net, depths[full_net], {}, policy, seed=random.getrandbits(32))
-    logits, features = {}, {}
-    for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
-        check_stages(backbone, stages)
-        # Logits in full precision: under a mixed policy, half precision costs accuracy in the softmax.
-        classifier = keras.layers.Dense(
-            num_classes,
-            kernel_initializer=keras.initializers.GlorotUniform(path.seed(key)),
-            dtype=policy.variable_dtype,
-            name=key,
-        )
-        logits[key], features[key] = classifier(backbone.head(path, stages[-1])), stages
-    return logits, features
-
-
-def network_with_features(model, features):
-    """A network of the same layers, input and logits that gives stage features too."""
-    network = keras.Model(model.input, {"logits": model.output, "features": features})
-    network.input_spec, network.dtype_policy = model.input_spec, model.dtype_policy
-    return network
-
-
-def normalize_pixels(image, mean, std, policy):
-    """Brings raw pixels to the range that networks are trained in, within the network: devices need not know."""
-    mean, std = (np.asarray(value, "float64") for value in (mean, std))
-    scale, offset = 1 / std, -mean / std
-    return keras.layers.Rescaling(scale.tolist(), offset.tolist(), dtype=policy, name="normalize_pixels")(image)
