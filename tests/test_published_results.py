@@ -1,0 +1,65 @@
+"""The accuracies and gains in both README's tables: what the runs beside them say, to the last digit."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "recipes"))
+from comparison_report import accuracies, paired_gain, table
+
+RESULTS = ROOT / "recipes" / "results"
+PAGES = [ROOT / "README.md", RESULTS / "README.md"]
+GAIN = r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]"
+FIGURE = rf"\d+\.\d\d ± \d+\.\d\d|{GAIN}"
+
+COMPARISONS, SCREENINGS = {}, {}
+for path in sorted(RESULTS.glob("*/results.json")):
+    runs = json.loads(path.read_text())["runs"]
+    (SCREENINGS if "levels" in runs[0] else COMPARISONS)[path.parent.name] = runs
+
+
+def figures(runs, split, key):
+    """All that a table can say of one depth of a comparison."""
+    grouped = accuracies([run for run in runs if split in run], split)
+    of_depth = {method: list(values.values()) for (method, found), values in grouped.items() if found == key}
+    means = {f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" for values in of_depth.values() if len(values) > 1}
+    gains = [paired_gain(grouped, method, key, baseline) for method in of_depth for baseline in ("alone", "joint")]
+    return means | {str(gain) for gain in gains}
+
+
+def rows_of_accuracies(page):
+    """The lines of tables that have accuracies of one depth: pairs of the depth and of the line's figures."""
+    rows = re.findall(r"^\| (\d+) \|(.*±.*)\|$", page.read_text(), re.MULTILINE)
+    return [(f"depth_{depth}", set(re.findall(FIGURE, line))) for depth, line in rows]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=["README", "results"])
+def test_accuracies_and_gains_are_those_of_one_comparison(page):
+    known = {
+        (name, key): figures(runs, "validation", key) | figures(runs, "test", key)
+        for name, runs in COMPARISONS.items()
+        for key in {key for run in runs for key in run["validation"]}
+    }
+    rows = rows_of_accuracies(page)
+    assert len(rows) >= 12
+    for key, found in rows:
+        assert any(found <= figures for (_, of_key), figures in known.items() if of_key == key), (key, found)
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_tables_are_those_of_the_runs(name):
+    assert (RESULTS / name / "table.md").read_text() == table(COMPARISONS[name])
+
+
+@pytest.mark.parametrize("name", SCREENINGS)
+def test_effects_are_those_of_the_screening(name):
+    (section,) = re.findall(rf"^## {name}\n(.*?)^## ", PAGES[1].read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    written = (RESULTS / name / "table.md").read_text()
+    assert len(lines) == written.count("| as given |")
+    for line in lines:
+        assert " | ".join(re.findall(GAIN, line)) in written
