@@ -12,9 +12,11 @@ def draw_curves(history, path):
     """Draws one picture of a training: the accuracy of each depth, and each loss term.
 
     Args:
-        history: A list with a dict for each epoch, as `RunDirectory.read_history` gives it.
+        history: A list with a dict for each epoch, as `RunDirectory.read_history` gives it. An empty one draws nothing.
         path: The PNG file to write.
     """
+    if not history:
+        return
     figure = Figure(figsize=(14, 4.5), layout="constrained")
     accuracy, losses = figure.subplots(1, 2)
     draw(accuracy, history, names_ending("accuracy", history))

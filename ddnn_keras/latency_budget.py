@@ -40,6 +40,7 @@ class LatencyBudget:
     def __init__(self, latencies):
         self.latencies = dict(latencies)
         self._paces = collections.deque([1.0] * WINDOW, maxlen=WINDOW)
+        self._fastest_pace = 1.0
         self._begin(None, None)
 
     @property
@@ -50,6 +51,7 @@ class LatencyBudget:
     def observe(self, depth, milliseconds):
         """Takes note of how long a run took."""
         self._paces.append(milliseconds / self.latencies[depth])
+        self._fastest_pace = min(self._fastest_pace, self.pace)
         self._runs += 1
 
     def choose(self, milliseconds):
@@ -62,7 +64,7 @@ class LatencyBudget:
             A depth. While the device is too slow for any, the shallowest.
 
         Raises:
-            ValueError: If not even the shallowest would fit at the pace of the start, nor at a faster one of now.
+            ValueError: If not even the shallowest would fit at the fastest pace so far.
         """
         self._check(milliseconds)
         if milliseconds != self._budget:
@@ -92,7 +94,7 @@ class LatencyBudget:
 
     def _check(self, milliseconds):
         shallowest, fastest = min(self.latencies.items(), key=lambda item: item[1])
-        fastest *= min(1.0, self.pace)  # the start may have been slow
+        fastest *= self._fastest_pace  # the start may have been slow
         if not milliseconds >= fastest:
             raise ValueError(
                 f"`budget_ms` must be at least {fastest:.3g}, what depth {shallowest} takes on this device. "

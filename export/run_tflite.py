@@ -7,6 +7,7 @@ For example:
 """
 
 import argparse
+import struct
 import time
 
 import numpy as np
@@ -18,6 +19,9 @@ from ddnn_keras.tflite.metadata import named_depths, read_metadata
 
 # Pillow's, by the number of channels that a network takes.
 MODES = {1: "L", 3: "RGB"}
+
+# What Pillow raises for damaged files, and for such as would take all memory.
+UNREADABLE = (OSError, SyntaxError, struct.error, Image.DecompressionBombError)
 
 
 def argument_parser():
@@ -36,9 +40,11 @@ def main(arguments):
     facts = read_metadata(arguments.model)
     signature = chosen_signature(facts, arguments.depth)
     model = LiteModel(arguments.model, signature, num_threads=arguments.threads)
-    labels = facts.get("labels", range(model.output.shape[-1]))
+    labels = facts.get("labels") or range(model.output.shape[-1])
+    # Not in files of before this was told.
+    crop_pct = facts.get("crop_pct", 1.0)
     for path in arguments.images:
-        image = model.input.encode(read_image(path, model.input.shape[1:])[np.newaxis])
+        image = model.input.encode(read_image(path, model.input.shape[1:], crop_pct)[np.newaxis])
         start = time.perf_counter()
         result = model.invoke(image)
         milliseconds = 1000 * (time.perf_counter() - start)
@@ -58,21 +64,35 @@ def chosen_signature(facts, depth):
     return signatures[depth]
 
 
-def read_image(path, shape):
-    """Raw pixels of an image file, at the network's size and number of channels."""
+def read_image(path, shape, crop_pct=1.0):
+    """Raw pixels of an image file, at the network's size and number of channels: its centre, as in evaluation.
+
+    Args:
+        path: Of the file.
+        shape: `(height, width, channels)` that the network takes.
+        crop_pct: The share of the shorter side that is shown. An image of the network's size is shown whole.
+    """
     height, width, channels = shape
     if channels not in MODES:
         raise ValueError(f"The network must take 1 or 3 channels to read image files for it. Received: {channels}")
     try:
         with Image.open(path) as image:
-            upright = eight_bit(ImageOps.exif_transpose(image), path).convert(MODES[channels])
-            # The centre, as in evaluation: stretching would show the network what it never saw.
-            image = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+            whole = eight_bit(upright(image), path).convert(MODES[channels])
+            border = 0.0 if whole.size == (width, height) else (1 - crop_pct) / 2
+            image = ImageOps.fit(whole, (width, height), Image.Resampling.BILINEAR, bleed=border)
             return np.asarray(image, "float32").reshape(shape)
     except FileNotFoundError:
         raise
-    except OSError as error:  # Pillow's own errors among them
+    except UNREADABLE as error:
         raise ValueError(f"{path} is not an image file that Pillow can read: {error}") from None
+
+
+def upright(image):
+    """An image turned as its EXIF says, if that can be read, as in training."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, struct.error):
+        return image
 
 
 def eight_bit(image, path):
@@ -80,7 +100,9 @@ def eight_bit(image, path):
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     if image.mode in ("I", "F"):
-        raise ValueError(f"{path} must have 8 or 16 bits a channel. Received: 32 bits")
+        raise ValueError(
+            f"{path} must have 8 bits a channel, or 16 in a PNG or TIFF file. Received: Pillow's mode {image.mode}"
+        )
     return image
 
 

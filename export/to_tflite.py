@@ -87,6 +87,7 @@ def main(arguments):
                     for signature, depth in signatures.items()
                 },
                 "labels": images.class_names,
+                "crop_pct": images.crop_pct,
                 "source": "/".join(pathlib.Path(os.path.abspath(path)).parts[-2:]),
             },
         )

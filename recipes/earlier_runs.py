@@ -3,6 +3,7 @@
 import argparse
 
 import keras
+from same_images import check_run
 from train_arguments import DEVICES, load_images, saved_arguments, with_absolute_paths
 
 from ddnn_keras.run_directory import RunDirectory
@@ -55,8 +56,9 @@ def resumed(run_directory, parser):
     """A run's own arguments; other ones on the command line would not give the run that was begun."""
     config, typed = run_directory.read_config(), parser.typed()
     saved, backend = saved_arguments(config), keras.backend.backend()
-    if config["backend"] != backend:
-        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
+    begun_with = config.get("backend", backend)
+    if begun_with != backend:
+        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={begun_with}. Received: {backend}")
     wanted = vars(with_absolute_paths(argparse.Namespace(**{**saved, **typed})))
     for name in set(typed) - {"resume", *DEVICES}:
         flag = "--" + name.replace("_", "-")
@@ -65,6 +67,13 @@ def resumed(run_directory, parser):
         if wanted[name] != saved[name]:
             raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
     return argparse.Namespace(**saved)
+
+
+def images_of_run(run_directory, arguments):
+    """The data set that a run with these arguments was trained on; a `ValueError` if it is another by now."""
+    images = load_images(arguments)
+    check_run(run_directory, images)
+    return images
 
 
 def images_of_runs(runs):
@@ -78,7 +87,7 @@ def images_of_runs(runs):
 
     Raises:
         FileNotFoundError: If one of them is no run.
-        ValueError: If they had not all the same images.
+        ValueError: If they had not all the same images, or the data set is another by now.
     """
     first, *others = (saved_arguments(run.read_config()) for run in runs)
     for run, arguments in zip(runs[1:], others):
@@ -87,4 +96,7 @@ def images_of_runs(runs):
                 raise ValueError(
                     f"{run.path} must have the {name} of {runs[0].path}, {first[name]}. Received: {arguments[name]}"
                 )
-    return load_images(argparse.Namespace(**first))
+    images = load_images(argparse.Namespace(**first))
+    for run in runs:
+        check_run(run, images)
+    return images

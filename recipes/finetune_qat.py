@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import train
 from earlier_runs import finished_run, is_finetuned, resumed, unused
+from same_images import check_run
 
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
@@ -76,8 +77,10 @@ def settings_of(arguments, source, saved):
 
 def rounded_network(arguments, images):
     """The network that was trained, with fake quantization."""
+    source = pathlib.Path(arguments.source)
+    check_run(RunDirectory(source.parent), images)
     pixels = images.calibration_images(min(RANGE_IMAGES, images.num_train))
-    model = quantization_aware(load_network(pathlib.Path(arguments.source)), pixels)
+    model = quantization_aware(load_network(source), pixels)
     train.compile_network(model, arguments, images)
     return model
 

@@ -20,10 +20,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-from earlier_runs import finished_run
+from earlier_runs import finished_run, images_of_run
 from rich.console import Console
 from rich.table import Table
-from train_arguments import load_images
 
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
@@ -90,7 +89,7 @@ def main(arguments):
     run_directory, saved = finished_run(arguments.run)
     network = load_network(run_directory.model)
     depth = chosen_depth(network, arguments.depth)
-    images = load_images(saved)
+    images = images_of_run(run_directory, saved)
     keras.utils.set_random_seed(saved.seed)
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
     lessons = taught(images.train(saved.batch_size, seed=saved.seed), full_net)
@@ -105,6 +104,7 @@ def main(arguments):
     facts = {
         "depths": {DEFAULT_SIGNATURE: {"depth": depth, "blocks_per_stage": network.depths[depth]}},
         "labels": images.class_names,
+        "crop_pct": images.crop_pct,
         "source": f"{run_directory.path.name}/{run_directory.model.name}",
         # Where things are on this machine is nobody else's business.
         "fine_tuning": {name: value for name, value in vars(arguments).items() if name not in ("run", "output")},

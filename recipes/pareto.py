@@ -17,10 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-from earlier_runs import finished_run
+from earlier_runs import finished_run, images_of_run
 from rich.console import Console
 from rich.table import Table
-from train_arguments import load_images
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.checkpoint import load_network
@@ -48,7 +47,7 @@ def argument_parser():
 def main(arguments):
     """Evaluates the trained depths and other combinations."""
     run_directory, saved = finished_run(arguments.run)
-    network, images = load_network(run_directory.model), load_images(saved)
+    network, images = load_network(run_directory.model), images_of_run(run_directory, saved)
     statistics_from = images.calibration_images(min(arguments.calibration_images, images.num_train))
     split = {"validation": images.validation, "test": images.test}[arguments.evaluate_on]
     points = []

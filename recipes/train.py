@@ -25,6 +25,7 @@ from earlier_runs import is_finetuned, resumed, unused
 from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Table
+from same_images import check_run, data_facts
 from several_devices import ALONE, several_devices
 from train_arguments import (
     DISTILLATIONS,
@@ -92,6 +93,8 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
     """
     print(f"Run directory: {run_directory.path}")
     images = load_images(arguments)
+    if run_directory.config.exists():
+        check_run(run_directory, images)
     # Not before: preparing a data set draws random numbers too.
     keras.utils.set_random_seed(arguments.seed)
     with one_at_a_time(run_directory.path) if share.is_first else contextlib.nullcontext():
@@ -233,8 +236,7 @@ def configuration(arguments, images):
     """All that made a run: arguments, data facts, versions."""
     return {
         "arguments": of_the_run(arguments),
-        "class_names": images.class_names,
-        "image_shape": list(images.image_shape),
+        **data_facts(images),
         "backend": keras.backend.backend(),
         "python": platform.python_version(),
         "versions": versions(),

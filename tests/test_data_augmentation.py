@@ -82,6 +82,16 @@ def test_images_of_one_size_are_resized_to_what_the_model_sees(size):
     assert varied.shape == (4, *size, 1) and varied.min() == 0 and varied.max() == 255
 
 
+def test_images_of_another_aspect_ratio_are_cut_and_not_stretched():
+    wide = (gradient(24, 48) * 255)[np.newaxis]
+    vary = augmentation.PadAndCrop((12, 12), (24, 48), mirror=False)
+    (shown, _), *_ = vary.evaluate(examples(wide), 1).as_numpy_iterator()
+    down, right = shown[0, ..., 0] / 255, shown[0, ..., 1] / 255
+    np.testing.assert_allclose(np.diff(down[2:-2], axis=0), 1 / 12, atol=1e-3)
+    np.testing.assert_allclose(np.diff(right[:, 2:-2], axis=1), 1 / 24, atol=1e-3)
+    np.testing.assert_allclose([down.mean(), right.mean()], 0.5, atol=1e-3)
+
+
 def test_resizing_stays_within_0_and_255():
     white = tf.fill((1, 37, 51, 3), 255.0)
     for size in (16, 32, 50):
@@ -124,7 +134,7 @@ def test_random_resized_crop_varies_each_image_and_goes_on_where_it_stopped():
     assert (images[:, 8, 0, 1] < images[:, 8, -1, 1]).all()
 
 
-@pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 400), (512, 256), (90, 60), (7, 5)])
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 400), (512, 256), (90, 60), (7, 5), (2, 99_999)])
 def test_evaluation_takes_the_centre(height, width):
     shown = augmentation.resized_centre(tf.constant(gradient(height, width)), (224, 224)).numpy()
     assert shown.shape == (224, 224, 3)

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import ExifTags, Image, ImageOps
 
 from ddnn_keras import data
 
@@ -118,9 +119,39 @@ def test_hidden_files_and_other_files_are_passed_over(tmp_path):
     (tmp_path / ".cache").mkdir()
     (tmp_path / "cat" / "._0.png").write_bytes(b"not an image")
     (tmp_path / "cat" / "notes.txt").write_bytes(b"not an image")
+    numbered_images(tmp_path / "cat", 1, classes=(".thumbnails",))
+    (tmp_path / "cat" / "folder.png").mkdir()
     images = data.load(f"folder:{tmp_path}", image_size=8)
     assert images.class_names == ["cat", "dog"]
     assert images.num_train + images.num_validation + images.num_test == 20
+
+
+def test_photos_are_turned_upright(tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(1, 10):  # the last one is none of EXIF's
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = number
+        colours = Image.fromarray(random.integers(0, 256, (4, 6, 3), np.uint8))
+        (tmp_path / "test" / "cat").mkdir(parents=True, exist_ok=True)
+        colours.resize((90, 60)).save(tmp_path / "test" / "cat" / f"{number}.png", exif=exif)
+    numbered_images(tmp_path / "train", 10, height=60, width=90)
+    images = data.load(f"folder:{tmp_path}")
+    # Some are turned by a quarter, so that not all have one size.
+    assert images.image_shape == (224, 224, 3) and images.crop_pct == 224 / 256
+    batches = data.load(f"folder:{tmp_path}", image_size=28).test(9)  # 28 of 32 pixels are shown
+    (shown, _), *_ = batches.as_numpy_iterator()
+    for image, path in zip(shown, sorted((tmp_path / "test" / "cat").iterdir()), strict=True):
+        upright = ImageOps.exif_transpose(Image.open(path))
+        expected = ImageOps.fit(upright, (28, 28), Image.Resampling.BILINEAR, bleed=1 / 16)
+        assert np.abs(image - np.asarray(expected)).mean() < 2
+
+
+def test_a_size_that_all_have_once_they_are_upright(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    numbered_images(tmp_path, 9, height=6, width=9)
+    Image.fromarray(np.full((9, 6, 3), 100, np.uint8)).save(tmp_path / "dog" / "turned.png", exif=exif)
+    assert data.load(f"folder:{tmp_path}").image_shape == (6, 9, 3)
 
 
 def test_there_is_no_folder(tmp_path):
@@ -136,6 +167,7 @@ def test_there_is_no_folder(tmp_path):
         (["cat", "dog"], r"There are no images in the class folders of .*: \.bmp, \.gif, .* count"),
         (["train/cat", "train/dog"], r"both of the folders train and test, or neither. Found: train"),
         (["train/cat", "validation/cat"], r"both of the folders train and test, .* Found: train, validation"),
+        (["train/cat", "train/dog", "test/cat", "val/cat"], r"name its parts train, validation, test. Found: val"),
         (["train/cat", "test/cat"], r"train must have a folder for each of at least 2 classes. Found: 1"),
     ],
 )
@@ -150,6 +182,26 @@ def test_a_class_that_is_only_tested(tmp_path):
     numbered_images(tmp_path / "train", 4)
     numbered_images(tmp_path / "test", 3, classes=("cat", "dog", "eel"))
     with pytest.raises(ValueError, match=r"^.*test has classes that the training images lack: eel$"):
+        data.load(f"folder:{tmp_path}")
+
+
+def test_a_class_without_images_is_named(tmp_path):
+    numbered_images(tmp_path, 9)
+    (tmp_path / "eel").mkdir()
+    (tmp_path / "eel" / "0.webp").write_bytes(b"of a format that TensorFlow does not read")
+    with pytest.raises(ValueError, match=r"^There are no images in the folder of class eel in .*: \.bmp, .* count\.$"):
+        data.load(f"folder:{tmp_path}")
+
+
+def test_bitmaps_with_a_palette_are_refused_and_others_are_read(tmp_path):
+    """TensorFlow takes the indices of a palette for grey values."""
+    numbered_images(tmp_path, 9)
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8))
+    for mode in ("RGB", "L"):
+        colours.convert(mode).save(tmp_path / "dog" / f"{mode}.bmp")
+    assert data.load(f"folder:{tmp_path}").image_shape == (12, 16, 3)
+    colours.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "dog" / "few.bmp")
+    with pytest.raises(ValueError, match=r"^.*few.bmp is a BMP file with a palette: .* \(1 such files in all\)\.$"):
         data.load(f"folder:{tmp_path}")
 
 

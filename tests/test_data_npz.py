@@ -83,6 +83,7 @@ def test_labels_of_one_byte(tmp_path):
         ({"y_test": np.zeros(6)}, r"y_test .* 6 integers, .* Received: float64 of shape \(6,\)"),
         ({"y_train": np.full(30, -1)}, r"y_train .* must not be negative. Received: -1"),
         ({"y_train": np.zeros(30, int)}, r"at least 2 classes. Received: 1"),
+        ({"y_train": np.ones(30, int)}, r"at least 2 classes. Received: 1"),
         ({"y_test": np.full(6, 3)}, r"y_test .* from 0 to 2, .* Received: 3"),
         ({"class_names": np.array(["cat", "dog"])}, r"y_train .* from 0 to 1, .* Received: 2"),
         ({"y_train": np.array([{}] * 30)}, r"not a readable .npz file of plain arrays: .*pickle.*"),

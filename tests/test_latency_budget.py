@@ -60,6 +60,14 @@ def test_a_device_that_was_slow_at_the_start_and_is_not_now():
     assert budget.choose(1.5) == 18
 
 
+def test_a_budget_that_was_kept_is_accepted_when_the_device_slows_down():
+    budget = LatencyBudget(LATENCIES)
+    run(budget, 0.5, 4.0, WINDOW)
+    assert run(budget, 1.0, 1.5, 3 * WINDOW) == [18] * 3 * WINDOW
+    with pytest.raises(ValueError, match="must be at least 1, what depth 18 takes"):
+        budget.choose(0.9)
+
+
 def test_noise_at_the_bound_does_not_make_it_flap():
     noise = random.Random(0)
     budget, depths = LatencyBudget(LATENCIES), []

@@ -11,6 +11,7 @@ from PIL import Image
 from ddnn_keras import data
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.tflite.export import export_subnets
+from ddnn_keras.tflite.metadata import write_metadata
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("run")
@@ -52,6 +53,42 @@ def test_an_image_is_turned_upright_and_cut_to_the_networks_shape(tmp_path, monk
     exif[0x0112] = 6
     Image.fromarray(np.rot90(pixels[:, 8:24])).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / "turned.png", (16, 16, 1))[..., 0], pixels[:, 8:24])
+
+
+def test_exif_that_nobody_can_read_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "export"))
+    from run_tflite import read_image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.webp", exif=b"Exif\0\0XX\0*\0\0\0\x08\0\1", lossless=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.webp", pixels.shape), pixels)
+
+
+@pytest.mark.parametrize("sizes", [[(60, 90)] * 12, [(60, 90), (120, 80)] * 6], ids=["one size", "any size"])
+def test_a_photo_is_shown_as_in_evaluation(sizes, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "export"))
+    from run_tflite import read_image
+
+    pytest.importorskip("tensorflow")
+    random = np.random.default_rng(0)
+    for number, (height, width) in enumerate(sizes):
+        folder = tmp_path / ("test" if number < 4 else "train") / "ab"[number // 2 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        colours = Image.fromarray(random.integers(0, 256, (4, 6, 3), np.uint8))
+        colours.resize((width, height), Image.Resampling.BILINEAR).save(folder / f"{number}.png")
+    images = data.load(f"folder:{tmp_path}", image_size=28)
+    (shown, _), *_ = images.test(4)
+    for image, path in zip(np.asarray(shown), sorted((tmp_path / "test").rglob("*.png")), strict=True):
+        read = read_image(path, images.image_shape, images.crop_pct)
+        assert np.abs(image - read).mean() < 1
+        assert np.abs(image - read_image(path, images.image_shape, 0.5)).mean() > 5
+
+
+def test_an_image_of_the_networks_size_is_shown_whole(files):
+    from run_tflite import read_image
+
+    whole = np.asarray(Image.open(files[0] / "0.png"))
+    np.testing.assert_array_equal(read_image(files[0] / "0.png", whole.shape, crop_pct=0.875), whole)
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])
@@ -103,6 +140,15 @@ def test_sixteen_bits_of_grey_are_read_as_in_training(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "grey.png", (16, 16, 3)), np.tile(expected, 3))
 
 
+def test_a_file_without_names_of_classes(files, tmp_path, script):
+    folder, expected = files
+    content = write_metadata((folder / "none.tflite").read_bytes(), {"labels": None})
+    (tmp_path / "nameless.tflite").write_bytes(content)
+    finished = script("export/run_tflite.py", tmp_path / "nameless.tflite", folder / "0.png")
+    assert finished.returncode == 0, finished.stderr
+    assert f": {expected[0].removeprefix('digit ')} " in finished.stdout
+
+
 def test_mistakes(files, mistake, tmp_path):
     folder, _ = files
     model, image = folder / "none.tflite", folder / "0.png"
@@ -111,9 +157,12 @@ def test_mistakes(files, mistake, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     assert "text.png is not an image file" in mistake("export/run_tflite.py", model, tmp_path / "text.png")
     Image.fromarray(np.zeros((8, 8), "float32")).save(tmp_path / "deep.tiff")
-    assert "deep.tiff must have 8 or 16 bits a channel" in mistake(
-        "export/run_tflite.py", model, tmp_path / "deep.tiff"
-    )
+    sentence = mistake("export/run_tflite.py", model, tmp_path / "deep.tiff")
+    assert "deep.tiff must have 8 bits a channel" in sentence and "mode F" in sentence
+    # A header that says 60,000 times 60,000 pixels, as much as would take all memory.
+    huge = b"P5 60000 60000 255\n" + bytes(100)
+    (tmp_path / "huge.pgm").write_bytes(huge)
+    assert "huge.pgm is not an image file" in mistake("export/run_tflite.py", model, tmp_path / "huge.pgm")
     (tmp_path / "half.tflite").write_bytes(model.read_bytes()[:1000])
     assert "half.tflite" in mistake("export/run_tflite.py", tmp_path / "half.tflite", image)
     assert "0 is not a positive integer" in mistake("export/run_tflite.py", model, image, "--threads", 0)

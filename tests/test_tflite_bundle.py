@@ -82,6 +82,22 @@ def test_a_channel_that_a_depth_switched_off_is_stored_with_the_others(quantize)
         verify(content, subnet, *held_out(), quantize, signature)
 
 
+@pytest.mark.parametrize("quantize", ["none", pytest.param("float16", marks=pytest.mark.slow)])
+def test_a_filter_of_zeros_keeps_no_weights_apart(quantize):
+    model = scaled(lambda name, gamma: gamma)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel = layer.kernel.numpy()
+            kernel[..., 0] = 0  # in the first channel, which tells most weights apart
+            kernel[..., 5] = 0
+            layer.kernel.assign(kernel)
+    content = convert_bundle(subnets(model), quantize, training()[0][:50])
+    shallow, deep = stored_weights(content)
+    assert set(shallow[:-1]) < set(deep)
+    for signature, subnet in subnets(model).items():
+        verify(content, subnet, *held_out(), quantize, signature)
+
+
 @pytest.mark.parametrize("quantize", ["none", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_negative_scale_keeps_weights_apart_and_right(quantize):
     def turn(name, gamma):

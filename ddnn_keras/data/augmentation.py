@@ -6,10 +6,9 @@ So a training that is taken up again sees what it would have seen.
 
 import tensorflow as tf
 
-PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+from ddnn_keras.data.centre import CROP_PCT, centre_box
 
-# Evaluation at 224 pixels resizes the shorter side to 256, as is usual for ImageNet.
-EVALUATION_RESIZE = 256 / 224
+PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 class PadAndCrop:
@@ -19,7 +18,8 @@ class PadAndCrop:
     on every side, and cropped at random.
 
     Args:
-        size: `(height, width)` that the model sees. Images of another size are resized first, bilinearly.
+        size: `(height, width)` that the model sees. Of images of another size the centre, as large as fits, is resized
+            first, bilinearly.
         own_size: `(height, width)` of the images.
         mirror: Whether to mirror half of them.
     """
@@ -59,16 +59,18 @@ class PadAndCrop:
     def _resized(self, images):
         if self.size == self.own_size:
             return images
+        rows, columns = centre_box(self.own_size, self.size)
+        centres = images[:, rows, columns]
         # Enlarging needs no antialiasing, which is slow.
-        return resize(images, self.size, antialias=min(self.size) < max(self.own_size))
+        return resize(centres, self.size, antialias=self.size[0] < centres.shape[1])
 
 
 class RandomResizedCrop:
     """For images of any size: crops a random part, resizes it, and mirrors it where allowed.
 
     As "Going Deeper with Convolutions" (https://arxiv.org/abs/1409.4842) did for ImageNet: from 8 % of an image to all
-    of it, with an aspect ratio from 3/4 to 4/3. Evaluation resizes the shorter side to 256/224 of the size and takes
-    the centre.
+    of it, with an aspect ratio from 3/4 to 4/3. Evaluation shows the centre, 224/256
+    of the shorter side.
 
     Args:
         size: `(height, width)` that the model sees.
@@ -138,10 +140,15 @@ def random_resized_crop(image, size, seed):
 
 def resized_centre(image, size):
     """The centre of `image`, of shape `(height, width, channels)`, resized so that little is cut off; float32."""
-    target = round(max(size) * EVALUATION_RESIZE)
+    target = round(max(size) / CROP_PCT)
     height_and_width = tf.shape(image)[:2]
-    image = resize(image, height_and_width * target // tf.reduce_min(height_and_width))
-    return tf.image.resize_with_crop_or_pad(image, *size)
+    shorter = tf.reduce_min(height_and_width)
+    # Cut first, to a square or a pixel more, with the same middle: a long and thin image would take all memory.
+    extent = shorter + (height_and_width - shorter) % 2
+    start = (height_and_width - extent) // 2
+    centre = tf.slice(image, tf.concat([start, [0]], 0), tf.concat([extent, [-1]], 0))
+    centre = resize(tf.ensure_shape(centre, (None, None, image.shape[-1])), extent * target // shorter)
+    return tf.image.resize_with_crop_or_pad(centre, *size)
 
 
 def resize(images, size, antialias=True):

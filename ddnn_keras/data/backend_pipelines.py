@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ddnn_keras.data.centre import centre_box
 from ddnn_keras.data.image_data import ImageData, check_batch_size
 
 # Images are resized this many at a time.
@@ -58,7 +59,8 @@ class BackendPipelines(ImageData):
     def _on_device(self, split):
         images, size = split.images, self.image_shape[:2]
         if images.shape[1:3] != size:
-            batches = np.array_split(images, math.ceil(len(images) / RESIZE_BATCH))
+            rows, columns = centre_box(images.shape[1:3], size)
+            batches = np.array_split(images[:, rows, columns], math.ceil(len(images) / RESIZE_BATCH))
             images = np.concatenate([resized(batch, size) for batch in batches])
         return ops.convert_to_tensor(images), ops.convert_to_tensor(split.labels)
 
@@ -114,6 +116,6 @@ def varied(images, mirror, random):
 def resized(images, size):
     """Bilinearly resized images as a float32 array, like `ddnn_keras.data.augmentation.resize`."""
     # Enlarging needs no antialiasing.
-    antialias = min(size) < max(images.shape[1:3])
+    antialias = size[0] < images.shape[1]
     tensor = ops.image.resize(images.astype("float32"), size, antialias=antialias, data_format="channels_last")
     return ops.convert_to_numpy(ops.clip(tensor, 0.0, 255.0))

@@ -218,9 +218,10 @@ def proportional(values, originals):
 
 
 def best_ratios(values, originals):
-    """The factor of each channel that takes the originals nearest to `values`, by least squares; 0 for zeros."""
+    """The factor of each channel that takes the originals nearest to `values`, by least squares; 1 if both are 0."""
     originals = originals.astype("float64")
-    return np.sum(values * originals, axis=1) / np.maximum(np.sum(originals**2, axis=1), np.finfo("float64").tiny)
+    ratios = np.sum(values * originals, axis=1) / np.maximum(np.sum(originals**2, axis=1), np.finfo("float64").tiny)
+    return np.where(values.any(axis=1) | originals.any(axis=1), ratios, 1.0)
 
 
 def drop_unused_buffers(tree):

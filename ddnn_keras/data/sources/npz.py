@@ -39,8 +39,8 @@ def read(location, options):
     y_train = checked_labels(location, "y_train", arrays["y_train"], len(images["x_train"]))
     y_test = checked_labels(location, "y_test", arrays["y_test"], len(images["x_test"]))
     class_names = np.asarray(arrays.get("class_names", range(int(y_train.max()) + 1))).astype(str).tolist()
-    if len(class_names) < 2:
-        raise ValueError(f"{location} must hold at least 2 classes. Received: {len(class_names)}")
+    if len(class_names) < 2 or len(np.unique(y_train)) < 2:
+        raise ValueError(f"{location} must hold at least 2 classes. Received: {len(np.unique(y_train))}")
     for name, labels in {"y_train": y_train, "y_test": y_test}.items():
         if labels.max() >= len(class_names):
             raise ValueError(

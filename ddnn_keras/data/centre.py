@@ -1,0 +1,24 @@
+"""How much of an image evaluation shows, where its aspect ratio or its size are not the network's."""
+
+# Of the shorter side, for images of any size: 224 of 256 pixels, as is usual for ImageNet.
+CROP_PCT = 224 / 256
+
+
+def centre_box(own_size, size):
+    """The largest part in the middle of an image that has another size's aspect ratio.
+
+    Args:
+        own_size: `(height, width)` of the image.
+        size: `(height, width)` that it will be resized to.
+
+    Returns:
+        Two slices, of rows and of columns.
+
+    Example:
+    >>> centre_box((48, 64), (8, 8))
+    (slice(0, 48, None), slice(8, 56, None))
+    """
+    scale = min(own / wanted for own, wanted in zip(own_size, size))
+    extents = [max(1, round(scale * wanted)) for wanted in size]
+    starts = [(own - extent) // 2 for own, extent in zip(own_size, extents)]
+    return tuple(slice(start, start + extent) for start, extent in zip(starts, extents))
