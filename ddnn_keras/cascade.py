@@ -68,8 +68,7 @@ class Cascade:
         Returns:
             The accuracy as a fraction, and the mean cost of an image in units of the deepest depth's latency.
         """
-        answers = Answers(self.runtime, images, labels)
-        return answers.accuracy_and_cost(self.thresholds)
+        return answers(self.runtime, [(images, labels)]).accuracy_and_cost(self.thresholds)
 
     @classmethod
     def calibrate(cls, runtime, images, labels, accuracy):
@@ -90,7 +89,7 @@ class Cascade:
         Raises:
             ValueError: If no cascade reaches the accuracy.
         """
-        return cls(runtime, Answers(runtime, images, labels).cheapest_thresholds(accuracy))
+        return cls(runtime, answers(runtime, [(images, labels)]).cheapest_thresholds(accuracy))
 
 
 def _check_thresholds(thresholds, depths):
@@ -103,22 +102,37 @@ def _check_thresholds(thresholds, depths):
         )
 
 
+def answers(runtime, batches):
+    """The `Answers` to images that need not fit into memory.
+
+    Args:
+        runtime: A `ddnn_keras.runtime.Runtime`.
+        batches: Pairs of images, raw pixels 0..255 of shape `(n, height, width, channels)`, and of n class indices.
+    """
+    logits, labels = {depth: [] for depth in runtime.depths}, []
+    for images, of_images in batches:
+        images = np.asarray(images)
+        for depth, known in logits.items():
+            known.append(runtime.logits(images, depth))
+        labels.append(checked_labels(of_images, len(images), len(runtime.labels)))
+    logits = {depth: np.concatenate(known) for depth, known in logits.items()}
+    return Answers(logits, np.concatenate(labels), runtime.latencies)
+
+
 class Answers:
     """What every depth says of every image, so that any thresholds can be judged.
 
     Args:
-        runtime: A `ddnn_keras.runtime.Runtime`.
-        images: Raw pixels 0..255, shape `(n, height, width, channels)`.
+        logits: A dict from depths, the shallowest first, to arrays of shape `(n, classes)`.
         labels: n class indices.
+        latencies: A dict from depths to milliseconds.
     """
 
-    def __init__(self, runtime, images, labels):
-        labels = checked_labels(labels, len(images), len(runtime.labels))
-        latencies = runtime.latencies
-        probabilities = {depth: softmax(runtime.logits(images, depth)) for depth in runtime.depths}
+    def __init__(self, logits, labels, latencies):
+        probabilities = {depth: softmax(values) for depth, values in logits.items()}
         self.confidences = {depth: values.max(-1) for depth, values in probabilities.items()}
         self.correct = {depth: values.argmax(-1) == labels for depth, values in probabilities.items()}
-        self.costs = {depth: latency / latencies[runtime.depths[-1]] for depth, latency in latencies.items()}
+        self.costs = {depth: latencies[depth] / latencies[list(logits)[-1]] for depth in logits}
 
     def accuracy_and_cost(self, thresholds):
         """What a cascade with these thresholds reaches, and its mean cost in units of the deepest depth's."""

@@ -21,8 +21,8 @@ SMALLEST_RANGE = 1e-6
 # Whatever the global policy: eight bits of a half-precision number are no eight bits of a file.
 DTYPE = "float32"
 
-# TFLite computes these in one operator with what comes before, so that nothing is rounded in between.
-FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
+# TFLite computes these functions in one operator with what comes before, so that nothing is rounded in between.
+FUSED = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
 # These give values that they were given, on the scale of these.
 ROUTING = (keras.layers.ZeroPadding2D, keras.layers.MaxPooling2D, keras.layers.Flatten, keras.layers.Dropout)
 WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
@@ -90,8 +90,8 @@ def fake_quantized(image, outputs):
         quantized = layer
         if hasattr(layer, "kernel") and not isinstance(layer, WEIGHTED):
             raise ValueError(
-                "`quantization_aware` must be False for a network whose kernels depend on the depth, as in a DenseNet. "
-                f"Received: {layer.name}, a {type(layer).__name__}"
+                "`quantization_aware` must be False for a network with kernels of other layers than "
+                f"{', '.join(known.__name__ for known in WEIGHTED)}. Received: {layer.name}, a {type(layer).__name__}"
             )
         if isinstance(layer, WEIGHTED):
             # The same wrapper on every path, as the layer within.
@@ -108,7 +108,16 @@ def is_rounded(layer, following):
 
     The logits, which nothing reads, are left to the converter.
     """
-    return not isinstance(layer, ROUTING) and not all(isinstance(reader, FUSED) for reader in following)
+    return not isinstance(layer, ROUTING) and not all(is_fused(reader) for reader in following)
+
+
+def is_fused(layer):
+    """Whether TFLite computes a layer in one operator with what comes before."""
+    if isinstance(layer, keras.layers.ReLU):
+        return layer.max_value in (None, 6) and not layer.negative_slope and not layer.threshold
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation in FUSED
+    return isinstance(layer, keras.layers.BatchNormalization)
 
 
 def observe(model, images):

@@ -146,9 +146,10 @@ class Runtime:
         return next(iter(self._networks.values()))
 
     def _checked(self, depth):
-        if depth not in self.depths:
+        known = [known for known in self.depths if np.ndim(depth) == 0 and known == depth]
+        if not known:
             raise ValueError(f"`depth` must be one of {', '.join(map(str, self.depths))}. Received: depth={depth!r}")
-        return depth
+        return known[0]
 
     def _run(self, image, depth):
         network = self._networks[depth]

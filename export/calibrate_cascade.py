@@ -13,11 +13,10 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np
 from to_tflite import load_images
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.cascade import Answers
+from ddnn_keras.cascade import answers
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, run
 from ddnn_keras.run_directory import RunDirectory
 from ddnn_keras.runtime import Runtime
@@ -44,13 +43,13 @@ def main(arguments):
     path = pathlib.Path(arguments.model) if arguments.model else RunDirectory(bundle.resolve().parent.parent).model
     runtime = Runtime(bundle)
     images = load_images(arguments, path, runtime.image_shape, len(runtime.labels))
-    validation = Answers(runtime, *gathered(images.validation(BATCH)))
+    validation = answers(runtime, images.validation(BATCH))
     full_net = {runtime.depths[-1]: 0.0}
     accuracy = arguments.accuracy
     if accuracy is None:
         accuracy, _ = validation.accuracy_and_cost(full_net)
     thresholds = validation.cheapest_thresholds(accuracy)
-    test = Answers(runtime, *gathered(images.test(BATCH)))
+    test = answers(runtime, images.test(BATCH))
     print(f"{'':10} {'validation':>12} {'test':>8} {'mean cost':>10}")
     for name, chosen in {**{f"depth {depth}": {depth: 0.0} for depth in runtime.depths}, "cascade": thresholds}.items():
         (validated, _), (tested, cost) = validation.accuracy_and_cost(chosen), test.accuracy_and_cost(chosen)
@@ -59,12 +58,6 @@ def main(arguments):
     with atomic_write(target) as temporary:
         temporary.write_text(json.dumps(list(thresholds.items())))
     print(f"Thresholds: {target} {thresholds}")
-
-
-def gathered(batches):
-    """All images and labels of a pipeline, as arrays."""
-    images, labels = zip(*((np.asarray(images), np.asarray(labels)) for images, labels in batches))
-    return np.concatenate(images), np.concatenate(labels)
 
 
 if __name__ == "__main__":

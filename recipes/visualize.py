@@ -101,7 +101,7 @@ def picture(image, number, rows):
     columns = 1 + max(len(stages) for _, stages in rows)
     figure = Figure(figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained")
     for axes, (label, stages) in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
-        axes[0].imshow(image.squeeze() / 255, cmap="gray")
+        axes[0].imshow(shown(image), cmap="gray")
         axes[0].set_ylabel(label, fontsize="small")
         for stage, (axis, (maps, r)) in enumerate(zip(axes[1:], stages)):
             axis.imshow(maps[number])
@@ -111,6 +111,12 @@ def picture(image, number, rows):
         for axis in axes:
             axis.set(xticks=[], yticks=[])
     return figure
+
+
+def shown(image):
+    """An image as Matplotlib takes it: in colours if it has three, else the mean over its channels."""
+    image = image / 255
+    return image if image.shape[-1] == 3 else image.mean(-1)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,16 @@
 
 import argparse
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
+from ddnn_keras import data
 from ddnn_keras.cascade import Cascade
+from ddnn_keras.checkpoint import load_network
 from ddnn_keras.runtime import Runtime
 
 # One worker makes what these tests share.
@@ -22,6 +26,20 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main,
     code, _, errors = main("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--bundle")
     assert code == 0, errors
     calibrate = ["export/calibrate_cascade.py", bundle]
+    code, output, errors = main(*calibrate)
+    assert code == 0, errors
+    rows = {
+        name: [float(share) for share in shares]
+        for name, *shares in re.findall(r"^(depth \d+|cascade) +([\d.]+)% +([\d.]+)%", output, re.MULTILINE)
+    }
+    # By default as accurate on validation images as the deepest.
+    assert rows["cascade"][0] >= rows["depth 18"][0]
+    images, model = data.load("digits", seed=0), load_network(run / "model.keras")
+    for depth in (10, 18):
+        for split, share in zip((images.validation, images.test), rows[f"depth {depth}"]):
+            right = [model.subnet(depth)(pixels).numpy().argmax(-1) == labels for pixels, labels in split(500)]
+            # Within what a class or two on the edge make.
+            assert share == pytest.approx(100 * np.concatenate(right).mean(), abs=1.5)
     assert "`accuracy` must be at most" in mistake(*calibrate, "--accuracy", 1.5)
     code, output, errors = main(*calibrate, "--accuracy", 0.2)
     assert code == 0, errors

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_tflite_nets import held_out, training
 
-from ddnn_keras.cascade import Answers, Cascade
+from ddnn_keras.cascade import Answers, Cascade, answers
 from ddnn_keras.runtime import Runtime
 
 # One worker makes what these tests share.
@@ -35,7 +35,7 @@ def test_predictions_are_those_of_the_depth_that_was_sure(runtime):
     found_accuracy, cost = cascade.evaluate(images, labels)
     assert found_accuracy == right
     deep = np.mean([found.depth == 14 for found in predictions])
-    shares = Answers(runtime, images, labels).costs
+    shares = answers(runtime, [(images, labels)]).costs
     assert cost == pytest.approx(shares[8] + deep)
 
 
@@ -48,15 +48,25 @@ def test_calibration_keeps_the_accuracy(runtime):
     assert cost <= 1
 
 
+def test_answers_are_the_same_however_images_come(runtime):
+    images, labels = held_out(60)
+    at_once = answers(runtime, [(images, labels)])
+    in_parts = answers(runtime, [(images[:25], labels[:25]), (images[25:], labels[25:])])
+    for depth in runtime.depths:
+        np.testing.assert_array_equal(in_parts.correct[depth], at_once.correct[depth])
+        np.testing.assert_allclose(in_parts.confidences[depth], at_once.confidences[depth], rtol=1e-5)
+
+
 def test_the_cheapest_thresholds_ask_the_deep_only_where_the_shallow_is_wrong():
-    answers = object.__new__(Answers)
-    answers.confidences = {8: np.float32([0.9, 0.9, 0.5, 0.5]), 14: np.ones(4, "float32")}
-    answers.correct = {8: np.array([True, True, False, False]), 14: np.ones(4, bool)}
-    answers.costs = {8: 0.25, 14: 1.0}
-    thresholds = answers.cheapest_thresholds(1.0)
+    logits = {
+        8: np.log([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5], [0.5, 0.5]]),
+        14: np.float64([[9, 0], [9, 0], [0, 9], [0, 9]]),
+    }
+    found = Answers(logits, np.array([0, 0, 1, 1]), {8: 0.5, 14: 2.0})
+    thresholds = found.cheapest_thresholds(1.0)
     assert 0.5 < thresholds[8] <= 0.9
-    assert answers.accuracy_and_cost(thresholds) == (1.0, 0.75)
-    assert answers.cheapest_thresholds(0.5) == {8: 0.0}
+    assert found.accuracy_and_cost(thresholds) == (1.0, 0.75)
+    assert found.cheapest_thresholds(0.5) == {8: 0.0}
 
 
 def test_a_modest_wish_is_met_by_the_fastest_alone(runtime):
@@ -87,6 +97,8 @@ def test_labels_are_one_number_for_each_image(runtime):
     images, labels = held_out(20)
     with pytest.raises(ValueError, match=r"^`labels` must be 20 integers, one for each image\. Received: .* \(20, 1\)"):
         Cascade(runtime, {8: 0.0}).evaluate(images, labels[:, np.newaxis])
+    with pytest.raises(ValueError, match=r"^`images` must .*at least 1"):
+        Cascade(runtime, {8: 0.0}).evaluate(images[:0], labels[:0])
 
 
 @pytest.mark.parametrize(

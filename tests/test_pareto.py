@@ -46,6 +46,12 @@ def test_every_combination_of_a_run(finished_run, main, tmp_path):
     assert f"{points[2, 2, 2, 2]['accuracy']:.2%}" in printed
 
 
+def test_what_is_best_at_its_cost():
+    marked = [{"macs": macs, "accuracy": accuracy} for macs, accuracy in ((2, 0.8), (1, 0.7), (3, 0.75), (4, 0.9))]
+    runpy.run_path(str(ROOT / SCRIPT))["mark_best"](marked)
+    assert [point["best_at_its_cost"] for point in marked] == [True, True, False, True]
+
+
 def test_few_combinations_and_one_depth(finished_run):
     chosen = runpy.run_path(str(ROOT / SCRIPT))["combinations"]
     network = DDNN((10, 18), width=4)

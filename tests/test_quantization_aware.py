@@ -15,6 +15,7 @@ from ddnn_keras import DDNN, EKD
 from ddnn_keras.quantization_aware import (
     FakeQuantization,
     QuantizedKernel,
+    fake_quantized,
     is_quantization_aware,
     quantization_aware,
     rounded_kernel,
@@ -223,6 +224,24 @@ def test_every_family(backbone):
                     assert rounds_or_passes_on(tensor), f"{layer.name} reads {tensor}"
     for depth in model.depths:
         assert np.isfinite(rounded.subnet(depth).predict(images, verbose=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("activation", "is_fused"),
+    [
+        (keras.layers.Activation("relu"), True),
+        (keras.layers.ReLU(6), True),
+        (keras.layers.Activation("swish"), False),
+        (keras.layers.ReLU(negative_slope=0.1), False),
+        (keras.layers.ReLU(max_value=4), False),
+    ],
+)
+def test_what_tflite_computes_in_an_operator_of_its_own_reads_rounded_numbers(activation, is_fused):
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image))
+    image, output = fake_quantized(image, keras.layers.Conv2D(4, 3)(activation(x)))
+    read = next(layer for layer in keras.Model(image, output).layers if layer.name == activation.name).input
+    assert isinstance(read._keras_history.operation, FakeQuantization) is not is_fused
 
 
 def rounds_or_passes_on(tensor):

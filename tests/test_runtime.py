@@ -42,6 +42,11 @@ def test_the_deepest_by_default(runtime):
     assert runtime.predict(held_out(1)[0][0]).depth == 14
 
 
+def test_a_depth_is_known_by_its_name_whatever_its_type(runtime):
+    for depth in (np.int64(8), 8.0):
+        assert type(runtime.predict(np.zeros((16, 16, 1)), depth=depth).depth) is int
+
+
 def test_budgets(runtime):
     image = held_out(1)[0][0]
     assert runtime.predict(image, budget_ms=1e6).depth == 14
@@ -72,6 +77,7 @@ def test_threads_take_turns(runtime):
     [
         ({"depth": 50}, r"`depth` must be one of 8, 14\. Received: depth=50"),
         ({"depth": [8]}, r"`depth` must be one of 8, 14\. Received: depth=\[8\]"),
+        ({"depth": np.array([8])}, r"`depth` must be one of 8, 14\. Received: depth=array\(\[8\]\)"),
         ({"budget_ms": "8"}, r"`budget_ms` must be a number of milliseconds\. Received: budget_ms='8'"),
         ({"depth": 8, "budget_ms": 5}, r"`depth` or `budget_ms` must be given, not both\. Received: 8 and 5"),
         ({"image": np.zeros((8, 8, 1))}, r"`image` must have the shape \(16, 16, 1\)\. Received: \(8, 8, 1\)"),

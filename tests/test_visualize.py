@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from ddnn_keras.run_directory import RunDirectory
 
 sys.path.insert(0, str(ROOT / "recipes"))
-from visualize import attention_rows, correlation
+from visualize import attention_rows, correlation, picture
 
 
 def test_correlation_is_pearsons_mean_over_images():
@@ -56,6 +56,14 @@ def test_runs_on_other_images_are_refused(mistake, finished_run, tmp_path):
     (tmp_path / "other" / "config.json").write_text(json.dumps(config))
     sentence = mistake("recipes/visualize.py", finished_run, tmp_path / "other", "--output", tmp_path / "picture.png")
     assert f"must have the seed of {finished_run}, 0. Received: 5" in sentence
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_images_of_any_number_of_channels_are_shown(channels):
+    image = np.random.default_rng(0).uniform(0, 255, (8, 8, channels))
+    drawn = picture(image, 0, [("depth 8", [(np.zeros((1, 4, 4)), 0.5)])]).axes[0].images[0].get_array()
+    expected = image if channels == 3 else image.mean(-1)
+    np.testing.assert_allclose(drawn, expected / 255)
 
 
 @pytest.mark.parametrize(

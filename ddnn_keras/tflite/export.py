@@ -18,6 +18,8 @@ from ddnn_keras.tflite.metadata import named_depths, to_json, write_metadata
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import VerificationError, checked_arguments, verify
 
+# What is known of a file stands beside it: its description, and thresholds that were found for a cascade.
+BESIDE = (".json", ".cascade.json")
 PROBES = 32  # images on which the file runs again once it is described
 
 
@@ -28,7 +30,8 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
     `.json`. A process that is killed at any moment leaves under `path` either what was there before or the new file,
     verified and complete: it is made and verified in a temporary folder, and renamed. Its sidecar never describes
     another file than the one beside it: an older sidecar goes just before the rename and the new one comes just
-    after, so at worst it is missing, and `read_metadata(path)` has the same content.
+    after, so at worst it is missing, and `read_metadata(path)` has the same content. Thresholds of a cascade that were
+    found for an older file go with it.
 
     Args:
         subnets: The `keras.Model` to export, see `convert`; or a dict from signatures to models, see `convert_bundle`.
@@ -87,7 +90,8 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
         for signature in subnets:
             check_same_outputs(content, temporary, images[:PROBES], signature)
         size = temporary.stat().st_size
-        sidecar.unlink(missing_ok=True)
+        for suffix in BESIDE:
+            path.with_suffix(suffix).unlink(missing_ok=True)
     with atomic_write(sidecar) as temporary:
         temporary.write_text(to_json(document))
     return {name: dataclasses.replace(found, size_bytes=size) for name, found in verifications.items()}
