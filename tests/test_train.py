@@ -206,6 +206,16 @@ def test_a_run_begun_before_an_argument_existed(finished_run, script, tmp_path):
     assert (tmp_path / "run" / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
 
 
+def test_a_finished_run_without_its_history(finished_run, script, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    for name in ("history.csv", "metrics.json", "curves.png"):
+        (tmp_path / "run" / name).unlink()
+    finished = script("recipes/train.py", "--resume", tmp_path / "run")
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
+    assert not (tmp_path / "run" / "curves.png").exists()
+
+
 def test_a_resumed_run_keeps_its_backend(mistake, finished_run, tmp_path):
     config = json.loads((finished_run / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "backend": "torch"}))

@@ -1,0 +1,57 @@
+"""Runs of images that are others by now are not gone on with: what was held out of them may have been learned."""
+
+import json
+import shutil
+
+import pytest
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A finished run that had one training image less."""
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((finished_run / "config.json").read_text())
+    assert config["num_images"] == {"train": 1293, "validation": 144, "test": 360}
+    config["num_images"]["train"] -= 1
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["recipes/train.py", "--resume"],
+        ["recipes/pareto.py", "--run"],
+        ["recipes/finetune_qat.py", "--run"],
+        ["recipes/visualize.py"],
+        ["recipes/headroom.py"],
+        ["recipes/gradient_similarity.py"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_run_whose_images_are_others_by_now(command, run, mistake):
+    sentence = mistake(*command, run)
+    assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
+    assert "Now it is {'train': 1293," in sentence
+
+
+def test_the_same_in_a_process_whose_keras_is_changed(run, script):
+    finished = script("recipes/finetune_tfmot.py", "--technique", "prune", "--depth", 18, "--run", run)
+    assert finished.returncode == 2
+    assert "was trained on images whose num_images was" in finished.stderr.splitlines()[-1]
+
+
+def test_a_run_that_does_not_say(run, script):
+    config = json.loads((run / "config.json").read_text())
+    del config["num_images"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert script("recipes/visualize.py", run, "--output", run / "attention.png").returncode == 0
+
+
+def test_another_class(run, mistake):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "class_names": ["zero", "one"]}))
+    assert "class_names was ['zero', 'one']. Now it is ['0', '1'," in mistake("recipes/pareto.py", "--run", run)
