@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 from test_tflite_nets import converted, held_out, subnets, trained_ddnn, training
 
 from ddnn_keras.runtime import softmax
@@ -45,7 +46,11 @@ def folder(tmp_path_factory):
         calibration_images=training()[0][:100],
         images=images,
         labels=labels,
-        facts={"depths": {f"depth_{depth}": {"depth": depth} for depth in model.depths}, "labels": LABELS},
+        facts={
+            "depths": {f"depth_{depth}": {"depth": depth} for depth in model.depths},
+            "labels": LABELS,
+            "crop_pct": 0.875,
+        },
     )
     keras.utils.save_img(folder / "sample_digit.png", images[0], scale=False)
     return folder
@@ -119,6 +124,57 @@ def test_it_answers_what_is_drawn(page):
     canvas = page.find_element("id", "drawing")
     stroke = ActionChains(page).move_to_element_with_offset(canvas, 0, -100).click_and_hold().move_by_offset(0, 200)
     assert answer_after(page, stroke.release().perform)[1:] != empty[1:]
+
+
+def choose(browser, path):
+    """What the page says of an image file."""
+    return answer_after(browser, lambda: browser.find_element("id", "chosen").send_keys(str(path)))
+
+
+@needs_a_browser
+def test_a_photo_is_shown_as_in_evaluation(page, folder, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "export"))
+    from run_tflite import read_image
+
+    digit = Image.fromarray(np.rint(held_out()[0][1, ..., 0]).astype("uint8"))
+    # The digit in the middle of what evaluation shows, and more beside it.
+    photo = Image.new("L", (256, 128), 255)
+    photo.paste(digit.resize((112, 112), Image.Resampling.NEAREST), (72, 8))
+    photo.save(tmp_path / "photo.png")
+    depth, label, probability = choose(page, tmp_path / "photo.png")
+    network = LiteModel(folder / "bundle_int8_uint8.tflite", f"depth_{depth}")
+    read = np.stack([read_image(tmp_path / "photo.png", (16, 16, 1), crop_pct) for crop_pct in (0.875, 1)])
+    as_evaluated, whole = softmax(network(np.rint(read)))[:, LABELS.index(label)]
+    # A browser resizes twice, and in another way.
+    assert abs(probability - as_evaluated) < min(0.15, abs(probability - whole) / 2)
+
+
+@needs_a_browser
+def test_the_same_file_again_in_the_place_of_what_was_drawn(page, tmp_path):
+    from selenium.webdriver import ActionChains
+
+    image = np.zeros((64, 64, 4), "uint8")
+    image[16:48, 24:40] = 255  # and transparent around
+    Image.fromarray(image).save(tmp_path / "bar.png")
+    page.find_element("id", "clear").click()
+    first = choose(page, tmp_path / "bar.png")
+    canvas = page.find_element("id", "drawing")
+    stroke = ActionChains(page).move_to_element_with_offset(canvas, -100, 0).click_and_hold().move_by_offset(200, 0)
+    assert answer_after(page, stroke.release().perform) != first
+    assert choose(page, tmp_path / "bar.png") == first
+
+
+@needs_a_browser
+def test_a_stroke_begins_where_the_pointer_is_pressed(page):
+    """Pressed outside, it draws nothing: there is no place yet where a line could come from."""
+    from selenium.webdriver import ActionChains
+
+    answer_after(page, page.find_element("id", "clear").click)
+    canvas, heading = page.find_element("id", "drawing"), page.find_element("tag name", "h1")
+    drag = ActionChains(page).move_to_element(heading).click_and_hold().move_to_element(canvas).move_by_offset(50, 50)
+    drag.release().perform()
+    drawn = "return document.querySelector('canvas').getContext('2d').getImageData(0, 0, 288, 288).data.some("
+    assert not page.execute_script(drawn + "(value, index) => index % 4 < 3 && value > 0)")
 
 
 @needs_a_browser

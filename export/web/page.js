@@ -77,6 +77,7 @@ class Page {
     this.small = new OffscreenCanvas(bundle.width, bundle.height);
     this.slider = element("depth");
     this.asked = 0;
+    this.strokes = new Map(); // of each pointer that draws, where it is
   }
 
   start() {
@@ -87,7 +88,7 @@ class Page {
     this.slider.addEventListener("input", () => this.answer());
     element("clear").addEventListener("click", () => this.clear());
     element("sample").addEventListener("click", () => this.show("./sample.png"));
-    element("chosen").addEventListener("change", ({target}) => target.files[0] && this.chosen(target.files[0]));
+    element("chosen").addEventListener("change", ({target}) => target.files[0] && this.chosen(target));
     this.listenToPen();
     this.clear();
   }
@@ -95,34 +96,45 @@ class Page {
   listenToPen() {
     this.canvas.addEventListener("pointerdown", (event) => {
       this.canvas.setPointerCapture(event.pointerId);
-      this.stroke(event, true);
+      this.strokes.set(event.pointerId, [event.offsetX, event.offsetY]);
+      this.stroke(event);
     });
-    this.canvas.addEventListener("pointermove", (event) => event.buttons && this.stroke(event, false));
-    this.canvas.addEventListener("pointerup", () => this.answer());
+    this.canvas.addEventListener("pointermove", (event) => this.strokes.has(event.pointerId) && this.stroke(event));
+    for (const end of ["pointerup", "pointercancel"]) {
+      this.canvas.addEventListener(end, ({pointerId}) => this.strokes.delete(pointerId) && this.answer());
+    }
   }
 
-  stroke({offsetX, offsetY}, begins) {
+  stroke({pointerId, offsetX, offsetY}) {
     Object.assign(this.context, {strokeStyle: "white", lineWidth: this.canvas.width / 9, lineCap: "round"});
     this.context.beginPath();
-    this.context.moveTo(...(begins ? [offsetX, offsetY] : this.last));
+    this.context.moveTo(...this.strokes.get(pointerId));
     this.context.lineTo(offsetX, offsetY);
     this.context.stroke();
-    this.last = [offsetX, offsetY];
+    this.strokes.set(pointerId, [offsetX, offsetY]);
   }
 
   clear() {
-    this.context.fillStyle = "black";
-    this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    this.fill();
     return this.answer();
   }
 
-  async chosen(file) {
-    const address = URL.createObjectURL(file);
-    await this.show(address);
-    URL.revokeObjectURL(address);
+  fill() {
+    this.context.fillStyle = "black";
+    this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
-  // The centre of an image file, as large as fits.
+  async chosen(input) {
+    const address = URL.createObjectURL(input.files[0]);
+    input.value = ""; // or the same file could not be chosen again
+    try {
+      await this.show(address);
+    } finally {
+      URL.revokeObjectURL(address);
+    }
+  }
+
+  // The centre of an image file, as much of it as evaluation shows; one of the network's size whole.
   async show(address) {
     const image = new Image();
     image.src = address;
@@ -131,8 +143,11 @@ class Page {
     } catch {
       throw new Error("That is no image this browser can show.");
     }
-    const scale = Math.max(this.canvas.width / image.width, this.canvas.height / image.height);
+    const isWhole = image.width === this.bundle.width && image.height === this.bundle.height;
+    const cropPct = isWhole ? 1 : this.bundle.facts.crop_pct ?? 1;
+    const scale = Math.max(this.canvas.width / image.width, this.canvas.height / image.height) / cropPct;
     const [width, height] = [image.width * scale, image.height * scale];
+    this.fill(); // for images that are transparent somewhere
     this.context.imageSmoothingEnabled = scale < 1;
     this.context.drawImage(image, (this.canvas.width - width) / 2, (this.canvas.height - height) / 2, width, height);
     await this.answer();
