@@ -50,6 +50,14 @@ def test_accuracies_and_gains_are_those_of_one_comparison(page):
         assert any(found <= figures for (_, of_key), figures in known.items() if of_key == key), (key, found)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_all_comparisons_on_fashion_mnist_together(main, split):
+    code, printed, errors = main("recipes/pooled_gains.py", "--split", split, *sorted(RESULTS.glob("fashion_mnist*")))
+    assert code == 0, errors
+    assert printed.count(" over ") == 6
+    assert printed in PAGES[1].read_text()
+
+
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_tables_are_those_of_the_runs(name):
     assert (RESULTS / name / "table.md").read_text() == table(COMPARISONS[name])
