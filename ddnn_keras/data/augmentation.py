@@ -69,8 +69,7 @@ class RandomResizedCrop:
     """For images of any size: crops a random part, resizes it, and mirrors it where allowed.
 
     As "Going Deeper with Convolutions" (https://arxiv.org/abs/1409.4842) did for ImageNet: from 8 % of an image to all
-    of it, with an aspect ratio from 3/4 to 4/3. Evaluation shows the centre, 224/256
-    of the shorter side.
+    of it, with an aspect ratio from 3/4 to 4/3. Evaluation shows the centre, 224/256 of the shorter side.
 
     Args:
         size: `(height, width)` that the model sees.
