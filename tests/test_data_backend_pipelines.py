@@ -96,6 +96,14 @@ def test_enlarged_as_by_tensorflow():
     np.testing.assert_allclose(enlarged[0], tf.image.resize(pixels.astype("float32"), (16, 16)), atol=1e-3)
 
 
+def test_cut_and_not_stretched_as_by_tensorflow():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 13, 1)).astype(np.uint8)
+    enlarged, _ = arrays([pipelines(pixels, image_size=16).test(5)[0]], 1)
+    tf = pytest.importorskip("tensorflow")
+    middle = pixels[:, :, 2:10].astype("float32")
+    np.testing.assert_allclose(enlarged[0], tf.image.resize(middle, (16, 16)), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
