@@ -22,6 +22,13 @@ def read_records(output):
         raise ValueError(f"{path} is damaged: {error}.") from None
 
 
+def read_comparison(folder):
+    """The runs of a comparison that must exist."""
+    if not (folder / "results.json").is_file():
+        raise FileNotFoundError(f"FOLDER must have a results.json of compare.py. Received: {folder}")
+    return read_records(folder)
+
+
 def write_records(output, records):
     """Writes `results.json`, in the order of names, which it gives: the order in which runs end is chance."""
     records = sorted(records, key=lambda record: record["name"])

@@ -11,7 +11,7 @@ kind and independent: comparisons of the same seeds share images and initial wei
 import pathlib
 
 import comparison_report
-from comparison_records import read_records
+from comparison_records import read_comparison
 from comparison_report import Gain, pairs
 
 from ddnn_keras.command_line import ArgumentParser, run
@@ -45,9 +45,7 @@ def main(arguments):
 
 def records_of(folder, split):
     """The runs of a comparison that were on this split."""
-    if not (folder / "results.json").is_file():
-        raise FileNotFoundError(f"FOLDER must have a results.json of compare.py. Received: {folder}")
-    return [record for record in read_records(folder) if split in record]
+    return [record for record in read_comparison(folder) if split in record]
 
 
 def check_depths(comparisons):

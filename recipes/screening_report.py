@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 from comparison_report import CONFIDENCE, with_interval
-from matplotlib.figure import Figure
+from interval_plot import interval_plot
 from scipy import stats
 
 from ddnn_keras.atomic_write import atomic_write
@@ -78,22 +78,6 @@ def estimated(records, values):
 
 def picture(records, factors):
     """The effects and their confidence intervals: a group for each factor, a colour for each depth."""
-    figure = Figure(figsize=(9, 1 + 0.6 * len(factors)), layout="constrained")
-    axes = figure.subplots()
-    names = accuracies(records)
-    for position, (name, values) in enumerate(names.items()):
-        effects = estimated(records, values)
-        rows = np.arange(len(factors)) + 0.15 * (position - (len(names) - 1) / 2)
-        means, widths = [effect.mean for effect in effects], [effect.half_width for effect in effects]
-        axes.errorbar(means, rows, xerr=widths, fmt="o", capsize=3, label=name)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(
-        range(len(factors)),
-        [f"{name}\n{first or 'as given'}\nto {second or 'as given'}" for name, first, second in factors],
-        fontsize=7,
-    )
-    axes.invert_yaxis()
-    axes.set(xlabel="effect on validation accuracy, in points", title=f"{CONFIDENCE:.0%} confidence intervals")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper")
-    return figure
+    rows = [f"{name}\n{first or 'as given'}\nto {second or 'as given'}" for name, first, second in factors]
+    effects = {name: estimated(records, values) for name, values in accuracies(records).items()}
+    return interval_plot(rows, effects, "effect on validation accuracy, in points")
