@@ -8,13 +8,14 @@ For example:
 - joint: all depths in one network, cross-entropy only;
 - kl, attention: with one of EKD's terms;
 - ekd: with both;
-- `--variant NAME FLAGS`: jointly, with these flags of train.py.
+- `--variant NAME FLAGS`: jointly, with these flags of train.py: those of distillation, and `--epochs`, for instance to
+  train jointly for as long as all depths take alone.
 
-All of them see the same images in the same order under the same schedule, and start from the same weights where they
-have any in common (of the same shape: a DenseNet's depend on its depths). Each run is a process of train.py in
-OUTPUT/runs; a command that was stopped goes on where it was, and no run is made twice. OUTPUT/results.json has every
-run, table.md and accuracy.png show them: on the validation split, which all choices are made on, until `--test` looks
-at the test split, once, at the end.
+All of them see the same images in the same order under the same schedule (but for a variant's epochs), and start from
+the same weights where they have any in common (of the same shape: a DenseNet's depend on its depths). Each run is a
+process of train.py in OUTPUT/runs; a command that was stopped goes on where it was, and no run is made twice.
+OUTPUT/results.json has every run, table.md and accuracy.png show them: on the validation split, which all choices are
+made on, until `--test` looks at the test split, once, at the end.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from one_at_a_time import one_at_a_time
 from same_images import check_data, fingerprint
 from train_arguments import (
     add_distillation,
+    add_epochs,
     add_settings,
     argument_names,
     check_depths,
@@ -54,6 +56,8 @@ METHODS = {
 
 # What may differ between runs of two methods; with other settings, they cannot be compared.
 OF_ONE_RUN = {"seed", *argument_names(add_distillation)}
+# And between runs of a variant and of something else.
+OF_A_VARIANT = {"epochs"}
 
 
 def argument_parser():
@@ -146,6 +150,7 @@ def variant_parser():
     """What a variant may set: anything else would not be the same training."""
     parser = ArgumentParser(__doc__)
     add_distillation(parser)
+    add_epochs(parser)
     return parser
 
 
@@ -165,9 +170,12 @@ def check_records(records, runs, output):
 
 def compared(run, record, names):
     """Which of the arguments must be the same in a run and in a record."""
-    may_differ = {"seed"} if record["method"] == run.method else OF_ONE_RUN
-    if "alone" in (run.method, record["method"]):
+    methods = {run.method, record["method"]}
+    may_differ = OF_ONE_RUN if len(methods) == 2 else {"seed"}
+    if "alone" in methods:
         may_differ = may_differ | {"depths"}
+    if len(methods) == 2 and not methods <= METHODS.keys():
+        may_differ = may_differ | OF_A_VARIANT
     return set(names) - may_differ
 
 

@@ -58,16 +58,16 @@ def gains(records, method, baseline):
 def settings(records, method, baseline):
     """What tells a comparison from others: a dict of strings."""
     arguments = records[0]["arguments"]
-    of_method, of_baseline = (
-        {record["seed"] for record in records if record["method"] == name} for name in (method, baseline)
-    )
+    ours, theirs = ([record for record in records if record["method"] == name] for name in (method, baseline))
+    # A variant may have been trained for longer.
+    epochs = dict.fromkeys(record["arguments"]["epochs"] for record in [*theirs, *ours])
     return {
         "data set": arguments["dataset"],
         "images": f"{arguments['train_images']:,}" if arguments["train_images"] else "all",
         "width": str(arguments["width"] or BACKBONES[arguments["backbone"]].WIDTH),
-        "epochs": str(arguments["epochs"]),
+        "epochs": " and ".join(map(str, epochs)),
         "split": split_of(records),
-        "seeds": str(len(of_method & of_baseline)),
+        "seeds": str(len({record["seed"] for record in ours} & {record["seed"] for record in theirs})),
     }
 
 

@@ -52,13 +52,18 @@ def add_settings(parser):
     add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets; the deepest teaches the others")
     add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
     add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
-    add("--epochs", type=positive_integer, default=30, help="passes over the training images")
+    add_epochs(parser)
     add("--batch-size", type=positive_integer, default=64, help="images per update")
     add("--learning-rate", type=non_negative_number, default=0.05, help="peak of the cosine schedule")
     add("--warmup-epochs", type=non_negative_integer, default=1, help="epochs of linear warm-up before the cosine")
     add("--weight-decay", type=non_negative_number, default=5e-4, help="L2 penalty, as in SGD's classical form")
     add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
     add("--validation-freq", type=positive_integer, default=1, help="epochs from one validation to the next")
+
+
+def add_epochs(parser):
+    """How long a training is."""
+    parser.add_argument("--epochs", type=positive_integer, default=30, help="passes over the training images")
 
 
 def add_distillation(parser):

@@ -151,13 +151,18 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tm
     before = results(output)
     assert set(METHODS) == {"alone", "joint", "kl", "attention", "ekd"}
     written = (output / "runs" / "ekd_8-14_seed0" / "model.keras").stat().st_mtime_ns
-    flags = [*SETTINGS, "--seeds", 0, 1, "--jobs", 2, "--variant", "hot", "--temperature 2", "--output", output]
+    flags = [*SETTINGS, "--seeds", 0, 1, "--jobs", 2, "--output", output]
+    flags += ["--variant", "hot", "--temperature 2 --epochs 1"]
     code, printed, errors = main("recipes/compare.py", *flags, "--test")
     assert code == 0, errors
     assert "3 of 14 runs are done." in printed
     assert "Accuracy on the test split" in printed
     after = results(output)
-    assert after["hot_8-14_seed1"]["arguments"]["temperature"] == 2.0
+    assert {name: after["hot_8-14_seed1"]["arguments"][name] for name in ("temperature", "epochs")} == {
+        "temperature": 2.0,
+        "epochs": 1,
+    }
+    assert len((output / "runs/hot_8-14_seed1/history.csv").read_text().splitlines()) == 2
     assert {run["seed"] for run in after.values()} == {0, 1}
     for name, run in after.items():
         assert set(run.pop("test")) == set(run["validation"])
@@ -183,7 +188,8 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tm
         (["--variant", "a/b", ""], "--variant must have a name of letters, digits, _, . and -. Received: a/b"),
         (["--depths", 8], "--depths must be 2 or more: nothing teaches one alone. Received: 8"),
         (["--depths", 8, 8], "--depths must not repeat. Received: 8 8"),
-        (["--variant", "long", "--epochs 3"], "unrecognized arguments: --epochs 3"),
+        (["--variant", "fast", "--learning-rate 3"], "unrecognized arguments: --learning-rate 3"),
+        (["--variant", "long", "--epochs 0"], "argument --epochs: 0 is not a positive integer"),
         (["--variant", "early", "--evaluate-on test"], "unrecognized arguments: --evaluate-on test"),
         (
             ["--depths", 8, 20],
@@ -204,13 +210,17 @@ def test_a_method_is_the_same_with_all_seeds(comparison, mistake, tmp_path):
     records = json.loads((comparison[0] / "results.json").read_text())
     (ekd,) = [record for record in records["runs"] if record["method"] == "ekd"]
     ekd.update(name="hot_8-14_seed1", method="hot", seed=1)
-    ekd["arguments"].update(temperature=2.0, seed=1)
+    ekd["arguments"].update(temperature=2.0, epochs=3, seed=1)
     (tmp_path / "results.json").write_text(json.dumps(records))
     flags = [*SETTINGS, "--methods", "alone", "--seeds", 0, "--output", tmp_path, "--variant", "hot"]
-    sentence = (
-        "holds the run hot_8-14_seed1 with temperature 2.0, which does not compare with the 3.0 of hot_8-14_seed0"
-    )
-    assert sentence in mistake("recipes/compare.py", *flags, "--temperature 3")
+    sentence = "holds the run hot_8-14_seed1 with {}, which does not compare with the {} of hot_8-14_seed0"
+    for changed, found in [
+        ("--epochs 3 --temperature 3", ("temperature 2.0", "3.0")),
+        # Its epochs may be others than a method's, and not than its own.
+        ("--epochs 4 --temperature 2", ("epochs 3", "4")),
+        ("--temperature 2", ("epochs 3", "2")),
+    ]:
+        assert sentence.format(*found) in mistake("recipes/compare.py", *flags, changed)
 
 
 def test_images_of_the_same_name_are_not_taken_for_the_same(comparison, main, mistake, tmp_path):

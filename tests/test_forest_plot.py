@@ -32,7 +32,7 @@ def folders(tmp_path):
     # Seeds without a counterpart.
     one += [record("alone", 3, d8=0.1), record("ekd", 4, d8=0.2, d14=0.2)]
     other = [record("alone", 0, d8=0.30), record("ekd", 0, d8=0.25)]
-    neither = [record("joint", 0, d8=0.30), record("ekd", 0, d8=0.25)]
+    neither = [record("joint", 0, d8=0.30), record("ekd", 0, d8=0.25), record("longer", 0, d8=0.35)]
     return [
         comparison(tmp_path / "one", one),
         comparison(tmp_path / "other", other, tested=True, train_images=1000, width=4, epochs=5),
@@ -56,6 +56,16 @@ def test_another_pair_of_methods(main, folders):
     code, printed, errors = main("recipes/forest_plot.py", *folders, "--baseline", "joint")
     assert code == 0, errors
     assert printed.splitlines()[2:] == ["| digits | all | 16 | 20 | validation | 1 | -5.00 |"]
+
+
+def test_a_variant_that_was_trained_for_longer(main, folders):
+    path = folders[2] / "results.json"
+    runs = json.loads(path.read_text())["runs"]
+    runs[2]["arguments"]["epochs"] = 28
+    path.write_text(json.dumps({"runs": runs}))
+    code, printed, errors = main("recipes/forest_plot.py", *folders, "--method", "longer", "--baseline", "joint")
+    assert code == 0, errors
+    assert printed.splitlines()[2:] == ["| digits | all | 16 | 20 and 28 | validation | 1 | +5.00 |"]
 
 
 def test_the_picture(main, folders, tmp_path):
