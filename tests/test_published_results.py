@@ -58,6 +58,13 @@ def test_all_comparisons_on_fashion_mnist_together(main, split):
     assert printed in PAGES[1].read_text()
 
 
+def test_all_comparisons_at_a_glance(main):
+    folders = [*sorted(RESULTS.glob("cifar10_*")), *sorted(RESULTS.glob("fashion_mnist*"))]
+    code, printed, errors = main("recipes/forest_plot.py", *folders)
+    assert code == 0, errors
+    assert printed in PAGES[1].read_text()
+
+
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_tables_are_those_of_the_runs(name):
     assert (RESULTS / name / "table.md").read_text() == table(COMPARISONS[name])
