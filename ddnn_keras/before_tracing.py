@@ -25,11 +25,11 @@ def make_state(model):
         if tf.distribute.has_strategy() or labels is None:
             return
     build_optimizer(model)
-    # Not by the methods that users override, which may want more of a step than its shapes.
-    model._compile_loss(labels, logits)
+    # Not by what a step calls: methods that users override may want more of it than its shapes, and a metric that
+    # counts over all epochs would count this sample.
+    model._compile_loss.build(labels, logits)
     if model._compile_metrics is not None:
-        model._compile_metrics.update_state(labels, logits)
-    model.reset_metrics()
+        model._compile_metrics.build(labels, logits)
 
 
 def build_optimizer(model):

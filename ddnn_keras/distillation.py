@@ -5,6 +5,8 @@ full-net learns from the labels alone, unless the mean of all depths is the teac
 """
 
 import dataclasses
+import math
+import numbers
 
 import keras
 from keras import ops
@@ -77,6 +79,8 @@ ATTENTION_MAPS = {"standardized": standardized_attention, "activation": activati
 
 TEACHERS = ("full-net", "mean")
 
+MEANS = ("sum_over_batch_size", "mean")  # Keras has two names for it
+
 
 def attention_loss(teacher_features, student_features, attention="standardized"):
     """Mean over stages of the mean squared difference between the attention maps of teacher and student.
@@ -109,6 +113,11 @@ def attention_loss(teacher_features, student_features, attention="standardized")
             difference = attention_map(student) - attention_map(ops.stop_gradient(teacher))
             total = total + ops.mean(ops.square(difference), axis=(1, 2))
     return total / len(stages)
+
+
+def is_finite(value):
+    """Whether it is a number that is neither infinite nor NaN."""
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")
@@ -164,13 +173,13 @@ class EKD:
     teacher: str = "full-net"
 
     def __post_init__(self):
-        if not self.temperature > 0:
-            raise ValueError(f"`temperature` must be positive. Received: temperature={self.temperature!r}")
+        if not (is_finite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"`temperature` must be a positive number. Received: temperature={self.temperature!r}")
         for name in ("kl_weight", "attention_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"`{name}` must be 0 or more. Received: {name}={getattr(self, name)!r}")
+            if not (is_finite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"`{name}` must be a number of 0 or more. Received: {name}={getattr(self, name)!r}")
         for name, allowed in {"attention": ATTENTION_MAPS, "teacher": TEACHERS}.items():
-            if getattr(self, name) not in allowed:
+            if getattr(self, name) not in list(allowed):
                 known = ", ".join(map(repr, allowed))
                 raise ValueError(f"`{name}` must be one of {known}. Received: {name}={getattr(self, name)!r}")
 
@@ -207,6 +216,22 @@ class EKD:
         return cls(**config)
 
 
+def check_reductions(losses):
+    """Raises a `ValueError` if a loss is no mean over the batch, as the terms beside it are.
+
+    Args:
+        losses: A dict from output keys to losses.
+    """
+    for key, loss in losses.items():
+        reduction = getattr(loss, "reduction", MEANS[0])
+        if reduction not in MEANS:
+            known = " or ".join(map(repr, MEANS))
+            raise ValueError(
+                f"`loss` must have the reduction {known} beside `distillation`, whose terms are means over the batch. "
+                f"Received: {reduction!r} for {key}"
+            )
+
+
 class CompiledDistillation:
     """The distillation terms of one network's sub-nets, with a metric for each.
 
@@ -238,7 +263,7 @@ class CompiledDistillation:
         Args:
             logits: A dict from output keys to logits.
             features: A dict from output keys to lists of stage features.
-            sample_weight: Optional dict from output keys to weights of shape `(batch,)` or `(batch, 1)`.
+            sample_weight: Optional dict from output keys to weights of shape `(batch,)` or `(batch, 1)`, or `None`.
 
         Returns:
             A scalar.
@@ -249,7 +274,7 @@ class CompiledDistillation:
         for (key, name), tracker in self._trackers.items():
             weight, term = self._terms[name]
             values = term(key, logits, features)
-            if sample_weight is not None:
+            if sample_weight is not None and sample_weight[key] is not None:
                 values = values * ops.reshape(ops.cast(sample_weight[key], values.dtype), (-1,))
             tracker.update_state(values)
             total = total + weight * self._mean(values, values)

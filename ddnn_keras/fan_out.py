@@ -6,21 +6,72 @@ from collections.abc import Mapping
 
 import keras
 
+# Keras' short names, by what they are short for.
+ALIASES = {"bce": "binary_crossentropy"}
 
-def per_output(value, keys):
-    """`value` for each of `keys`; `None`, or a dict that has all of them, as it is.
+
+def labels_per_output(labels, keys, needed):
+    """The labels of each of `keys`.
+
+    Args:
+        labels: Labels for all, a list in the order of `keys`, or a dict by key.
+        keys: The output keys.
+        needed: Those with a loss or a metric. The others may be left out.
 
     Raises:
-        ValueError: If a dict lacks one.
+        ValueError: If there are none for one that needs them, or some for none.
 
     Example:
-    >>> per_output([3, 1], ["depth_18", "depth_34"])
-    {'depth_18': [3, 1], 'depth_34': [3, 1]}
+    >>> labels_per_output("labels", ["depth_18", "depth_34"], needed=["depth_34"])
+    {'depth_18': 'labels', 'depth_34': 'labels'}
     """
+    given = by_key("y", labels, keys)
+    if given is None:
+        return None
+    if missing := [key for key in needed if key not in given]:
+        raise ValueError(f"`y` must have labels of {', '.join(needed)}. Missing: {', '.join(missing)}")
+    # Keras wants the outputs' structure. It does not look at labels of what has neither loss nor metric.
+    unused = next(iter(given.values()), None)
+    return {key: given.get(key, unused) for key in keys}
+
+
+def sample_weights_per_output(sample_weight, keys):
+    """The sample weights of each of `keys`, `None` where a dict leaves one out.
+
+    Args:
+        sample_weight: Weights for all, a list in the order of `keys`, or a dict by key.
+        keys: The output keys.
+
+    Raises:
+        ValueError: If a list has another length than `keys`, or a dict others.
+    """
+    given = by_key("sample_weight", sample_weight, keys)
+    return given and {key: given.get(key) for key in keys}
+
+
+def by_key(name, value, keys):
+    """`value` for each of `keys`; a list in their order as a dict, and a dict, or `None`, as it is.
+
+    Raises:
+        ValueError: If a list has another length than `keys`, or a dict others.
+
+    Example:
+    >>> by_key("loss", "mse", ["depth_18", "depth_34"])
+    {'depth_18': 'mse', 'depth_34': 'mse'}
+    >>> by_key("loss", ["mse", "mae"], ["depth_18", "depth_34"])
+    {'depth_18': 'mse', 'depth_34': 'mae'}
+    """
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
+        if len(value) != len(keys):
+            raise ValueError(f"`{name}` must have one value for each of {', '.join(keys)}. Received: {value}")
+        return dict(zip(keys, value))
     if not isinstance(value, Mapping):
-        return None if value is None else dict.fromkeys(keys, value)
-    if missing := [key for key in keys if key not in value]:
-        raise ValueError(f"A dict by output must have {', '.join(keys)}. Missing: {', '.join(missing)}")
+        return dict.fromkeys(keys, value)
+    if not value.keys() <= set(keys):
+        received = ", ".join(map(repr, value))
+        raise ValueError(f"`{name}` must have keys among {', '.join(keys)}. Received: a dict of {received}")
     return value
 
 
@@ -28,13 +79,10 @@ def losses_per_output(loss, keys):
     """The losses of each of `keys`. The outputs are logits, so a cross-entropy given by name is that of logits.
 
     Raises:
-        ValueError: If a list has another length than `keys`.
+        ValueError: If a list has another length than `keys`, or a dict others.
     """
-    if loss is None:
-        return None
-    losses = _in_order("loss", loss, keys) if isinstance(loss, list | tuple) else loss
-    losses = losses if isinstance(losses, Mapping) else dict.fromkeys(keys, losses)
-    return {key: _of_logits(loss, keras.losses) for key, loss in losses.items()}
+    losses = by_key("loss", loss, keys)
+    return losses and {key: _of_logits(of_key, keras.losses) for key, of_key in losses.items()}
 
 
 def weights_per_output(loss_weights, keys):
@@ -43,33 +91,31 @@ def weights_per_output(loss_weights, keys):
     By key, since Keras goes by position and orders keys by the alphabet: 14 before 8.
 
     Raises:
-        ValueError: If a list has another length than `keys`, or a dict other keys.
+        ValueError: If it is neither a dict nor a list, or a list has another length than `keys`, or a dict others.
     """
-    if isinstance(loss_weights, list | tuple):
-        return _in_order("loss_weights", loss_weights, keys)
-    if not isinstance(loss_weights, Mapping):
-        return loss_weights
-    if not set(loss_weights) <= set(keys):
-        raise ValueError(f"`loss_weights` must have keys among {', '.join(keys)}. Received: {loss_weights}")
-    return {**dict.fromkeys(keys, 1.0), **loss_weights}
+    if loss_weights is not None and not isinstance(loss_weights, list | tuple | Mapping):
+        raise ValueError(
+            f"`loss_weights` must be a dict by output key, or a list with one for each of {', '.join(keys)}. "
+            f"Received: {loss_weights!r}"
+        )
+    weights = by_key("loss_weights", loss_weights, keys)
+    return weights and {**dict.fromkeys(keys, 1.0), **weights}
 
 
-def metrics_per_output(metrics, keys):
-    """The metrics of each of `keys`. A metric holds a state, so each output gets metrics of its own."""
-    if metrics is None:
-        return None
-    if not isinstance(metrics, Mapping):
+def metrics_per_output(metrics, keys, name="metrics"):
+    """The metrics of each of `keys`. A metric holds a state, so each output gets metrics of its own.
+
+    Raises:
+        ValueError: If a list of lists has another length than `keys`, or a dict others.
+    """
+    of_each = isinstance(metrics, list | tuple) and any(isinstance(of_key, list | tuple) for of_key in metrics)
+    if not of_each and not isinstance(metrics, Mapping | None):
         metrics = {key: [_copy(metric) for metric in _listed(metrics)] for key in keys}
-    return {
+    metrics = by_key(name, metrics, keys)
+    return metrics and {
         key: of_key and [_of_logits(metric, keras.metrics) for metric in _listed(of_key)]
         for key, of_key in metrics.items()
     }
-
-
-def _in_order(name, values, keys):
-    if len(values) != len(keys):
-        raise ValueError(f"`{name}` must have one value for each of {', '.join(keys)}. Received: {values}")
-    return dict(zip(keys, values))
 
 
 def _listed(metrics):
@@ -96,8 +142,9 @@ def _of_logits(value, module):
     """What Keras' `module` knows by that name, if it is a cross-entropy: of logits. All else as it is."""
     if not isinstance(value, str):
         return value
-    if module is keras.losses and value.lower() in ("crossentropy", "ce"):
-        return crossentropy
+    if value.lower() in ("crossentropy", "ce"):
+        return crossentropy if module is keras.losses else keras.metrics.MeanMetricWrapper(crossentropy, name=value)
+    value = ALIASES.get(value.lower(), value)
     camel_case = value if value in dir(module) and value[0].isupper() else value.title().replace("_", "")
     of_module = getattr(module, camel_case, None)
     takes_logits = of_module and "from_logits" in inspect.signature(of_module).parameters

@@ -10,8 +10,14 @@ from ddnn_keras.before_tracing import build_optimizer, make_state
 from ddnn_keras.combinations import combination, compute_statistics
 from ddnn_keras.depth_outputs import grow_outputs, network_with_features, normalize_pixels
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
-from ddnn_keras.distillation import EKD, CompiledDistillation
-from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output, weights_per_output
+from ddnn_keras.distillation import EKD, CompiledDistillation, check_reductions
+from ddnn_keras.fan_out import (
+    labels_per_output,
+    losses_per_output,
+    metrics_per_output,
+    sample_weights_per_output,
+    weights_per_output,
+)
 from ddnn_keras.frozen_layers import freeze, frozen_config
 from ddnn_keras.fused_normalization import fuse_normalization, use_keras_normalization
 from ddnn_keras.images import checked_raw_images
@@ -52,6 +58,9 @@ class DDNN(keras.Model):
     Input: raw pixels 0..255, shape `(batch, height, width, channels)`.
 
     Output: a dict of logits of shape `(batch, num_classes)`, with keys such as `"depth_18"`.
+
+    Labels and sample weights, in `fit` and `evaluate`: one array for every depth; or a dict from output keys, or a list
+    in the order of `depths`, with an array for each.
 
     Raises:
         ValueError: If an argument is not as above, or Keras' image data format is not channels last.
@@ -109,6 +118,7 @@ class DDNN(keras.Model):
         self._latest_pass = LatestPass()
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
+        self._labelled = ()
         self._arguments = {
             "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
             "backbone": backbone,
@@ -260,11 +270,12 @@ class DDNN(keras.Model):
             optimizer: As for any Keras model.
             loss: One loss for every depth, or a dict from output keys or a list in the order of `depths` with a loss
                 for each. The outputs are logits, and the cross-entropies that Keras knows by name are read
-                accordingly. Defaults to `"sparse_categorical_crossentropy"`.
+                accordingly. Depths that a dict leaves out have none, and need no labels. Defaults to
+                `"sparse_categorical_crossentropy"`.
             loss_weights: Optional weights of the losses: a dict from output keys, of which those that it leaves out
                 are 1; or a list in the order of `depths`.
-            metrics: One list of metrics for every depth, or a dict from output keys to lists. Cross-entropies by name
-                are read as losses are.
+            metrics: One list of metrics for every depth, or a dict from output keys to lists or a list of lists in the
+                order of `depths`. Cross-entropies by name are read as losses are.
             weighted_metrics: Likewise, weighted by `sample_weight`.
             distillation: A `ddnn_keras.EKD`, or `None` (the default) for joint training on `loss` alone.
             **kwargs: Further arguments of `keras.Model.compile`.
@@ -276,15 +287,22 @@ class DDNN(keras.Model):
             raise ValueError(
                 f"`distillation` must be a ddnn_keras.EKD or None. Received: distillation={distillation!r}"
             )
-        losses = losses_per_output(loss, self.output_keys)
+        keys = self.output_keys
+        losses = losses_per_output(loss, keys)
+        if distillation:
+            check_reductions(losses or {})
+        metrics = metrics_per_output(metrics, keys)
+        weighted_metrics = metrics_per_output(weighted_metrics, keys, "weighted_metrics")
         super().compile(
             optimizer=optimizer,
             loss=losses,
-            loss_weights=weights_per_output(loss_weights, [key for key in self.output_keys if key in (losses or ())]),
-            metrics=metrics_per_output(metrics, self.output_keys),
-            weighted_metrics=metrics_per_output(weighted_metrics, self.output_keys),
+            loss_weights=weights_per_output(loss_weights, [key for key in keys if key in (losses or ())]),
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
             **kwargs,
         )
+        used = [given for given in (losses, metrics, weighted_metrics) if given]
+        self._labelled = tuple(key for key in keys if any(given.get(key) for given in used))
         self._compiled_distillation = CompiledDistillation(distillation, self.output_keys)
         fuses = keras.backend.backend() == "tensorflow" and not self.jit_compile
         (fuse_normalization if fuses else use_keras_normalization)(self.layers)
@@ -319,7 +337,7 @@ class DDNN(keras.Model):
         Raises:
             ValueError: If it is not, and the network was compiled with `distillation`.
         """
-        y, sample_weight = per_output(y, self.output_keys), per_output(sample_weight, self.output_keys)
+        y, sample_weight = self._labels_and_weights(y, sample_weight)
         # Keras builds losses on logits of no call, whose value nobody sees.
         is_real = self._compile_loss is None or self._compile_loss.built
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -334,9 +352,13 @@ class DDNN(keras.Model):
             )
         return loss
 
+    def _labels_and_weights(self, y, sample_weight):
+        keys = self.output_keys
+        return labels_per_output(y, keys, self._labelled), sample_weights_per_output(sample_weight, keys)
+
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates every depth's metrics."""
-        y, sample_weight = per_output(y, self.output_keys), per_output(sample_weight, self.output_keys)
+        y, sample_weight = self._labels_and_weights(y, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     @property

@@ -56,6 +56,28 @@ def test_history_is_that_of_a_network_that_keras_made_itself(monkeypatch):
     assert list(found.history.history.items()) == list(wanted.history.history.items())
 
 
+class Seen(keras.metrics.Metric):
+    """How many samples there were in all epochs."""
+
+    def __init__(self):
+        super().__init__(name="seen")
+        self.count = self.add_variable((), "zeros", name="count")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.count.assign_add(keras.ops.cast(keras.ops.shape(y_pred)[0], "float32"))
+
+    def result(self):
+        return self.count + 0.0
+
+    def reset_state(self):
+        pass
+
+
+def test_a_metric_that_is_never_reset_counts_real_samples_alone():
+    model = fitted(metrics=[Seen()])
+    assert float(model.get_metrics_result()["depth_8_seen"]) == len(IMAGES)
+
+
 def test_a_network_can_be_compiled_to_be_evaluated_alone():
     model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
     model.compile(optimizer=None, metrics=["accuracy"])

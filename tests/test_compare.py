@@ -179,7 +179,7 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tm
         (["--variant", "ekd", "--kl-weight 2"], "--variant must not have the name of a method. Received: ekd"),
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--variant", "hot", "--temperature x"], "x is not a number of 0 or more"),
-        (["--variant", "hot", "--temperature 0"], "`temperature` must be positive"),
+        (["--variant", "hot", "--temperature 0"], "`temperature` must be a positive number"),
         (["--variant", "hot", "--temperature '2"], "--variant hot must have flags as a shell reads them: No closing"),
         (
             ["--variant", "hot", "", "--variant", "hot", ""],

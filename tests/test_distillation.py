@@ -174,7 +174,12 @@ def test_ekd_survives_serialization():
     [
         {"temperature": 0},
         {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": "2"},
         {"kl_weight": -1},
+        {"kl_weight": None},
+        {"kl_weight": float("inf")},
+        {"attention": ["standardized"]},
         {"attention_weight": -0.5},
         {"attention": "softmax"},
         {"teacher": "shallowest"},

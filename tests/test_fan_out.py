@@ -5,12 +5,20 @@ import numpy as np
 import pytest
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.fan_out import losses_per_output, metrics_per_output, per_output, weights_per_output
+from ddnn_keras.fan_out import (
+    labels_per_output,
+    losses_per_output,
+    metrics_per_output,
+    sample_weights_per_output,
+    weights_per_output,
+)
 
 KEYS = ["depth_18", "depth_34"]
 
 
-@pytest.mark.parametrize("fan_out", [losses_per_output, metrics_per_output, per_output, weights_per_output])
+@pytest.mark.parametrize(
+    "fan_out", [losses_per_output, metrics_per_output, sample_weights_per_output, weights_per_output]
+)
 def test_dicts_and_none_pass_as_they_are(fan_out):
     assert fan_out(None, KEYS) is None
     given = {"depth_18": ["mse"], "depth_34": ["mae"]}
@@ -38,9 +46,11 @@ def test_other_losses_stay_as_they_are():
     assert losses_per_output(own, KEYS)["depth_18"] is own
 
 
-def test_labels_for_some_outputs_alone():
-    with pytest.raises(ValueError, match="Missing: depth_34"):
-        per_output({"depth_18": [1]}, KEYS)
+def test_labels_where_a_loss_or_a_metric_needs_them():
+    assert labels_per_output(None, KEYS, needed=KEYS) is None
+    assert labels_per_output({"depth_34": "b"}, KEYS, needed=["depth_34"]) == {"depth_18": "b", "depth_34": "b"}
+    with pytest.raises(ValueError, match=r"^`y` must have labels of depth_18, depth_34\. Missing: depth_34$"):
+        labels_per_output({"depth_18": "a"}, KEYS, needed=KEYS)
 
 
 def test_each_output_gets_metrics_of_its_own():
@@ -57,12 +67,86 @@ IMAGES = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float3
 LABELS = np.arange(8) % 3
 
 
-def evaluated(labels=LABELS, **arguments):
+def evaluated(labels=LABELS, images=IMAGES, sample_weight=None, **arguments):
     """What a tiny network's `evaluate` gives, whose shallowest depth is the last in the alphabet."""
     keras.utils.set_random_seed(0)
     model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
     model.compile("sgd", **arguments)
-    return model.evaluate(IMAGES, labels, return_dict=True, verbose=0)
+    return model.evaluate(images, labels, sample_weight=sample_weight, return_dict=True, verbose=0)
+
+
+LIGHT, HEAVY = np.linspace(0, 1, 8), np.linspace(3, 2, 8)
+
+
+@pytest.mark.parametrize("given", [[LIGHT, HEAVY], (LIGHT, HEAVY), {"depth_14": HEAVY, "depth_8": LIGHT}])
+@pytest.mark.parametrize("distillation", [None, EKD()])
+def test_sample_weights_of_each_depth(given, distillation):
+    settings = {"distillation": distillation, "weighted_metrics": [keras.metrics.MeanMetricWrapper(own_metric)]}
+    logs = evaluated(sample_weight=given, **settings)
+    of_all = [evaluated(sample_weight=weights, **settings) for weights in (LIGHT, HEAVY)]
+    assert of_all[0]["depth_8_loss"] < 0.5 * of_all[1]["depth_8_loss"]
+    for wanted, key in zip(of_all, ("depth_8", "depth_14")):
+        found = {name: value for name, value in logs.items() if name.startswith(key)}
+        assert found == pytest.approx({name: wanted[name] for name in found}, rel=1e-5)
+        assert len(found) == (4 if distillation and key == "depth_8" else 2)
+
+
+def test_weighted_metrics_are_weighted():
+    logs = evaluated(sample_weight=np.repeat([0.0, 5.0], 4), metrics=["accuracy"], weighted_metrics=["accuracy"])
+    found = {name: value for name, value in logs.items() if "accuracy" in name}
+    heavy = evaluated(LABELS[4:], IMAGES[4:], metrics=["accuracy"])
+    assert sorted(found) == [f"depth_{depth}_{name}" for depth in (14, 8) for name in ("accuracy", "weighted_accuracy")]
+    assert [found[f"depth_{depth}_weighted_accuracy"] for depth in (8, 14)] == pytest.approx(
+        [heavy[f"depth_{depth}_accuracy"] for depth in (8, 14)]
+    )
+    assert found["depth_8_accuracy"] == pytest.approx(evaluated(metrics=["accuracy"])["depth_8_accuracy"])
+
+
+@pytest.mark.parametrize("distillation", [None, EKD()])
+def test_a_depth_without_sample_weights_has_a_weight_of_one(distillation):
+    logs = evaluated(sample_weight={"depth_14": HEAVY}, distillation=distillation)
+    wanted = evaluated(sample_weight=[np.ones(8), HEAVY], distillation=distillation)
+    assert logs == pytest.approx(wanted, rel=1e-5)
+
+
+def test_labels_of_each_depth():
+    logs = evaluated([LABELS, 2 - LABELS])
+    assert logs == pytest.approx(evaluated({"depth_8": LABELS, "depth_14": 2 - LABELS}))
+    assert logs["depth_8_loss"] == pytest.approx(evaluated()["depth_8_loss"])
+    assert logs["depth_14_loss"] == pytest.approx(evaluated(2 - LABELS)["depth_14_loss"])
+
+
+def test_a_depth_that_learns_from_the_full_net_alone_needs_no_labels():
+    settings = {"loss": {"depth_14": "ce"}, "metrics": {"depth_14": ["accuracy"]}, "distillation": EKD()}
+    logs = evaluated({"depth_14": LABELS}, **settings)
+    assert logs == pytest.approx(evaluated(**settings))
+    assert "depth_8_kl_loss" in logs and "depth_8_loss" not in logs
+    with pytest.raises(ValueError, match=r"`y` must have labels of depth_8, depth_14\. Missing: depth_8"):
+        evaluated({"depth_14": LABELS}, **{**settings, "metrics": {"depth_8": "accuracy"}})
+
+
+@pytest.mark.parametrize("name", ["bce", "BCE", "binary_crossentropy", "BinaryCrossentropy"])
+def test_binary_cross_entropies_by_name_mean_logits(name):
+    labels = np.eye(3, dtype="float32")[LABELS]
+    logs = evaluated(labels, loss=name, metrics=[name])
+    wanted = keras.losses.BinaryCrossentropy(from_logits=True)
+    assert logs["depth_8_loss"] == pytest.approx(evaluated(labels, loss=wanted)["depth_8_loss"], rel=1e-5)
+    assert logs["depth_8_binary_crossentropy"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["crossentropy", "ce"])
+def test_short_names_as_metrics(name, tmp_path):
+    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
+    model.compile("sgd", metrics=[name])
+    model.save(tmp_path / "model.keras")
+    for network in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        logs = network.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+        assert logs[f"depth_8_{name}"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
+
+
+def test_a_list_of_metrics_for_each_depth():
+    logs = evaluated(metrics=[["accuracy"], ["accuracy", "ce"]])
+    assert {name for name in logs if "loss" not in name} == {"depth_8_accuracy", "depth_14_accuracy", "depth_14_ce"}
 
 
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])
@@ -114,7 +198,15 @@ def test_a_list_of_losses_has_one_for_each_depth():
     [
         ({"loss": ["ce"]}, r"`loss` must have one value for each of depth_8, depth_14\. Received: \['ce'\]"),
         ({"loss_weights": [1, 2, 3]}, r"`loss_weights` must have one value for each of depth_8, depth_14\. Received: "),
-        ({"loss_weights": {8: 1, 14: 0}}, r"`loss_weights` must have keys among depth_8, depth_14\. Received: \{8: 1"),
+        ({"loss_weights": {8: 1}}, r"`loss_weights` must have keys among depth_8, depth_14\. Received: a dict of 8$"),
+        ({"loss_weights": 0.5}, r"`loss_weights` must be a dict by output key, or a list .*\. Received: 0\.5"),
+        ({"loss": {8: "ce", 14: "ce"}}, r"`loss` must have keys among depth_8, depth_14\. Received: a dict of 8, 14"),
+        ({"loss": {"depth_15": "ce"}}, r"`loss` must have keys among depth_8, depth_14\. Received: .* 'depth_15'"),
+        ({"metrics": {8: "accuracy"}}, r"`metrics` must have keys among depth_8, depth_14\. Received: a dict of 8"),
+        ({"weighted_metrics": [["ce"]]}, r"`weighted_metrics` must have one value for each of depth_8, depth_14\."),
+        ({"sample_weight": [LIGHT]}, r"`sample_weight` must have one value for each of depth_8, depth_14\. Received: "),
+        ({"sample_weight": {"8": LIGHT}}, r"`sample_weight` must have keys among depth_8, depth_14\. Received: a dict"),
+        ({"labels": [LABELS] * 3}, r"`y` must have one value for each of depth_8, depth_14\. Received: "),
     ],
 )
 def test_what_does_not_fit_the_depths_is_refused(arguments, sentence):

@@ -362,6 +362,14 @@ def test_wrong_distillation(distillation):
         small_network().compile("sgd", distillation=distillation)
 
 
+@pytest.mark.parametrize("reduction", ["sum", None, "mean_with_sample_weight"])
+def test_distillation_wants_losses_that_are_means(reduction):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    small_network().compile("sgd", loss=loss)
+    with pytest.raises(ValueError, match=r"^`loss` must have the reduction 'sum_over_batch_size' or 'mean' beside "):
+        small_network().compile("sgd", loss=loss, distillation=EKD())
+
+
 @pytest.mark.parametrize("shape", [(1, 16, 20, 1), (2, 16, 16, 3), (16, 16, 1), (2, 16, 16)])
 @pytest.mark.parametrize("method", ["__call__", "features"])
 def test_wrong_image_shape(shape, method):
