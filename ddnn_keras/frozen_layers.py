@@ -3,6 +3,9 @@
 Keras keeps that with each layer of a functional model; a `DDNN` is made anew from its own arguments instead.
 """
 
+# The entries of a configuration that say so.
+FROZEN = ("trainable", "frozen_layers", "layers_within")
+
 
 def frozen_config(model):
     """The entries of a configuration that say what is frozen.
@@ -11,18 +14,43 @@ def frozen_config(model):
         model: A `keras.Model`.
     """
     frozen = [layer.name for layer in model.layers if layer.weights and not layer.trainable]
-    return {"trainable": model.trainable, "frozen_layers": frozen}
+    return dict(zip(FROZEN, (model.trainable, frozen, layers_within(model))))
 
 
-def freeze(model, trainable=True, frozen_layers=()):
+def freeze(model, trainable=True, frozen_layers=(), layers_within=None):
     """Freezes what `frozen_config` said of a network with the same layers; nothing if it said nothing.
 
     Args:
         model: A `keras.Model`, not compiled yet.
         trainable: Whether the model as a whole is.
         frozen_layers: Names of the layers that are not.
+        layers_within: A dict from paths of layers within others to whether they are, where that differs.
     """
-    # Of all layers too, each of which then has its own.
+    # Of all layers too, each of which then has its own, and of those within it.
     model.trainable = trainable
     for layer in model.layers:
         layer.trainable = layer.name not in frozen_layers
+    for path, inner, _ in inner_layers(model):
+        if path in (layers_within or {}):
+            inner.trainable = layers_within[path]
+
+
+def layers_within(model):
+    """The layers within others that are frozen or not unlike these: a dict from paths, such as `"outer/inner"`."""
+    # An inner layer may be within several, as pieces of a kernel are. What `freeze` sets last is what it would have.
+    inherited = {id(inner): outer.trainable for _, inner, outer in inner_layers(model)}
+    inner = {id(inner): (path, inner) for path, inner, _ in inner_layers(model) if inner.weights}
+    return {path: layer.trainable for key, (path, layer) in inner.items() if layer.trainable != inherited[key]}
+
+
+def inner_layers(model):
+    """Gives the path of each layer within another, itself and the other, level by level, as `freeze` goes."""
+    level = [(layer.name, layer) for layer in model.layers]
+    while level:
+        within = [
+            (f"{path}/{inner.name}", inner, layer)
+            for path, layer in level
+            for inner in layer._flatten_layers(include_self=False, recursive=False)
+        ]
+        yield from within
+        level = [(path, inner) for path, inner, _ in within]

@@ -18,10 +18,11 @@ from ddnn_keras.fan_out import (
     sample_weights_per_output,
     weights_per_output,
 )
-from ddnn_keras.frozen_layers import freeze, frozen_config
+from ddnn_keras.frozen_layers import FROZEN, freeze, frozen_config
 from ddnn_keras.fused_normalization import fuse_normalization, use_keras_normalization
 from ddnn_keras.images import checked_raw_images
 from ddnn_keras.model_arguments import check_channels_last, check_float32, check_images, check_pixels
+from ddnn_keras.normalization_settings import change_settings, changed_settings, normalization_settings
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.stage_features import LatestPass
 
@@ -119,6 +120,7 @@ class DDNN(keras.Model):
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._labelled = ()
+        self._normalization_at_first = normalization_settings(self)
         self._arguments = {
             "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
             "backbone": backbone,
@@ -164,8 +166,9 @@ class DDNN(keras.Model):
     def calibrate(self, images, depth, trained=False):
         """Computes the statistics of batch normalisation for blocks that were not trained together.
 
-        Weights stay as they are, and so do the statistics of every trained depth. The network file does not hold what
-        was computed, and training does not keep it up to date: save the sub-net, or calibrate again.
+        The network's weights stay as they are, and so do the statistics of every trained depth. The network file does
+        not hold what was computed, and training does not keep it up to date: save the sub-net, or calibrate again. To
+        calibrate again also undoes what was changed in the sub-net's own normalisation, for instance by fitting it.
 
         Args:
             images: Raw pixels 0..255 of shape `(n, height, width, channels)` from the training set; some hundreds.
@@ -366,13 +369,25 @@ class DDNN(keras.Model):
         """The metrics that Keras keeps, and the distillation terms."""
         return super().metrics + self._compiled_distillation.metrics
 
+    def quantize(self, *args, **kwargs):
+        """Refuses: Keras would give layers other variables, each of which several depths share.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            "`quantize` is not for a network of several depths: `export/to_tflite.py --quantize` makes integer files, "
+            "`ddnn_keras.quantization_aware` a copy that trains as these compute."
+        )
+
     # Saving.
 
     def get_config(self):
-        """The constructor's arguments, by name, and which layers are frozen."""
+        """The constructor's arguments, by name, which layers are frozen, and what was changed in normalisations."""
         return {
             **self._arguments,
             **frozen_config(self),
+            "normalization": changed_settings(self, self._normalization_at_first),
             "backbone": keras.saving.serialize_keras_object(self._arguments["backbone"]),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
@@ -386,9 +401,11 @@ class DDNN(keras.Model):
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
         arguments = {**config, "depths": depths, "backbone": backbone}
         # Not in files of networks that were saved before this was kept.
-        frozen = {name: arguments.pop(name) for name in ("trainable", "frozen_layers") if name in arguments}
+        frozen = {name: arguments.pop(name) for name in FROZEN if name in arguments}
+        normalization = arguments.pop("normalization", {})
         model = cls(**arguments)
         freeze(model, **frozen)
+        change_settings(model, normalization)
         return model
 
     def get_compile_config(self):

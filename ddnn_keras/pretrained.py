@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddnn_keras.graph import without_nesting
+from ddnn_keras.graph import readers, without_nesting
 from ddnn_keras.layer_order import convolutions_in_order, normalizations_apart
 from ddnn_keras.quantization_aware import check_network
 from ddnn_keras.same_function import check_same_function
@@ -28,7 +28,9 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
         source: A functional `keras.Model` that takes normalised images of the same shape, for instance from
             `keras.applications` (`VGG16`, `VGG19`, `DenseNet121`, `DenseNet169`, `DenseNet201`; `MobileNetV2` at sizes
             of 32 k + 1 pixels, since it pads even sizes on one side) or KerasHub (`ResNetImageClassifier`,
-            `ResNetBackbone`).
+            `ResNetBackbone`). One that begins with a `Rescaling` or `Normalization` layer takes raw pixels, as a
+            sub-net of another `DDNN` does. A whole network's weights, for as many depths but other classes, are what
+            `model.load_weights("other.keras", skip_mismatch=True)` takes over.
         depth: Which of the model's trained depths. Defaults to the full-net.
         channels: The order in which the source takes colours; `model` takes RGB in any case. `"rgb"` (the default), or
             `"bgr"` for the VGG of `keras.applications` with `weights="imagenet"`, which was trained with
@@ -107,9 +109,15 @@ def take_over(model, subnet, source, channels):
         reverse_colours(ours[0].layer)
     features = our_classifier.input, their_classifier.input if their_classifier else output
     images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
-    normalized = model.get_layer("normalize_pixels")(images)
-    networks = (subnet.input, images), (source.inputs[0], normalized[..., ::-1] if channels == "bgr" else normalized)
+    expected = images if takes_raw_pixels(source) else model.get_layer("normalize_pixels")(images)
+    networks = (subnet.input, images), (source.inputs[0], expected[..., ::-1] if channels == "bgr" else expected)
     check_same_function(networks, features, ours, theirs)
+
+
+def takes_raw_pixels(source):
+    """Whether the first layer of a network normalises pixels."""
+    first = readers(source.outputs)[source.inputs[0]._keras_history.operation.name]
+    return any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in first)
 
 
 def without_classifier(convolutions, count):

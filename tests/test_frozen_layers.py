@@ -61,9 +61,73 @@ def test_a_whole_network(tmp_path):
     assert [layer.name for layer in loaded.layers if layer.weights and layer.trainable] == ["depth_8"]
 
 
+def densenet():
+    """Kernels are made of pieces, of which layers share some."""
+    return DDNN({"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}, "densenet", width=4, input_shape=(16, 16, 1))
+
+
+def test_one_depth_of_a_densenet(tmp_path):
+    model = densenet()
+    for layer in model.layers:
+        layer.trainable = False
+    for layer in model.subnet("a").layers:
+        layer.trainable = True
+    assert 0 < len(model.trainable_variables) < len(densenet().trainable_variables)
+    model.compile("adam", jit_compile=False)
+    model.fit(*DIGITS, verbose=0)
+    loaded = saved_and_loaded(model, tmp_path)
+    assert trainable_names(loaded) == trainable_names(model)
+    assert int(loaded.optimizer.iterations) == 1
+
+
+@keras.saving.register_keras_serializable("tests")
+class Nested:
+    """A backbone of one's own with layers within layers within layers."""
+
+    num_stages = 1
+
+    def __init__(self):
+        self.DEPTHS = {1: (1,), 2: (2,)}
+
+    def stem(self, path, x):
+        return x
+
+    def block(self, path, x, stage, index):
+        inner = keras.Sequential([keras.layers.Conv2D(2, 3, padding="same", name="conv")], name="inner")
+        layers = [inner, keras.layers.BatchNormalization(name="bn")]
+        return path.shared(lambda name, dtype: keras.Sequential(layers, name=name), f"outer{index}")(x)
+
+    def head(self, path, x):
+        return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(x)
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls()
+
+
+def test_layers_within_layers():
+    def made():
+        return DDNN((1, 2), Nested(), num_classes=3, input_shape=(8, 8, 2))
+
+    model = made()
+    within, all_of_it = model.get_layer("outer0"), made().get_config()
+    assert (all_of_it["frozen_layers"], all_of_it["layers_within"]) == ([], {})
+    within.get_layer("inner").get_layer("conv").trainable = False
+    model.get_layer("outer1").trainable = False
+    model.get_layer("outer1").get_layer("bn").trainable = True
+    config = model.get_config()
+    assert config["layers_within"] == {"outer0/inner/conv": False, "outer1/bn": True}
+    assert trainable_names(DDNN.from_config(config)) == trainable_names(model)
+    # Its kernel and bias, and those in the other.
+    assert len(model.trainable_variables) == len(made().trainable_variables) - 4
+
+
 def test_a_configuration_of_before_this_was_kept():
     config = network(convolutional).get_config()
-    for name in ("trainable", "frozen_layers"):
+    for name in ("trainable", "frozen_layers", "layers_within"):
         del config[name]
     assert trainable_names(DDNN.from_config(config)) == trainable_names(network())
 

@@ -281,7 +281,6 @@ def test_integer_depths_stay_integers(tmp_path):
     assert loaded.subnet(18).output_shape == (None, 10)
 
 
-@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")  # it has no state yet
 def test_compiled_model_survives_saving(examples, tmp_path):
     model = compiled(small_network(), metrics=[keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")])
     model.save(tmp_path / "model.keras")
@@ -311,7 +310,24 @@ def test_weights_alone(examples, tmp_path):
     )
 
 
+def test_what_was_changed_in_normalisations_is_saved(examples, tmp_path):
+    model = small_network()
+    assert model.get_config()["normalization"] == {}
+    changed = model.get_layer("stem_bn_depth_a")
+    changed.momentum, changed.epsilon = 0.99, 0.5
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    assert loaded.get_layer("stem_bn_depth_a").momentum == 0.99
+    np.testing.assert_array_equal(*(network.predict(examples[0], verbose=0)["depth_b"] for network in (loaded, model)))
+
+
 # Errors
+
+
+def test_quantization_in_place_is_refused():
+    with pytest.raises(NotImplementedError, match=r"^`quantize` is not for a network of several depths:"):
+        small_network().quantize("int8")
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,35 @@ def test_a_sub_net_takes_weights_and_shares_them():
             np.testing.assert_array_equal(model.subnet(depth).get_layer(ours).get_weights()[0], kernel)
 
 
+def small_ddnn(**arguments):
+    return DDNN(**{"depths": (8, 14), "backbone": "resnet_cifar", "width": 4, **arguments})
+
+
+def test_a_sub_net_of_another_network():
+    source, model = randomized(small_ddnn()), small_ddnn(num_classes=5)
+    # A combination's graph is a second one of the same layers.
+    source.subnet((1, 2, 1))
+    load_pretrained(model, source.subnet(8), depth=8)
+    images = IMAGES[:, :32, :32]
+    features = [network.features(images)["depth_8"][-1] for network in (model, source)]
+    np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-4)
+    other = small_ddnn(pixel_mean=0)
+    with pytest.raises(ValueError, match="the first outputs that differ are those of stem_conv and stem_conv"):
+        load_pretrained(other, source.subnet(8), depth=8)
+
+
+def test_a_whole_network_for_other_classes(tmp_path):
+    source, model = randomized(small_ddnn()), small_ddnn(num_classes=5)
+    source.save(tmp_path / "other.keras")
+    with pytest.warns(UserWarning, match="depth_8"):
+        model.load_weights(tmp_path / "other.keras", skip_mismatch=True)
+    images = IMAGES[:, :32, :32]
+    for depth in ("depth_8", "depth_14"):
+        features = [network.features(images)[depth][-1] for network in (model, source)]
+        np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-4)
+    assert model.predict(images, verbose=0)["depth_14"].shape == (3, 5)
+
+
 def test_a_source_without_pooling_or_with_blue_first():
     source = keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False)
     mean = (123.68, 116.779, 103.939)
