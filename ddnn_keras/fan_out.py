@@ -46,7 +46,7 @@ def sample_weights_per_output(sample_weight, keys):
         ValueError: If a list has another length than `keys`, or a dict others.
     """
     given = by_key("sample_weight", sample_weight, keys)
-    return given and {key: given.get(key) for key in keys}
+    return None if given is None else {key: given.get(key) for key in keys}
 
 
 def by_key(name, value, keys):
@@ -82,7 +82,7 @@ def losses_per_output(loss, keys):
         ValueError: If a list has another length than `keys`, or a dict others.
     """
     losses = by_key("loss", loss, keys)
-    return losses and {key: _of_logits(of_key, keras.losses) for key, of_key in losses.items()}
+    return None if losses is None else {key: _of_logits(of_key, keras.losses) for key, of_key in losses.items()}
 
 
 def weights_per_output(loss_weights, keys):
@@ -99,7 +99,7 @@ def weights_per_output(loss_weights, keys):
             f"Received: {loss_weights!r}"
         )
     weights = by_key("loss_weights", loss_weights, keys)
-    return weights and {**dict.fromkeys(keys, 1.0), **weights}
+    return None if weights is None else {**dict.fromkeys(keys, 1.0), **weights}
 
 
 def metrics_per_output(metrics, keys, name="metrics"):
@@ -112,7 +112,9 @@ def metrics_per_output(metrics, keys, name="metrics"):
     if not of_each and not isinstance(metrics, Mapping | None):
         metrics = {key: [_copy(metric) for metric in _listed(metrics)] for key in keys}
     metrics = by_key(name, metrics, keys)
-    return metrics and {
+    if metrics is None:
+        return None
+    return {
         key: of_key and [_of_logits(metric, keras.metrics) for metric in _listed(of_key)]
         for key, of_key in metrics.items()
     }

@@ -304,6 +304,7 @@ class DDNN(keras.Model):
             weighted_metrics=weighted_metrics,
             **kwargs,
         )
+        # Depths without a loss or a metric need no labels.
         used = [given for given in (losses, metrics, weighted_metrics) if given]
         self._labelled = tuple(key for key in keys if any(given.get(key) for given in used))
         self._compiled_distillation = CompiledDistillation(distillation, self.output_keys)

@@ -109,6 +109,12 @@ def test_a_depth_without_sample_weights_has_a_weight_of_one(distillation):
     assert logs == pytest.approx(wanted, rel=1e-5)
 
 
+def test_an_empty_dict_of_weights_leaves_them_all_at_one():
+    assert evaluated(sample_weight={}, loss_weights={}, distillation=EKD()) == pytest.approx(
+        evaluated(distillation=EKD())
+    )
+
+
 def test_labels_of_each_depth():
     logs = evaluated([LABELS, 2 - LABELS])
     assert logs == pytest.approx(evaluated({"depth_8": LABELS, "depth_14": 2 - LABELS}))
