@@ -19,6 +19,8 @@ made on, until `--test` looks at the test split, once, at the end.
 """
 
 import argparse
+import concurrent.futures
+import multiprocessing
 import pathlib
 import re
 import shlex
@@ -75,7 +77,12 @@ def argument_parser():
         help="a method of your own, as flags of train.py; between a flag and its value is a blank, not =",
     )
     add("--seeds", type=non_negative_integer, nargs="+", default=[0, 1, 2], help="the repetitions")
-    add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores (TensorFlow)")
+    add(
+        "--jobs",
+        type=positive_integer,
+        default=1,
+        help="trainings, or tests, at a time; they share the cores (TensorFlow), or a GPU",
+    )
     add("--test", action="store_true", help="looks at the test split when all runs are done")
     add("--output", required=True, help="folder for results, table and picture; one that exists is gone on with")
     return parser
@@ -102,9 +109,9 @@ def main(arguments):
             write_results(output, records.values())
             print(f"{len(records)} runs. {record['name']}: {accuracies(record['validation'])}", flush=True)
         if arguments.test:
-            for record in [record for record in records.values() if "test" not in record]:
-                record["test"] = tested(record, output, images.test(arguments.batch_size))
+            for record in tested([record for record in records.values() if "test" not in record], arguments):
                 write_results(output, records.values())
+                print(f"Tested {record['name']}: {accuracies(record['test'])}", flush=True)
         write_results(output, records.values())
     print(comparison_report.table(list(records.values())))
 
@@ -187,9 +194,21 @@ def check_networks(records, output):
             raise ValueError(f"--test needs the network of {record['name']}, and there is no {model}.")
 
 
-def tested(record, output, images):
-    """What a run's network does on a split."""
-    return train.final_metrics(load_network(RunDirectory(output / "runs" / record["name"]).model), images)
+def tested(records, arguments):
+    """Gives each record what its network does on the test split; `--jobs` networks at a time, each in a process."""
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(arguments.jobs, mp_context=spawn) as pool:
+        left = {pool.submit(test_metrics, record["name"], arguments): record for record in records}
+        for future in concurrent.futures.as_completed(left):
+            left[future]["test"] = future.result()
+            yield left[future]
+
+
+def test_metrics(name, arguments):
+    """What the network of a run does on the test split."""
+    network = load_network(RunDirectory(pathlib.Path(arguments.output) / "runs" / name).model)
+    images = load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
+    return train.final_metrics(network, images.test(arguments.batch_size))
 
 
 def accuracies(metrics):

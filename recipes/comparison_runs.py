@@ -19,6 +19,11 @@ from train_arguments import with_absolute_paths
 from ddnn_keras.checkpoint import training_seconds
 from ddnn_keras.run_directory import RunDirectory
 
+# Several trainings, and the process that waits for them, share a GPU. JAX would take three quarters of its memory for
+# each of them, TensorFlow all of it.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:

@@ -47,7 +47,12 @@ def argument_parser():
         "between a flag and its value is a blank, not =",
     )
     add("--seeds", type=non_negative_integer, nargs="+", default=[0, 1], help="the repetitions, an even number")
-    add("--jobs", type=positive_integer, default=1, help="trainings at a time; they share the cores (TensorFlow)")
+    add(
+        "--jobs",
+        type=positive_integer,
+        default=1,
+        help="trainings at a time; they share the cores (TensorFlow), or a GPU",
+    )
     add("--output", required=True, help="folder for results, table and picture; one that exists is gone on with")
     return parser
 

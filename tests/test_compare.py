@@ -1,6 +1,7 @@
 """recipes/compare.py, as a user runs it, on a tiny setting."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -299,11 +300,42 @@ def test_a_training_that_a_signal_ended_is_named():
     assert reason(process) == "ended by signal 9, Killed"
 
 
+@pytest.mark.parametrize("recipe", ["compare", "screen"])
+def test_a_gpu_has_memory_for_several_trainings(recipe):
+    pytest.importorskip("jax")
+    code = f"""import os
+import {recipe}
+from jax._src.xla_bridge import backends_are_initialized
+
+assert not backends_are_initialized()  # afterwards, it would be too late
+print(os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"], os.environ["TF_FORCE_GPU_ALLOW_GROWTH"])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_PYTHON_CLIENT_PREALLOCATE"}
+    environment["KERAS_BACKEND"] = "jax"
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, cwd=ROOT / "recipes", env=environment, capture_output=True, text=True)
+    assert finished.stdout.split() == ["false", "true"], finished.stderr
+
+
 def test_the_test_split_needs_the_networks(comparison, mistake, tmp_path):
     shutil.copy(comparison[0] / "results.json", tmp_path)
     flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", tmp_path]
     sentence = mistake("recipes/compare.py", *flags, "--test")
     assert "--test needs the network of alone_14_seed0, and there is no " in sentence
+
+
+def test_a_network_that_is_damaged_is_named_by_the_test_split(comparison, mistake, tmp_path):
+    output = shutil.copytree(comparison[0], tmp_path / "digits")
+    before = results(output)
+    (output / "runs" / "ekd_8-14_seed0" / "model.keras").write_text("no network")
+    flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--jobs", 2, "--output", output]
+    sentence = mistake("recipes/compare.py", *flags, "--test")
+    assert re.search(r"ekd_8-14_seed0/model.keras is not a whole Keras model file", sentence)
+    after = results(output)
+    assert "test" not in after["ekd_8-14_seed0"]
+    for run in after.values():
+        run.pop("test", None)
+    assert after == before
 
 
 def test_a_data_set_that_is_missing_is_named_before_any_training(mistake, tmp_path):
