@@ -122,7 +122,11 @@ def write_results(output, records):
 
 
 def plan(arguments):
-    """Every run that the command line asks for; one seed after the other, so that comparisons come early."""
+    """Every run that the command line asks for.
+
+    One seed after the other, so that comparisons come early; within a seed the longest first, so that none is left
+    over when the other `--jobs` have nothing more to do.
+    """
     settings = setting_flags(arguments)
     check_variants(arguments.variant)
     methods = {name: METHODS[name] for name in arguments.methods} | dict(arguments.variant)
@@ -133,7 +137,8 @@ def plan(arguments):
             for depths in networks:
                 of_run = ["--depths", *map(str, depths), "--seed", str(seed), "--evaluate-on", "validation"]
                 runs.append(Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags))))
-    return runs
+    # Depth stands for time.
+    return sorted(runs, key=lambda run: (arguments.seeds.index(run.seed), -sum(run.depths)))
 
 
 def check_variants(variants):

@@ -132,6 +132,8 @@ def trained(run, output, threads):
         "backend": config["backend"],
         "seconds": training_seconds(directory.model),
         "resumed": resumed,
+        # Of the last epoch, as the images are varied: how far the networks fit them.
+        "train": train.metrics_of_depths(directory.read_history()[-1], run.depths),
         "validation": json.loads(directory.metrics.read_text()),
     }
 

@@ -6,6 +6,7 @@ For example:
 
 A pair is two runs of one comparison and one seed. The intervals are Student's t over all pairs, as if all were of one
 kind and independent: comparisons of the same seeds share images and initial weights, so they are a little too narrow.
+`--split train` is the accuracy during the last epoch, on training images as they are varied: their fit.
 """
 
 import pathlib
@@ -25,7 +26,8 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
     add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote, with the same depths")
-    add("--split", default="validation", choices=["validation", "test"], help="runs that were not on it are left out")
+    splits = ["train", "validation", "test"]
+    add("--split", default="validation", choices=splits, help="runs that were not on it are left out")
     return parser
 
 
@@ -70,7 +72,7 @@ def table(comparisons, split):
 
     Args:
         comparisons: A list of lists of records, as in `results.json`.
-        split: `"validation"` or `"test"`.
+        split: `"validation"`, `"test"`, or `"train"`, the training images as they are varied during the last epoch.
     """
     all_records = [record for records in comparisons for record in records]
     keys = {key for record in all_records for key in record[split]}

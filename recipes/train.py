@@ -253,20 +253,26 @@ def versions():
 
 
 def final_metrics(model, images, share=ALONE):
-    """Each depth's accuracy and loss on a split, and its cost; a loss that is no number is `None`, as JSON wants it."""
+    """Each depth's accuracy and loss on a split, and its cost."""
     results = model.evaluate(images, return_dict=True, verbose=0, callbacks=list(share.callbacks))
-    results = {name: value if math.isfinite(value) else None for name, value in results.items()}
-    metrics = {}
+    metrics = metrics_of_depths(results, model.depths)
     for depth in model.depths:
-        key, subnet = output_key(depth), model.subnet(depth)
-        metrics[key] = {
+        subnet = model.subnet(depth)
+        metrics[output_key(depth)] |= {"parameters": count_parameters(subnet), "macs": count_macs(subnet)}
+    return metrics
+
+
+def metrics_of_depths(results, depths):
+    """Each depth's accuracy and loss among Keras' results; a loss that is no number is `None`, as JSON wants it."""
+    results = {name: value if math.isfinite(value) else None for name, value in results.items()}
+    return {
+        key: {
             # Keras drops the prefix where there is one output.
             "accuracy": results.get(f"{key}_accuracy", results.get("accuracy")),
             "loss": results.get(f"{key}_loss", results["loss"]),
-            "parameters": count_parameters(subnet),
-            "macs": count_macs(subnet),
         }
-    return metrics
+        for key in map(output_key, depths)
+    }
 
 
 def print_table(metrics, split):

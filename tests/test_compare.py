@@ -1,5 +1,6 @@
 """recipes/compare.py, as a user runs it, on a tiny setting."""
 
+import csv
 import json
 import os
 import re
@@ -74,6 +75,13 @@ def test_published_commands_make_the_published_runs(backend, command, monkeypatc
     compare.check_records(records, runs, arguments.output)
 
 
+def test_the_longest_runs_come_first_within_a_seed():
+    flags = [*SETTINGS, "--methods", "alone", "ekd", "--variant", "hot", "--temperature 2", "--seeds", "1", "0"]
+    runs = compare.plan(compare.argument_parser().parse_args([*flags, "--output", "x"]))
+    order = ["ekd_8-14", "hot_8-14", "alone_14", "alone_8"]
+    assert [run.name for run in runs] == [f"{name}_seed{seed}" for seed in (1, 0) for name in order]
+
+
 def test_records_do_not_say_where_things_are_on_a_machine():
     flags = ["--dataset", "npz:/home/someone/digits.npz", "--data-dir", "/data", "--epochs", "2", "--manual-dir", "/x"]
     assert portable_flags(flags) == ["--dataset", "npz:digits.npz", "--epochs", "2"]
@@ -118,11 +126,11 @@ def comparison(script, tmp_path_factory):
 
 def test_a_killed_comparison_goes_on_where_it_was(comparison):
     output, printed, first = comparison
-    assert list(first) == ["alone_8_seed0"]
+    assert list(first) == ["ekd_8-14_seed0"]
     assert "1 of 3 runs are done." in printed
     found = results(output)
     assert list(found) == ["alone_14_seed0", "alone_8_seed0", "ekd_8-14_seed0"]
-    assert found["alone_8_seed0"] == first["alone_8_seed0"]
+    assert found["ekd_8-14_seed0"] == first["ekd_8-14_seed0"]
     assert [run["resumed"] for run in found.values()] == [True, False, False]
     assert "Waiting for the process that writes" in printed
     assert all(run["seconds"] > 0 for run in found.values())
@@ -138,6 +146,14 @@ def test_records_say_how_a_run_was_made(comparison):
     assert set(run["versions"]) >= {"keras", "tensorflow", "ddnn_keras"}
     assert set(run["validation"]) == {"depth_8", "depth_14"}
     assert "test" not in run
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("ekd_8-14_seed0", "depth_8_"), ("alone_8_seed0", "")])
+def test_records_have_the_last_epoch_s_accuracy_on_training_images(comparison, name, prefix):
+    with open(comparison[0] / "runs" / name / "history.csv", newline="") as file:
+        *_, last = csv.DictReader(file)
+    expected = {metric: float(last[prefix + metric]) for metric in ("accuracy", "loss")}
+    assert results(comparison[0])[name]["train"]["depth_8"] == expected
 
 
 def test_alone_and_jointly_from_the_same_weights_and_images(comparison):
