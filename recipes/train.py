@@ -131,26 +131,34 @@ def write_config(arguments, images, run_directory):
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
     """Plain `model.fit`, with a log and a checkpoint of every epoch."""
-    try:
-        model.fit(
-            share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
-            steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
-            initial_epoch=first_epoch,
-            epochs=arguments.epochs,
-            validation_data=images.validation(arguments.batch_size),
-            validation_freq=arguments.validation_freq,
-            callbacks=[
-                keras.callbacks.TerminateOnNaN(raise_error=True),
-                *share.callbacks,
-                *(writers(arguments, run_directory) if share.is_first else []),
-            ],
-            shuffle=False,  # `train` shuffles
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-    except RuntimeError as error:
-        if "NaN or Inf loss" not in str(error):
-            raise
-        raise ValueError(f"{error} A smaller --learning-rate may help.") from None
+    model.fit(
+        share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
+        steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
+        initial_epoch=first_epoch,
+        epochs=arguments.epochs,
+        validation_data=images.validation(arguments.batch_size),
+        validation_freq=arguments.validation_freq,
+        callbacks=[
+            FiniteLoss(),
+            *share.callbacks,
+            *(writers(arguments, run_directory) if share.is_first else []),
+        ],
+        shuffle=False,  # `train` shuffles
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Ends a training whose loss is no number, before that epoch is saved.
+
+    Keras' own `TerminateOnNaN` reads the loss of each step, and so waits for the device before the next one is sent
+    there. The mean over an epoch is no number either, once a step's is not.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at the epoch's mean loss."""
+        if not math.isfinite(logs["loss"]):
+            raise ValueError(f"NaN or Inf loss in epoch {epoch + 1}. A smaller --learning-rate may help.")
 
 
 def writers(arguments, run_directory):

@@ -241,8 +241,10 @@ def test_a_diverging_run_says_so_and_saves_nothing_of_it(script, tmp_path):
     flags = ["--depths", 10, "--width", 2, "--epochs", 2, "--warmup-epochs", 0, "--learning-rate", 1e30]
     finished = script("recipes/train.py", "--dataset", "digits", *flags, "--output", run)
     assert finished.returncode == 2
-    assert "A smaller --learning-rate may help." in finished.stderr.splitlines()[-1]
+    sentence = "NaN or Inf loss in epoch 1. A smaller --learning-rate may help."
+    assert finished.stderr.splitlines()[-1].endswith(sentence)
     assert not (run / "model.keras").exists()
+    assert (run / "history.csv").read_text() == ""
 
 
 def test_a_training_that_is_all_warm_up_says_so(script, tmp_path):
