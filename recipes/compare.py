@@ -24,6 +24,7 @@ import multiprocessing
 import pathlib
 import re
 import shlex
+from concurrent.futures.process import BrokenProcessPool
 
 import comparison_report
 import keras
@@ -205,7 +206,10 @@ def tested(records, arguments):
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs, mp_context=spawn) as pool:
         left = {pool.submit(test_metrics, record["name"], arguments): record for record in records}
         for future in concurrent.futures.as_completed(left):
-            left[future]["test"] = future.result()
+            try:
+                left[future]["test"] = future.result()
+            except BrokenProcessPool:
+                raise ValueError("--test lost one of its processes: fewer --jobs take less memory.") from None
             yield left[future]
 
 

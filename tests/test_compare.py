@@ -357,6 +357,24 @@ def test_a_network_that_is_damaged_is_named_by_the_test_split(comparison, mistak
     assert after == before
 
 
+@pytest.mark.slow
+def test_a_test_whose_process_is_killed_says_so(comparison, tmp_path):
+    output = shutil.copytree(comparison[0], tmp_path / "digits")
+    flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output, "--test"]
+    command = [sys.executable, ROOT / "recipes/compare.py", *map(str, flags)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        testing = []
+        while not testing:
+            assert process.poll() is None
+            time.sleep(0.05)
+            children = psutil.Process(process.pid).children()
+            testing = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        testing[0].kill()
+        errors = process.stderr.read()
+    assert process.returncode == 2
+    assert errors.splitlines()[-1].startswith("compare.py: --test lost one of its processes: ")
+
+
 def test_a_data_set_that_is_missing_is_named_before_any_training(mistake, tmp_path):
     flags = [*SETTINGS, "--dataset", "npz:/no/such/file.npz", "--output", tmp_path / "missing"]
     assert "/no/such/file.npz" in mistake("recipes/compare.py", *flags)
