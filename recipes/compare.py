@@ -95,7 +95,7 @@ def main(arguments):
     check_depths(arguments, at_least=2)
     runs = plan(arguments)
     # Before any training, so that mistakes show early, and two of them do not prepare the data set at once.
-    images = load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
+    images = images_of_any_seed(arguments)
     with one_at_a_time(output):
         records = {record["name"]: record for record in read_records(output)}
         check_records([*records.values(), *begun_records(output, runs)], runs, output)
@@ -216,8 +216,12 @@ def tested(records, arguments):
 def test_metrics(name, arguments):
     """What the network of a run does on the test split."""
     network = load_network(RunDirectory(pathlib.Path(arguments.output) / "runs" / name).model)
-    images = load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
-    return train.final_metrics(network, images.test(arguments.batch_size))
+    return train.final_metrics(network, images_of_any_seed(arguments).test(arguments.batch_size))
+
+
+def images_of_any_seed(arguments):
+    """The data set, of which all seeds have the same test images."""
+    return load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
 
 
 def accuracies(metrics):

@@ -329,7 +329,8 @@ from jax._src.xla_bridge import backends_are_initialized
 assert not backends_are_initialized()  # afterwards, it would be too late
 print(os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"], os.environ["TF_FORCE_GPU_ALLOW_GROWTH"])
 """
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_PYTHON_CLIENT_PREALLOCATE"}
+    ours = {"XLA_PYTHON_CLIENT_PREALLOCATE", "TF_FORCE_GPU_ALLOW_GROWTH"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment["KERAS_BACKEND"] = "jax"
     command = [sys.executable, "-c", code]
     finished = subprocess.run(command, cwd=ROOT / "recipes", env=environment, capture_output=True, text=True)

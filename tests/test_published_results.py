@@ -59,6 +59,14 @@ def test_all_comparisons_on_fashion_mnist_together(main, split):
     assert printed in PAGES[1].read_text()
 
 
+def test_gains_of_the_fit(main):
+    code, printed, errors = main("recipes/pooled_gains.py", "--split", "train", RESULTS / "cifar10_10000_width32")
+    assert code == 0, errors
+    gains = re.findall(GAIN, printed)
+    assert len(gains) == 9
+    assert all(gain in PAGES[1].read_text() for gain in gains)
+
+
 def test_all_comparisons_at_a_glance(main):
     folders = [*sorted(RESULTS.glob("cifar10_*")), *sorted(RESULTS.glob("fashion_mnist*"))]
     code, printed, errors = main("recipes/forest_plot.py", *folders)
