@@ -265,6 +265,7 @@ class DDNN(keras.Model):
         metrics=None,
         weighted_metrics=None,
         distillation=None,
+        jit_compile="auto",
         **kwargs,
     ):
         """Configures the model for training; again after `trainable` of a layer was changed.
@@ -281,6 +282,7 @@ class DDNN(keras.Model):
                 order of `depths`. Cross-entropies by name are read as losses are.
             weighted_metrics: Likewise, weighted by `sample_weight`.
             distillation: A `ddnn_keras.EKD`, or `None` (the default) for joint training on `loss` alone.
+            jit_compile: As for any Keras model; `"auto"` (the default) is decided anew where the network is loaded.
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
@@ -302,8 +304,10 @@ class DDNN(keras.Model):
             loss_weights=weights_per_output(loss_weights, [key for key in keys if key in (losses or ())]),
             metrics=metrics,
             weighted_metrics=weighted_metrics,
+            jit_compile=jit_compile,
             **kwargs,
         )
+        self._asked_jit_compile = jit_compile
         # Depths without a loss or a metric need no labels.
         used = [given for given in (losses, metrics, weighted_metrics) if given]
         self._labelled = tuple(key for key in keys if any(given.get(key) for given in used))
@@ -413,6 +417,9 @@ class DDNN(keras.Model):
         """The arguments of `compile`, serialized."""
         config = super().get_compile_config()
         if config:
+            # Keras keeps what "auto" came to, which on another backend or device would be something else.
+            config["jit_compile"] = self._asked_jit_compile
+        if self.distillation:
             config["distillation"] = keras.saving.serialize_keras_object(self.distillation)
         return config
 

@@ -24,6 +24,7 @@ from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.depths import output_key
+from ddnn_keras.images_of_a_run import check_run
 from ddnn_keras.run_directory import RunDirectory
 from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE
 from ddnn_keras.tflite.export import export_subnets
@@ -146,6 +147,8 @@ def load_images(arguments, path, image_shape, num_classes):
             f"--dataset must have images {image_shape} of {num_classes} classes, as the network takes. "
             f"Received: {chosen['name']}, {images.image_shape} of {images.num_classes} classes"
         )
+    if not arguments.dataset:
+        check_run(RunDirectory(path.parent), images)
     return images
 
 
@@ -163,7 +166,7 @@ def data_arguments(arguments, path):
         return {"name": arguments.dataset, "seed": saved["seed"], **given}
     return {
         "name": saved["dataset"],
-        **{name: saved[name] for name in ("image_size", "seed")},
+        **{name: saved.get(name) for name in ("image_size", "train_images", "seed")},
         **{name: value or saved[name] for name, value in given.items()},
     }
 

@@ -3,9 +3,9 @@
 import argparse
 
 import keras
-from same_images import check_run
 from train_arguments import DEVICES, load_images, saved_arguments, with_absolute_paths
 
+from ddnn_keras.images_of_a_run import check_run
 from ddnn_keras.run_directory import RunDirectory
 
 # What decides which images a run was trained on, and which it was validated on.

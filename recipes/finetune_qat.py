@@ -20,10 +20,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import train
 from earlier_runs import finished_run, is_finetuned, resumed, unused
-from same_images import check_run
 
 from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
+from ddnn_keras.images_of_a_run import check_run
 from ddnn_keras.quantization_aware import quantization_aware
 from ddnn_keras.run_directory import RunDirectory
 

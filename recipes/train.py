@@ -25,7 +25,6 @@ from earlier_runs import is_finetuned, resumed, unused
 from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Table
-from same_images import check_run, data_facts
 from several_devices import ALONE, several_devices
 from train_arguments import (
     DISTILLATIONS,
@@ -42,6 +41,7 @@ from ddnn_keras.command_line import run
 from ddnn_keras.cost import count_macs, count_parameters
 from ddnn_keras.curves import draw_curves
 from ddnn_keras.depths import output_key
+from ddnn_keras.images_of_a_run import check_run, data_facts
 from ddnn_keras.run_directory import RunDirectory
 
 MOMENTUM = 0.9
@@ -97,12 +97,13 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
         check_run(run_directory, images)
     # Not before: preparing a data set draws random numbers too.
     keras.utils.set_random_seed(arguments.seed)
+    # Before a network is compiled, when Keras decides whether XLA compiles its steps.
+    make_deterministic()
     with one_at_a_time(run_directory.path) if share.is_first else contextlib.nullcontext():
         model, first_epoch = begun_network(arguments, images, run_directory, new_network or compiled_network)
         if share.is_first:
             write_config(arguments, images, run_directory)
             run_directory.tidy(first_epoch)
-        make_deterministic()
         if arguments.warmup_epochs >= arguments.epochs:
             print(f"Warm-up takes all of --epochs {arguments.epochs}: no cosine follows. --warmup-epochs can be fewer.")
         fit(model, arguments, images, run_directory, first_epoch, share)

@@ -48,6 +48,8 @@ def add_settings(parser):
     add("--manual-dir", help="where archives lie that were downloaded by hand")
     add("--train-images", type=positive_integer, help="how many of the training images to use; by default all")
     add("--image-size", type=positive_integer, help="height and width of an image; by default the data set's own")
+    mirror = "whether training mirrors half of the images; by default, only where that is known to keep their labels"
+    add("--mirror", action=argparse.BooleanOptionalAction, help=mirror)
     add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
     add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets; the deepest teaches the others")
     add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
@@ -100,7 +102,12 @@ def setting_flags(arguments):
     """The flags of train.py that all runs have in common."""
     names = [name for name in argument_names(add_settings) if name != "depths"]
     values = {name: vars(arguments)[name] for name in names if vars(arguments)[name] is not None}
-    return [word for name, value in values.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    return [word for name, value in values.items() for word in flag(name.replace("_", "-"), value)]
+
+
+def flag(name, value):
+    """The words of a command line that give an argument its value."""
+    return [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
 
 
 def check_depths(arguments, at_least=1):
@@ -123,6 +130,7 @@ def load_images(arguments):
         data_dir=arguments.data_dir,
         manual_dir=arguments.manual_dir,
         train_images=arguments.train_images,
+        mirror=arguments.mirror,
         seed=arguments.seed,
     )
 

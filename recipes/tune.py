@@ -26,6 +26,7 @@ import train
 from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Table
+from same_images import fingerprint, is_same
 from train_arguments import DISTILLATIONS, add_distillation, add_settings, check_depths, load_images
 
 from ddnn_keras.atomic_write import atomic_write
@@ -178,13 +179,14 @@ def main(arguments, typed):
     check_search(arguments, typed)
     output = pathlib.Path(arguments.output).absolute()
     settings = output / "settings.json"
+    images = load_images(arguments)
     with contextlib.nullcontext() if worker else one_at_a_time(output):
         if settings.exists():
-            check_settings(arguments, settings)
+            check_settings(arguments, images, settings)
         train.make_deterministic()
         try:
-            with contextlib.nullcontext() if worker or settings.exists() else begun(arguments, settings):
-                tuner = new_tuner(arguments, output)
+            with contextlib.nullcontext() if worker or settings.exists() else begun(arguments, images, settings):
+                tuner = new_tuner(arguments, images, output)
             try:
                 # A chief waits here until others have made the trials.
                 tuner.search(verbose=2)
@@ -219,10 +221,10 @@ def check_search(arguments, typed):
 
 
 @contextlib.contextmanager
-def begun(arguments, path):
+def begun(arguments, images, path):
     """Writes what all trials have in common, for workers too; a search that does not begin spoils no folder."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(settings_of(arguments), indent=1) + "\n")
+        temporary.write_text(json.dumps(settings_of(arguments, images), indent=1) + "\n")
     try:
         yield
     except BaseException:
@@ -230,23 +232,29 @@ def begun(arguments, path):
         raise
 
 
-def settings_of(arguments):
+def settings_of(arguments, images):
     """What all trials of a search have in common."""
     settings = {name: value for name, value in vars(arguments).items() if name not in ("trials", "output")}
-    return {**settings, "backend": keras.backend.backend()}
+    return {**settings, "backend": keras.backend.backend(), "data": fingerprint(images)}
 
 
-def check_settings(arguments, path):
-    """Refuses to go on with a search that had other settings: its trials would not compare."""
-    # Searches of before this was kept do not say.
-    kept = {"backend": keras.backend.backend(), **json.loads(path.read_text())}
-    for name, value in settings_of(arguments).items():
+def check_settings(arguments, images, path):
+    """Refuses to go on with a search that had other settings or images: its trials would not compare."""
+    settings = settings_of(arguments, images)
+    data = settings.pop("data")
+    # Searches of before these were kept do not say.
+    kept = {"backend": keras.backend.backend(), "data": data, **json.loads(path.read_text())}
+    if not is_same(kept["data"], data):
+        raise ValueError(
+            f"--dataset {arguments.dataset} has other images than the search in {path.parent}: use another folder."
+        )
+    for name, value in settings.items():
         if kept.get(name) != value:
             flag = "KERAS_BACKEND" if name == "backend" else "--" + name.replace("_", "-")
             raise ValueError(f"{flag} {value} differs from the {kept.get(name)} of {path.parent}: use another folder.")
 
 
-def new_tuner(arguments, output):
+def new_tuner(arguments, images, output):
     """KerasTuner's tuner, which goes on with the search in `output` if there is one."""
     # It does so where this process' own file is, and that has another name with a chief than without.
     own = output / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
@@ -254,7 +262,7 @@ def new_tuner(arguments, output):
         own.write_text("{}")
     return TUNERS[arguments.tuner](
         arguments,
-        hypermodel=Search(arguments, load_images(arguments)),
+        hypermodel=Search(arguments, images),
         objective=keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
         seed=arguments.seed + 1,  # it takes 0 for none
         directory=output.parent,

@@ -401,3 +401,23 @@ def test_numpy_integers_are_integers(tmp_path):
     model = small_network(**numpys, input_shape=tuple(np.array([16, 16, 1])))
     model.save(tmp_path / "model.keras")
     assert keras.saving.load_model(tmp_path / "model.keras").get_config() == model.get_config()
+
+
+def test_whether_steps_are_compiled_is_decided_where_a_network_is_loaded():
+    """By what that backend does best: a network that was saved with JAX is not one for XLA everywhere."""
+    model = DDNN((8, 14), "resnet_cifar", width=2, input_shape=(16, 16, 1))
+    model.compile("sgd")
+    assert model.get_compile_config()["jit_compile"] == "auto"
+    model.compile("sgd", jit_compile=False)
+    assert model.get_compile_config()["jit_compile"] is False
+
+
+def test_a_clone_of_a_compiled_network_is_what_keras_makes_of_it():
+    model = DDNN((8, 14), "resnet_cifar", width=2, input_shape=(16, 16, 1))
+    model.compile("sgd", jit_compile=False)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 1))
+    for key, logits in model.predict(images, verbose=0).items():
+        np.testing.assert_allclose(clone.predict(images, verbose=0)[key], logits, atol=1e-5)
+    assert clone.compiled

@@ -1,4 +1,4 @@
-"""Runs of images that are others by now are not gone on with: what was held out of them may have been learned."""
+"""Runs of images that are others by now are neither gone on with nor exported: these may have been learned."""
 
 import json
 import shutil
@@ -25,7 +25,6 @@ def run(finished_run, tmp_path):
     [
         ["recipes/train.py", "--resume"],
         ["recipes/pareto.py", "--run"],
-        ["recipes/finetune_qat.py", "--run"],
         ["recipes/visualize.py"],
         ["recipes/headroom.py"],
         ["recipes/gradient_similarity.py"],
@@ -38,8 +37,27 @@ def test_a_run_whose_images_are_others_by_now(command, run, mistake):
     assert "Now it is {'train': 1293," in sentence
 
 
-def test_the_same_in_a_process_whose_keras_is_changed(run, script):
-    finished = script("recipes/finetune_tfmot.py", "--technique", "prune", "--depth", 18, "--run", run)
+def test_a_network_whose_images_are_others_by_now(run, mistake):
+    sentence = mistake("export/to_tflite.py", "--depth", 18, "--model", run / "model.keras")
+    assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
+    assert not (run / "tflite").exists()
+
+
+def test_a_bundle_whose_images_are_others_by_now(finished_run, run, main, mistake):
+    flags = ["--bundle", "--verification-images", 10, "--output", run / "tflite"]
+    code, _, errors = main("export/to_tflite.py", "--depth", "all", "--model", finished_run / "model.keras", *flags)
+    assert code == 0, errors
+    sentence = mistake("export/calibrate_cascade.py", run / "tflite" / "bundle.tflite")
+    assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["recipes/finetune_qat.py"], ["recipes/finetune_tfmot.py", "--technique", "prune", "--depth", 18]],
+    ids=lambda command: command[0],
+)
+def test_the_same_in_a_process_that_trains(command, run, script):
+    finished = script(*command, "--run", run, "--output", run / "finetuned")
     assert finished.returncode == 2
     assert "was trained on images whose num_images was" in finished.stderr.splitlines()[-1]
 

@@ -89,9 +89,9 @@ PUBLISHED = re.findall(r"^python recipes/screen.py (.*)$", (ROOT / "recipes/resu
 @pytest.mark.parametrize("command", PUBLISHED, ids=lambda command: command.split("/")[-1])
 def test_published_commands_make_the_published_runs(command):
     arguments = screen.argument_parser().parse_args(shlex.split(command))
-    planned = {run.name: (run.arguments, levels) for run, levels in screen.plan(arguments)}
-    records = read_records(ROOT / arguments.output)
-    assert {record["name"]: (record["arguments"], record["levels"]) for record in records} == planned
+    plan, records = screen.plan(arguments), read_records(ROOT / arguments.output)
+    assert {record["name"]: record["levels"] for record in records} == {run.name: levels for run, levels in plan}
+    screen.check_records(records, [run for run, _ in plan], arguments.output)
 
 
 def test_a_screening_is_published():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_tflite_nets import converted, held_out, mixed_net, residual_net, trained_net, training
 
+from ddnn_keras import DDNN
 from ddnn_keras.tflite.chatter import hushed
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.flatbuffer import parse
@@ -207,3 +208,12 @@ except ValueError as error:
     assert result.stdout == (
         "TFLite export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow. Received: backend 'numpy'\n"
     )
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float16", "mixed_float16"])
+def test_kernels_of_pieces_are_converted_in_float32(policy):
+    model = DDNN({"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}, "densenet", width=4, input_shape=(16, 16, 1), dtype=policy)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 1)).astype("float32")
+    logits = float32_logits(model.subnet("a"), images)
+    assert logits.dtype == "float32"
+    np.testing.assert_allclose(logits, model.subnet("a").predict(images, verbose=0), atol=0.05 * np.abs(logits).max())

@@ -50,6 +50,16 @@ def test_a_depth_alone_takes_the_newest_run(script, runs):
     assert "ms)" in classified.stdout
 
 
+def test_a_run_of_some_of_the_training_images(finished_run, tmp_path, main):
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["arguments"]["train_images"] = config["num_images"]["train"] = 1000
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    model = tmp_path / "run" / "model.keras"
+    code, _, errors = main("export/to_tflite.py", "--depth", 18, "--model", model, "--verification-images", 10)
+    assert code == 0, errors
+
+
 # The other modes' files are checked in test_tflite_export.py; here they only take their way through the script.
 @pytest.mark.parametrize(
     "quantize",

@@ -381,3 +381,22 @@ def test_a_truncated_model(mistake, finished_run, tmp_path):
         (tmp_path / name).write_bytes((finished_run / name).read_bytes())
     (tmp_path / "model.keras").write_bytes((finished_run / "model.keras").read_bytes()[:10_000])
     assert "model.keras is not a whole Keras model file" in mistake("recipes/train.py", "--resume", tmp_path)
+
+
+def test_steps_are_not_compiled_by_xla_beside_a_gpu(tmp_path):
+    """Keras compiles them there, unless operations are to be deterministic when it is asked."""
+    code = f"""
+import sys
+sys.path.insert(0, "recipes")
+import types, tensorflow as tf, train
+from train_arguments import argument_parser
+devices = tf.config.list_physical_devices
+gpu = types.SimpleNamespace(device_type="GPU", name="/physical_device:GPU:0")
+tf.config.list_physical_devices = lambda kind=None: devices(kind) if kind else [*devices(), gpu]
+train.FiniteLoss.on_train_begin = lambda self, logs=None: print("compiled:", self.model.jit_compile)
+parser = argument_parser("")
+train.main(parser.parse_args({[*map(str, TINY), "--epochs", "1", "--output", str(tmp_path / "run")]!r}), parser)
+"""
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "compiled: False" in finished.stdout.splitlines()

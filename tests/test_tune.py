@@ -15,6 +15,7 @@ from ddnn_keras import data
 
 sys.path.insert(0, str(ROOT / "recipes"))
 import tune
+from train_arguments import load_images
 
 TINY = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "2", "--stem", "strided"]
 TINY += ["--batch-size", "400", "--warmup-epochs", "0"]
@@ -93,7 +94,8 @@ def test_the_seed_decides_the_first_trials(tmp_path):
     found = []
     for name in ("one", "same", "other"):
         flags = [*TINY, "--trials", "4", "--output", name, "--seed", str(int(name == "other"))]
-        tuner = tune.new_tuner(tune.argument_parser().parse_args(flags), tmp_path / name)
+        arguments = tune.argument_parser().parse_args(flags)
+        tuner = tune.new_tuner(arguments, load_images(arguments), tmp_path / name)
         found.append(tuner.oracle.create_trial("tuner0").hyperparameters.values)
     assert found[0] == found[1] != found[2]
 
@@ -180,11 +182,29 @@ def test_a_mistake_that_the_data_shows_spoils_no_folder(script, tmp_path):
 
 def test_a_search_stays_on_its_backend(tmp_path):
     arguments = tune.argument_parser().parse_args([*TINY, "--output", str(tmp_path)])
-    settings = {**tune.settings_of(arguments), "backend": "torch"}
+    images = load_images(arguments)
+    settings = {**tune.settings_of(arguments, images), "backend": "torch"}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=r"^KERAS_BACKEND tensorflow differs from the torch of"):
-        tune.check_settings(arguments, tmp_path / "settings.json")
+        tune.check_settings(arguments, images, tmp_path / "settings.json")
     # A search from before this was kept.
     del settings["backend"]
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    tune.check_settings(arguments, tmp_path / "settings.json")
+    tune.check_settings(arguments, images, tmp_path / "settings.json")
+
+
+def test_a_search_stays_with_its_images(tmp_path):
+    def images(count):
+        pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), "uint8")
+        labels = np.arange(count) % 2
+        np.savez(tmp_path / "data.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+        return load_images(arguments)
+
+    flags = ["--dataset", f"npz:{tmp_path}/data.npz", "--output", str(tmp_path)]
+    arguments = tune.argument_parser().parse_args([*TINY, *flags])
+    (tmp_path / "settings.json").write_text(json.dumps(tune.settings_of(arguments, images(60))))
+    tune.check_settings(arguments, images(60), tmp_path / "settings.json")
+    with pytest.raises(
+        ValueError, match=r"^--dataset npz:.* has other images than the search in .*: use another folder"
+    ):
+        tune.check_settings(arguments, images(80), tmp_path / "settings.json")

@@ -142,6 +142,9 @@ class NestedConvolution(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        """Makes the layer that `get_config` describes, with a kernel of its own."""
-        pieces = [[keras.saving.deserialize_keras_object(piece) for piece in row] for row in config["pieces"]]
+        """Makes the layer that `get_config` describes, with a kernel of its own and of its own dtype."""
+        of_the_layer = {"dtype": config["dtype"]}
+        pieces = [
+            [KernelPiece.from_config({**piece["config"], **of_the_layer}) for piece in row] for row in config["pieces"]
+        ]
         return cls(**{**config, "pieces": pieces})

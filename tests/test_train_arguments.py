@@ -1,0 +1,22 @@
+"""recipes/train_arguments.py: a command line, what it loads, and how it is passed on."""
+
+import sys
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "recipes"))
+from train_arguments import argument_parser, load_images, setting_flags
+
+
+@pytest.mark.parametrize(("flags", "mirrored"), [([], False), (["--mirror"], True), (["--no-mirror"], False)])
+def test_whether_images_are_mirrored(flags, mirrored):
+    assert load_images(argument_parser("").parse_args(["--dataset", "digits", *flags])).mirror is mirrored
+
+
+@pytest.mark.parametrize("mirror", [[], ["--mirror"], ["--no-mirror"]])
+def test_settings_are_passed_on_as_they_were_given(mirror):
+    parser = argument_parser("")
+    given = parser.parse_args(["--dataset", "npz:some file.npz", "--width", "4", "--learning-rate", "0.1", *mirror])
+    assert parser.parse_args(setting_flags(given)) == given
+    assert given.mirror is {"": None, "--mirror": True, "--no-mirror": False}["".join(mirror)]
