@@ -41,7 +41,7 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
 
 
 def standardized_attention(features):
-    """The sum over channels, standardized over positions, as in EKD-FWSNet.
+    """The sum over channels, standardized over positions, as in https://github.com/cv516Buaa/EKD-FWSNet.
 
     The mean squared difference of two such maps is `2 (1 - r)`, with `r` their Pearson correlation.
 
@@ -126,36 +126,25 @@ class EKD:
     """How the full-net teaches its sub-nets; the `distillation` argument of `DDNN.compile`.
 
     Each sub-net's loss is its cross-entropy `+ kl_weight * KL + attention_weight * AT`, with `kl_divergence` and
-    `attention_loss` taken against the full-net.
+    `attention_loss` taken against the teacher. Defaults are those of the first runs, which were not kept, unless a
+    later measurement is named; what is named is in `recipes/results/README.md`, points are of accuracy, intervals of
+    95 % confidence.
 
     Args:
-        temperature: Softens the probabilities in KL, a positive float. Defaults to `1.0`: 4 (3 and 4 are usual
-            elsewhere) cost ResNet-8/14/20 0.48 [0.00, 0.95], 0.72 [0.33, 1.10] and 0.69 [0.27, 1.12] points in a
-            screening of 32 runs on CIFAR-10 (20,000 images, 15 epochs, validation images; `recipes/results`). The first
-            runs, on Fashion-MNIST, had said the same of 3 (one to three runs each, which were not kept).
-        kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, from the first runs. On CIFAR-10
-            (ResNet-8/14/20, 20 epochs, validation images), where ResNet-20 alone is 4 points better than ResNet-8
-            alone, EKD with these defaults gave ResNet-8 +0.93 [+0.22, +1.64] points over training it alone (five seeds)
-            and ResNet-20 -0.88 [-1.63, -0.14], where joint training without distillation gave -0.18 [-0.77, +0.41] and
-            -0.76 [-1.57, +0.05]. After 40 epochs (three seeds, test images) it was +0.74 [-0.36, +1.84] and -0.79
-            [-1.13, -0.45], over joint training +0.47 [-0.28, +1.21] and -0.46 [-0.85, -0.07]; at twice the width after
-            20 epochs (the same), +0.54 [+0.28, +0.81] and -0.45 [-1.28, +0.38]; at that width with 10,000 images, 60
-            epochs (five seeds), +1.52 [+1.25, +1.79] and +0.22 [-0.12, +0.57], over joint training, which lifts every
-            depth there, +0.62 [+0.30, +0.93] and -0.46 [-0.94, +0.03]. On Fashion-MNIST, in four settings (16
-            pairs of runs, validation images), KL moved accuracy from the deep to the shallow: +0.18 [+0.05, +0.30]
-            points at ResNet-8 and -0.19 [-0.36, -0.01] at ResNet-20 over joint training without it; EKD did not lift
-            ResNet-8 over training it alone. A search over 14 short trainings on CIFAR-10 found the best
-            weights below 0.2; in the screening, 0.3 did -0.38 [-0.86, +0.09] to ResNet-8 and +0.40 [-0.02, +0.83] to
-            ResNet-20: so 1 is a choice for the shallow, and a smaller one may be better for the deep.
-        attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`, the weight of the first runs. Whether
-            it helps is open: the accuracy of EKD minus that of KL alone is -0.01 [-0.24, +0.22] points at ResNet-8 and
-            -0.06 [-0.25, +0.14] at ResNet-20 (16 pairs of runs on Fashion-MNIST); on CIFAR-10 they have not been told
-            apart, and 0.3 at a single stage, nine times its share of this weight, helped no depth (16 runs).
+        temperature: Softens the probabilities in KL, a positive float. Defaults to `1.0`: 3 and 4 are usual elsewhere,
+            but 4 cost ResNet-8/14/20 0.48 [0.00, 0.95], 0.72 [0.33, 1.10] and 0.69 [0.27, 1.12] points in a screening
+            of 32 runs on CIFAR-10.
+        kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, a choice for the shallow: with it, EKD lifts
+            ResNet-8 above joint training without distillation, in the mean, wherever both were run on CIFAR-10, and
+            lowers ResNet-20. In the screening 0.3 did -0.38 [-0.86, +0.09] to ResNet-8 and +0.40 [-0.02, +0.83] to
+            ResNet-20.
+        attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`. Whether it helps is open: EKD minus KL
+            alone is -0.01 [-0.31, +0.28] points at ResNet-8 and -0.06 [-0.34, +0.23] at ResNet-20 (16 pairs of runs on
+            Fashion-MNIST). On CIFAR-10, 0.3 at a single stage, nine times its share of this weight, helped no depth.
         attention: Which attention map: `"standardized"` or `"activation"`. Defaults to `"standardized"`, whose term
             does not depend on the features' scale nor on their resolution. The usual weight of the other's is 1000:
-            in a screening of six epochs on CIFAR-10, with features of 16x16 to 4x4, that cost ResNet-8 16.9 points
-            [11.4, 22.3] and ResNet-20 17.6 [11.7, 23.4]; 30 did nothing that shows in 16 others of 15 epochs, +0.15
-            [-0.68, +0.98] and +0.00 [-0.83, +0.83] (`recipes/results`).
+            with features of 16x16 to 4x4 that cost ResNet-8 16.9 [11.4, 22.3] points in six epochs on CIFAR-10; 30 did
+            nothing that shows in 15.
         teacher: Whose class probabilities teach: `"full-net"`, or `"mean"` for the mean of all depths' logits, which
             then teaches the full-net too. Attention maps are always the full-net's. Defaults to `"full-net"`, as in
             the paper's abstract: in the screening, `"mean"` cost ResNet-8 0.63 [0.15, 1.10] points.

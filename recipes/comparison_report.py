@@ -64,19 +64,26 @@ def row(grouped, method, key):
 class Gain:
     """A mean of paired differences with its confidence interval.
 
+    Pairs of one seed share images and initial weights, also those of two comparisons, so that each seed counts as one
+    observation: a cluster-robust standard error (CR1), and Student's t of as many degrees of freedom as there are
+    seeds less one (Cameron and Miller, https://doi.org/10.3368/jhr.50.2.317). Where each pair has a seed of its own,
+    that is the usual paired t interval.
+
     Args:
-        values: One number for each seed.
+        values: A number for each pair.
         baseline: What each is compared with.
+        seeds: The seed of each.
     """
 
-    def __init__(self, values, baseline):
+    def __init__(self, values, baseline, seeds):
         differences = np.subtract(values, baseline)
-        count = len(differences)
         self.baseline = float(np.mean(baseline))
         self.mean = float(np.mean(differences))
         self.half_width = math.nan
+        sums = np.bincount(np.unique(seeds, return_inverse=True)[1], differences - self.mean)
+        count = len(sums)
         if count > 1:
-            error = np.std(differences, ddof=1) / math.sqrt(count)
+            error = math.sqrt(count / (count - 1) * np.sum(sums**2)) / len(differences)
             self.half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * error)
 
     def __str__(self):
@@ -97,9 +104,9 @@ def paired_gain(grouped, method, key, baseline):
 
 
 def pairs(grouped, method, key, baseline):
-    """The accuracies of a method and of `baseline` at one depth: a list of pairs, one for each seed that both have."""
+    """The accuracies of a method and of `baseline` at one depth, and the seed: a list, for each seed that both have."""
     ours, theirs = grouped.get((method, key), {}), grouped.get((baseline, key), {})
-    return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    return [(ours[seed], theirs[seed], seed) for seed in sorted(ours.keys() & theirs.keys())]
 
 
 def accuracies(records, split):

@@ -4,8 +4,8 @@ For example:
 
     python recipes/pooled_gains.py recipes/results/fashion_mnist*
 
-A pair is two runs of one comparison and one seed. The intervals are Student's t over all pairs, as if all were of one
-kind and independent: comparisons of the same seeds share images and initial weights, so they are a little too narrow.
+A pair is two runs of one comparison and one seed. Pairs of the same seed share images and initial weights, so that the
+intervals count each seed as one observation (see `comparison_report.Gain`); else they take all pairs for of one kind.
 `--split train` is the accuracy during the last epoch, on training images as they are varied: their fit.
 """
 
@@ -68,7 +68,7 @@ def check_depths(comparisons):
 
 
 def table(comparisons, split):
-    """A Markdown table: for each pair of methods, the mean gain at each depth, and how many pairs of runs it is from.
+    """A Markdown table: for each pair of methods, the mean gain at each depth, and how many pairs and seeds it is from.
 
     Args:
         comparisons: A list of lists of records, as in `results.json`.
@@ -77,18 +77,25 @@ def table(comparisons, split):
     all_records = [record for records in comparisons for record in records]
     keys = {key for record in all_records for key in record[split]}
     keys = sorted(keys, key=lambda key: comparison_report.cost(all_records, key))
-    lines = [
-        f"| gain in points on the {split} split | pairs | " + " | ".join(key.replace("_", " ") for key in keys) + " |",
-        "|---|---|" + "---|" * len(keys),
-    ]
+    names = [f"gain in points on the {split} split", "pairs", "seeds", *(key.replace("_", " ") for key in keys)]
+    lines = [names, ["---"] * len(names)]
     grouped = [comparison_report.accuracies(records, split) for records in comparisons]
     for method, baseline in PAIRS:
         pooled = [[pair for each in grouped for pair in pairs(each, method, key, baseline)] for key in keys]
-        counts = " ".join(dict.fromkeys(str(len(found)) for found in pooled))
-        cells = [str(Gain(*zip(*found))) if found else "" for found in pooled]
-        if any(cells):
-            lines.append(f"| {method} over {baseline} | {counts} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        if any(pooled):
+            lines.append([f"{method} over {baseline}", *counts(pooled), *(str(gain(found)) for found in pooled)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def counts(pooled):
+    """How many pairs and how many seeds there are at each depth, said once where depths agree: two strings."""
+    numbers = [(len(found), len({seed for *_, seed in found})) for found in pooled]
+    return [" ".join(map(str, dict.fromkeys(of_depths))) for of_depths in zip(*numbers)]
+
+
+def gain(found):
+    """The `Gain` of pairs, or nothing to say without any."""
+    return Gain(*zip(*found)) if found else ""
 
 
 if __name__ == "__main__":

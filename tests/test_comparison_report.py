@@ -28,12 +28,20 @@ def records():
 
 def test_a_mean_with_its_interval():
     # Differences 1, 2, 3: mean 2, standard error 1 / sqrt(3), Student's t of 2 degrees of freedom at 97.5 % 4.30265.
-    gain = Gain([11.0, 22.0, 33.0], [10.0, 20.0, 30.0])
+    gain = Gain([11.0, 22.0, 33.0], [10.0, 20.0, 30.0], seeds=[0, 1, 2])
     assert gain.baseline == 20
     assert gain.mean == pytest.approx(2)
     assert gain.half_width == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
     assert str(gain) == "+2.00 [-0.48, +4.48]"
-    assert str(Gain([1.5], [0.0])) == "+1.50"
+    assert str(Gain([1.5], [0.0], seeds=[7])) == "+1.50"
+
+
+def test_each_seed_of_several_comparisons_is_one_observation():
+    # Of two seeds with as many pairs each, the interval is that of the two means of their differences, 2 and 5.
+    gain = Gain([1.0, 3.0, 4.0, 6.0], [0.0, 0.0, 0.0, 0.0], seeds=[4, 4, 9, 9])
+    means = Gain([2.0, 5.0], [0.0, 0.0], seeds=[4, 9])
+    assert (gain.mean, gain.half_width) == pytest.approx((means.mean, means.half_width))
+    assert math.isnan(Gain([1.0, 3.0], [0.0, 0.0], seeds=[4, 4]).half_width)
 
 
 def test_gains_are_paired_by_seed():

@@ -25,18 +25,19 @@ def test_pairs_are_of_one_comparison_and_one_seed(main, tmp_path):
     folders = [
         comparison(tmp_path / "one", alone=[0.80, 0.90], joint=[0.81, 0.92], kl=[0.5]),
         # Far from the other comparison, which only the difference must not show.
-        comparison(tmp_path / "other", alone=[0.30], joint=[0.33, 0.99], ekd=[0.31]),
+        comparison(tmp_path / "other", alone=[0.30], joint=[0.34, 0.99], ekd=[0.31]),
     ]
     code, printed, errors = main("recipes/pooled_gains.py", *folders)
     assert code == 0, errors
-    # Differences 1, 2, 3: Student's t of 2 degrees of freedom at 97.5 % is 4.30265, the standard error 1 / sqrt(3).
+    # Differences 1 and 4 of seed 0, 2 of seed 1. Their residuals sum up to 1/3 and -1/3, so that the standard error is
+    # sqrt(2 * 2/9) / 3 = 2/9; Student's t of 1 degree of freedom at 97.5 % is 12.7062.
     assert printed.splitlines() == [
-        "| gain in points on the validation split | pairs | depth 8 |",
-        "|---|---|---|",
-        "| joint over alone | 3 | +2.00 [-0.48, +4.48] |",
-        "| kl over joint | 1 | -31.00 |",
-        "| ekd over joint | 1 | -2.00 |",
-        "| ekd over alone | 1 | +1.00 |",
+        "| gain in points on the validation split | pairs | seeds | depth 8 |",
+        "| --- | --- | --- | --- |",
+        "| joint over alone | 3 | 2 | +2.33 [-0.49, +5.16] |",
+        "| kl over joint | 1 | 1 | -31.00 |",
+        "| ekd over joint | 1 | 1 | -3.00 |",
+        "| ekd over alone | 1 | 1 | +1.00 |",
     ]
 
 

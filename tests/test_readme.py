@@ -96,12 +96,15 @@ def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
 
 
 def test_the_ten_lines_run(tmp_path):
-    (snippet,) = (block for block in blocks("python") if "model.fit" in block)
+    (fitting,) = (block for block in blocks("python") if "model.fit" in block)
+    (calibration,) = (block for block in blocks("python") if "model.calibrate" in block)
+    snippet = fitting + calibration
     tiny_settings = {"depths=(18, 34, 50)": "depths=(10, 18)", "width=16": "width=2", "epochs=10": "epochs=1"}
+    tiny_settings |= {"(2, 3, 4, 2)": "(1, 2, 1, 2)"}
     for figure, tiny in tiny_settings.items():
         assert figure in snippet
         snippet = snippet.replace(figure, tiny)
-    snippet += "\nassert phone.output_shape == (None, 10)"
+    snippet += "\nassert phone.output_shape == subnet.output_shape == (None, 10)"
     finished = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "digits.keras").exists()
