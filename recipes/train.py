@@ -97,13 +97,12 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
         check_run(run_directory, images)
     # Not before: preparing a data set draws random numbers too.
     keras.utils.set_random_seed(arguments.seed)
-    # Before a network is compiled, when Keras decides whether XLA compiles its steps.
-    make_deterministic()
     with one_at_a_time(run_directory.path) if share.is_first else contextlib.nullcontext():
         model, first_epoch = begun_network(arguments, images, run_directory, new_network or compiled_network)
         if share.is_first:
             write_config(arguments, images, run_directory)
             run_directory.tidy(first_epoch)
+        make_deterministic()
         if arguments.warmup_epochs >= arguments.epochs:
             print(f"Warm-up takes all of --epochs {arguments.epochs}: no cosine follows. --warmup-epochs can be fewer.")
         fit(model, arguments, images, run_directory, first_epoch, share)
@@ -212,6 +211,8 @@ def compile_network(model, arguments, images):
         loss_weights={**dict.fromkeys(students, arguments.student_weight), full_net: 1.0},
         metrics=["accuracy"],
         distillation=distillation(arguments),
+        # Beside a GPU Keras would have TensorFlow's steps compiled by XLA, which has not every operation deterministic.
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
 
 
