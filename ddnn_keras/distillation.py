@@ -126,9 +126,9 @@ class EKD:
     """How the full-net teaches its sub-nets; the `distillation` argument of `DDNN.compile`.
 
     Each sub-net's loss is its cross-entropy `+ kl_weight * KL + attention_weight * AT`, with `kl_divergence` and
-    `attention_loss` taken against the teacher. Defaults are those of the first runs, which were not kept, unless a
-    later measurement is named; what is named is in `recipes/results/README.md`, points are of accuracy, intervals of
-    95 % confidence.
+    `attention_loss` taken against the full-net (but see `teacher`). Defaults are those of the first runs, which were
+    not kept, unless a later measurement is named; what is named is in `recipes/results/README.md`, points are of
+    accuracy, intervals of 95 % confidence.
 
     Args:
         temperature: Softens the probabilities in KL, a positive float. Defaults to `1.0`: 3 and 4 are usual elsewhere,
@@ -136,8 +136,8 @@ class EKD:
             of 32 runs on CIFAR-10.
         kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, a choice for the shallow: with it, EKD lifts
             ResNet-8 above joint training without distillation, in the mean, wherever both were run on CIFAR-10, and
-            lowers ResNet-20. In the screening 0.3 did -0.38 [-0.86, +0.09] to ResNet-8 and +0.40 [-0.02, +0.83] to
-            ResNet-20.
+            lowers ResNet-20 in all but the shortest of these. In the screening 0.3 did -0.38 [-0.86, +0.09] to ResNet-8
+            and +0.40 [-0.02, +0.83] to ResNet-20.
         attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`. Whether it helps is open: EKD minus KL
             alone is -0.01 [-0.31, +0.28] points at ResNet-8 and -0.06 [-0.34, +0.23] at ResNet-20 (16 pairs of runs on
             Fashion-MNIST). On CIFAR-10, 0.3 at a single stage, nine times its share of this weight, helped no depth.

@@ -384,7 +384,7 @@ def test_a_truncated_model(mistake, finished_run, tmp_path):
 
 
 def test_steps_are_not_compiled_by_xla_beside_a_gpu(tmp_path):
-    """Keras compiles them there, unless operations are to be deterministic when it is asked."""
+    """Keras would have them compiled there, and not all of XLA's operations are deterministic."""
     code = f"""
 import sys
 sys.path.insert(0, "recipes")

@@ -14,9 +14,9 @@ def test_whether_images_are_mirrored(flags, mirrored):
     assert load_images(argument_parser("").parse_args(["--dataset", "digits", *flags])).mirror is mirrored
 
 
-@pytest.mark.parametrize("mirror", [[], ["--mirror"], ["--no-mirror"]])
-def test_settings_are_passed_on_as_they_were_given(mirror):
+@pytest.mark.parametrize(("flags", "mirror"), [([], None), (["--mirror"], True), (["--no-mirror"], False)])
+def test_settings_are_passed_on_as_they_were_given(flags, mirror):
     parser = argument_parser("")
-    given = parser.parse_args(["--dataset", "npz:some file.npz", "--width", "4", "--learning-rate", "0.1", *mirror])
+    given = parser.parse_args(["--dataset", "npz:some file.npz", "--width", "4", "--learning-rate", "0.1", *flags])
     assert parser.parse_args(setting_flags(given)) == given
-    assert given.mirror is {"": None, "--mirror": True, "--no-mirror": False}["".join(mirror)]
+    assert given.mirror is mirror
