@@ -8,7 +8,7 @@ import numpy as np
 
 
 def make_state(model):
-    """Makes the optimizer's and the losses' and metrics' variables, where Keras itself would only do so in the trace.
+    """Makes the variables of losses and metrics, where Keras itself would only do so in the trace.
 
     With JAX, and with TensorFlow under a strategy, Keras makes them before.
 
@@ -24,12 +24,26 @@ def make_state(model):
     with model.distribute_strategy.scope():
         if tf.distribute.has_strategy() or labels is None:
             return
-    build_optimizer(model)
     # Not by what a step calls: methods that users override may want more of it than its shapes, and a metric that
     # counts over all epochs would count this sample.
     model._compile_loss.build(labels, logits)
     if model._compile_metrics is not None:
         model._compile_metrics.build(labels, logits)
+
+
+def make_optimizer_state(model):
+    """Makes the optimizer's variables, where Keras itself would only do so in the trace.
+
+    Args:
+        model: A compiled `DDNN`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    with model.distribute_strategy.scope():
+        if not tf.distribute.has_strategy():
+            build_optimizer(model)
 
 
 def build_optimizer(model):

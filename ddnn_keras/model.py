@@ -1,12 +1,13 @@
 """DDNN: one network, one set of weights, a classifier at each of several depths."""
 
 import types
+import warnings
 
 import keras
 import numpy as np
 
 from ddnn_keras.backbones import make_backbone
-from ddnn_keras.before_tracing import build_optimizer, make_state
+from ddnn_keras.before_tracing import build_optimizer, make_optimizer_state, make_state
 from ddnn_keras.combinations import combination, compute_statistics
 from ddnn_keras.depth_outputs import grow_outputs, network_with_features, normalize_pixels
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
@@ -21,8 +22,8 @@ from ddnn_keras.fan_out import (
 from ddnn_keras.frozen_layers import FROZEN, freeze, frozen_config
 from ddnn_keras.fused_normalization import fuse_normalization, use_keras_normalization
 from ddnn_keras.images import checked_raw_images
+from ddnn_keras.layer_settings import change_settings, changed_settings, layer_settings
 from ddnn_keras.model_arguments import check_channels_last, check_float32, check_images, check_pixels
-from ddnn_keras.normalization_settings import change_settings, changed_settings, normalization_settings
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.stage_features import LatestPass
 
@@ -120,7 +121,7 @@ class DDNN(keras.Model):
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._labelled = ()
-        self._normalization_at_first = normalization_settings(self)
+        self._settings_at_first = layer_settings(self)
         self._arguments = {
             "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
             "backbone": backbone,
@@ -300,7 +301,7 @@ class DDNN(keras.Model):
         weighted_metrics = metrics_per_output(weighted_metrics, keys, "weighted_metrics")
         super().compile(
             optimizer=optimizer,
-            loss=losses,
+            loss=losses or None,
             loss_weights=weights_per_output(loss_weights, [key for key in keys if key in (losses or ())]),
             metrics=metrics,
             weighted_metrics=weighted_metrics,
@@ -320,6 +321,12 @@ class DDNN(keras.Model):
     def distillation(self):
         """The `distillation` that the model was compiled with."""
         return self._compiled_distillation.distillation
+
+    def make_train_function(self, force=False):
+        """Makes what `fit` calls for a step."""
+        # Not in `compile`: an optimizer that has variables serves those that it was made for and no others.
+        make_optimizer_state(self)
+        return super().make_train_function(force)
 
     def train_step(self, *args):
         """One step on a batch: a forward pass for logits and features, all losses, one update."""
@@ -348,8 +355,11 @@ class DDNN(keras.Model):
         y, sample_weight = self._labels_and_weights(y, sample_weight)
         # Keras builds losses on logits of no call, whose value nobody sees.
         is_real = self._compile_loss is None or self._compile_loss.built
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if not self._compiled_distillation.metrics:
+        distills = bool(self._compiled_distillation.metrics)
+        # With none at all, Keras has nothing to compute on TensorFlow.
+        has_others = self._compile_loss is not None or self.losses or not distills
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training) if has_others else 0.0
+        if not distills:
             return loss
         features = self._latest_pass.features_of(y_pred)
         if features is not None:
@@ -388,11 +398,11 @@ class DDNN(keras.Model):
     # Saving.
 
     def get_config(self):
-        """The constructor's arguments, by name, which layers are frozen, and what was changed in normalisations."""
+        """The constructor's arguments, by name, which layers are frozen, and what was changed in layers."""
         return {
             **self._arguments,
             **frozen_config(self),
-            "normalization": changed_settings(self, self._normalization_at_first),
+            "layer_settings": changed_settings(self, self._settings_at_first),
             "backbone": keras.saving.serialize_keras_object(self._arguments["backbone"]),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
@@ -407,10 +417,11 @@ class DDNN(keras.Model):
         arguments = {**config, "depths": depths, "backbone": backbone}
         # Not in files of networks that were saved before this was kept.
         frozen = {name: arguments.pop(name) for name in FROZEN if name in arguments}
-        normalization = arguments.pop("normalization", {})
+        # Under its first name in files of a time when it was kept of normalisations alone.
+        settings = arguments.pop("layer_settings", arguments.pop("normalization", {}))
         model = cls(**arguments)
         freeze(model, **frozen)
-        change_settings(model, normalization)
+        change_settings(model, settings)
         return model
 
     def get_compile_config(self):
@@ -424,6 +435,14 @@ class DDNN(keras.Model):
         return config
 
     def compile_from_config(self, config):
-        """Compiles the model as `get_compile_config` describes."""
+        """Compiles the model as `get_compile_config` describes; a subclass whose `compile` is its own overrides it."""
+        if type(self).compile is not DDNN.compile:
+            # As Keras does: its arguments are not in the configuration.
+            warnings.warn(
+                f"A loaded {type(self).__name__} must be compiled anew: it overrides `compile()`, and "
+                "`get_compile_config()` and `compile_from_config()` do not know its arguments.",
+                stacklevel=2,
+            )
+            return
         self.compile(**keras.saving.deserialize_keras_object(config))
         build_optimizer(self)

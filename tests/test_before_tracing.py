@@ -44,6 +44,24 @@ def test_the_step_is_traced_once(labels, arguments):
     assert fitted(labels, **arguments).count == 1
 
 
+def tiny_network():
+    return DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
+
+
+def test_an_optimizer_serves_what_is_trained_first():
+    """As Keras' own models have it: not what was compiled with it, perhaps while layers were frozen."""
+    optimizer = keras.optimizers.Adam()
+    tiny_network().compile(optimizer)
+    model = tiny_network()
+    model.trainable = False
+    model.compile(optimizer)
+    model.trainable = True
+    model.compile(optimizer)
+    model.late = model.add_weight(shape=(), name="late")
+    model.fit(IMAGES, LABELS, verbose=0)
+    assert len(optimizer.variables) == 2 + 2 * len(model.trainable_variables)
+
+
 def test_other_losses_are_left_to_keras():
     model = fitted(np.eye(3, dtype="float32")[LABELS], loss="mse")
     assert set(model.get_metrics_result()) >= {"loss", "depth_8_loss", "depth_14_accuracy"}

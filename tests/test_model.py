@@ -120,6 +120,16 @@ def test_without_distillation_the_loss_is_joint_cross_entropy(examples):
     assert not any("kl" in name or "attention" in name for name in logs)
 
 
+@pytest.mark.parametrize("loss", [None, {}])
+def test_the_full_net_can_teach_without_labels(examples, loss):
+    model = compiled(small_network(), loss=loss, metrics=None)
+    logs = model.fit(examples[0], batch_size=16, verbose=0).history
+    assert set(logs) == {"loss"} | {f"{key}_{name}" for key in KEYS[:2] for name in ("kl_loss", "attention_loss")}
+    logs = model.evaluate(examples[0], batch_size=16, return_dict=True, verbose=0)
+    expected = sum(logs[f"{key}_kl_loss"] + 0.1 * logs[f"{key}_attention_loss"] for key in KEYS[:2])
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def gradients(model, images):
     """Gradients of the distillation terms alone, by variable path."""
     tf = pytest.importorskip("tensorflow")
@@ -312,13 +322,52 @@ def test_weights_alone(examples, tmp_path):
 
 def test_what_was_changed_in_normalisations_is_saved(examples, tmp_path):
     model = small_network()
-    assert model.get_config()["normalization"] == {}
+    assert model.get_config()["layer_settings"] == {}
     changed = model.get_layer("stem_bn_depth_a")
     changed.momentum, changed.epsilon = 0.99, 0.5
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.get_config() == model.get_config()
     assert loaded.get_layer("stem_bn_depth_a").momentum == 0.99
+    np.testing.assert_array_equal(*(network.predict(examples[0], verbose=0)["depth_b"] for network in (loaded, model)))
+
+
+def dropouts(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
+
+def test_a_changed_dropout_is_saved(tmp_path):
+    model = DDNN((11, 16), "vgg", width=2, num_classes=3, input_shape=(32, 32, 1), stem="imagenet")
+    for dropout in dropouts(model)[1:]:
+        dropout.rate = 0.125
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [dropout.rate for dropout in dropouts(loaded)] == [0.5, 0.125, 0.125, 0.125]
+
+
+def test_files_in_which_only_normalisations_had_settings():
+    config = small_network().get_config()
+    del config["layer_settings"]
+    model = DDNN.from_config({**config, "normalization": {"stem_bn_depth_a": {"momentum": 0.99, "epsilon": 0.5}}})
+    assert model.get_layer("stem_bn_depth_a").momentum == 0.99
+
+
+@keras.saving.register_keras_serializable("tests")
+class CompiledWithMore(DDNN):
+    """As in Keras' guide to distillation: a `compile` with an argument of its own."""
+
+    def compile(self, optimizer, alpha, **arguments):
+        super().compile(optimizer, **arguments)
+        self.alpha = alpha
+
+
+def test_a_compile_of_ones_own_is_called_again_by_hand(examples, tmp_path):
+    model = CompiledWithMore(DEPTHS, "resnet_cifar", num_classes=3, input_shape=(16, 16, 1), width=4)
+    model.compile("sgd", alpha=0.5, distillation=EKD())
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match=r"CompiledWithMore must be compiled anew: it overrides `compile\(\)`"):
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.distillation is None
     np.testing.assert_array_equal(*(network.predict(examples[0], verbose=0)["depth_b"] for network in (loaded, model)))
 
 
