@@ -2,6 +2,9 @@
 
 import argparse
 import math
+import os
+import re
+import signal
 import sys
 
 
@@ -18,6 +21,11 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message):
         """Ends the process."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+    def with_flags(self, message):
+        """What the library says of an argument such as `batch_size`, by the name that it has on the command line."""
+        flags = {f"`{action.dest}`": action.option_strings[-1] for action in self._actions if action.option_strings}
+        return re.sub("`\\w+`", lambda name: flags.get(name[0], name[0]), message)
 
     def typed(self, args=None):
         """What stands on the command line itself, without defaults: a dict."""
@@ -90,8 +98,13 @@ def run(main, parser):
     arguments = parser.parse_args()
     try:
         main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does. Python would try to write once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (ValueError, OSError) as error:
         # One sentence, even where a library breaks its own into lines.
-        parser.error(" ".join(str(error).split()))
+        parser.error(parser.with_flags(" ".join(str(error).split())))
     except KeyboardInterrupt:
         sys.exit(130)

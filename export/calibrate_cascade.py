@@ -37,11 +37,22 @@ def argument_parser():
     return parser
 
 
+def network_file(model, bundle):
+    """The network that a bundle was made of: beside it lies the run that tells which images were for validation."""
+    path = pathlib.Path(model) if model else RunDirectory(bundle.resolve().parent.parent).model
+    if not path.is_file():
+        raise ValueError(
+            f"--model must be the .keras file that {bundle} was made of, by default that of the run in the folder "
+            f"above. There is no {path}"
+        )
+    return path
+
+
 def main(arguments):
     """Calibrates on validation images, and tells what comes of it on test images."""
     bundle = pathlib.Path(arguments.bundle)
-    path = pathlib.Path(arguments.model) if arguments.model else RunDirectory(bundle.resolve().parent.parent).model
     runtime = Runtime(bundle)
+    path = network_file(arguments.model, bundle)
     images = load_images(arguments, path, runtime.image_shape, len(runtime.labels))
     validation = answers(runtime, images.validation(BATCH))
     full_net = {runtime.depths[-1]: 0.0}

@@ -31,6 +31,8 @@ def argument_parser():
 
 def main(arguments):
     """Builds and exports."""
+    if not arguments.output.endswith(".tflite"):
+        raise ValueError(f"--output must end in .tflite. Received: {arguments.output}")
     model = resnet(
         BLOCKS[arguments.depth], (arguments.image_size, arguments.image_size, arguments.channels), arguments.width
     )

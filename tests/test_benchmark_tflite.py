@@ -90,4 +90,7 @@ runpy.run_path("export/benchmark_tflite.py", run_name="__main__")
 def test_mistakes(mistake, bundle, tmp_path):
     assert "gone.tflite" in mistake("export/benchmark_tflite.py", bundle, tmp_path / "gone.tflite")
     assert "not a positive integer" in mistake("export/benchmark_tflite.py", bundle, "--runs", 0)
+    assert "--output must end in .tflite. Received: x" in mistake(
+        "export/plain_resnet.py", "--depth", 18, "--output", "x"
+    )
     assert "invalid choice: 19" in mistake("export/plain_resnet.py", "--depth", 19, "--output", "x.tflite")

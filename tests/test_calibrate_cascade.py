@@ -40,7 +40,7 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main,
             right = [model.subnet(depth)(pixels).numpy().argmax(-1) == labels for pixels, labels in split(500)]
             # Within what a class or two on the edge make.
             assert share == pytest.approx(100 * np.concatenate(right).mean(), abs=1.5)
-    assert "`accuracy` must be at most" in mistake(*calibrate, "--accuracy", 1.5)
+    assert "--accuracy must be at most" in mistake(*calibrate, "--accuracy", 1.5)
     code, output, errors = main(*calibrate, "--accuracy", 0.2)
     assert code == 0, errors
     for name in ("depth 10", "depth 18", "cascade"):
@@ -51,7 +51,9 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main,
 
     # A bundle that was moved away from its run.
     moved = shutil.copy(bundle, tmp_path)
-    assert "--dataset must be given" in mistake("export/calibrate_cascade.py", moved)
+    for flags in ([], ["--dataset", "digits"], ["--dataset", "digits", "--model", tmp_path / "model.keras"]):
+        # Other seeds' validation images are images that the network was trained on.
+        assert "--model must be the .keras file that" in mistake("export/calibrate_cascade.py", moved, *flags)
     code, _, errors = main("export/calibrate_cascade.py", moved, "--model", run / "model.keras", "--accuracy", 0.2)
     assert code == 0, errors
     assert dict(json.loads((tmp_path / "bundle.cascade.json").read_text())).keys() == thresholds.keys()

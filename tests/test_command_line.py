@@ -1,5 +1,6 @@
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ from ddnn_keras.command_line import ArgumentParser, run
 def main(arguments):
     if arguments.fail == "value":
         raise ValueError("`x` must be 1.\\n  Received: x=2")
+    if arguments.fail == "other":
+        raise ValueError("`how_far` and `y` must be 1. Received: how_far=2")
     if arguments.fail == "file":
         open("/nowhere/at/all")
     if arguments.fail == "bug":
@@ -20,7 +23,8 @@ def main(arguments):
     print("fine")
 
 parser = ArgumentParser("What it does.")
-parser.add_argument("--fail", default="no", choices=["no", "value", "file", "bug"], help="how to fail")
+parser.add_argument("--fail", default="no", choices=["no", "value", "other", "file", "bug"], help="how to fail")
+parser.add_argument("--how-far", help="what the library calls how_far")
 run(main, parser)
 """
 
@@ -41,6 +45,17 @@ def test_mistakes_are_one_sentence_and_exit_code_2(arguments, named):
     assert named in sentence
     assert "Traceback" not in finished.stderr
     assert "usage" not in finished.stderr
+
+
+def test_arguments_have_the_names_of_the_command_line():
+    assert script("--fail", "other").stderr == "-c: --how-far and `y` must be 1. Received: how_far=2\n"
+
+
+def test_a_reader_that_goes_away_is_no_mistake():
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(SCRIPT)} | true; echo ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
+    finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert (finished.stdout, finished.stderr) == ("141\n", "")
 
 
 def test_our_own_bugs_keep_their_traceback():

@@ -298,7 +298,7 @@ def test_two_at_a_time_are_refused(comparison, mistake):
 def test_a_failed_training_is_named(mistake, tmp_path):
     flags = [*SETTINGS, "--methods", "joint", "--batch-size", 100_000, "--seeds", 3, "--output", tmp_path / "failed"]
     sentence = mistake("recipes/compare.py", *flags)
-    assert "joint_8-14_seed3 failed: train.py: `batch_size` must be from 1 to 400" in sentence
+    assert "joint_8-14_seed3 failed: train.py: --batch-size must be from 1 to 400" in sentence
 
 
 def test_what_others_trained_is_kept_when_a_training_fails(comparison, mistake, tmp_path):

@@ -1,4 +1,5 @@
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -168,6 +169,9 @@ def test_there_is_no_folder(tmp_path):
         (["train/cat", "train/dog"], r"both of the folders train and test, or neither. Found: train"),
         (["train/cat", "validation/cat"], r"both of the folders train and test, .* Found: train, validation"),
         (["train/cat", "train/dog", "test/cat", "val/cat"], r"name its parts train, validation, test. Found: val"),
+        (["train/cat", "train/dog", "test/cat", "Val/cat"], r"name its parts train, validation, test. Found: Val"),
+        (["Train/cat", "Train/dog", "Test/cat", "Test/dog"], r"name its parts train, .* Found: Test, Train"),
+        (["training/cat", "training/dog", "testing/cat"], r"name its parts train, .* Found: testing, training"),
         (["train/cat", "test/cat"], r"train must have a folder for each of at least 2 classes. Found: 1"),
     ],
 )
@@ -182,6 +186,19 @@ def test_a_class_that_is_only_tested(tmp_path):
     numbered_images(tmp_path / "train", 4)
     numbered_images(tmp_path / "test", 3, classes=("cat", "dog", "eel"))
     with pytest.raises(ValueError, match=r"^.*test has classes that the training images lack: eel$"):
+        data.load(f"folder:{tmp_path}")
+
+
+def test_classes_may_be_called_like_parts(tmp_path):
+    numbered_images(tmp_path, 9, classes=("Testing", "dog"))
+    assert data.load(f"folder:{tmp_path}").class_names == ["Testing", "dog"]
+
+
+def test_a_file_whose_name_nobody_can_read_is_named(tmp_path):
+    numbered_images(tmp_path, 9)
+    (path,) = (tmp_path / "dog").glob("7.*")
+    path.rename(os.fsdecode(os.fsencode(tmp_path / "dog") + b"/\xff.png"))
+    with pytest.raises(ValueError, match=r"^.* must have file names in UTF-8. Received: '.*\\udcff.png'$"):
         data.load(f"folder:{tmp_path}")
 
 

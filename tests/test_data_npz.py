@@ -62,8 +62,16 @@ def test_grey_floats_and_class_names(tmp_path):
 
 
 def test_labels_of_one_byte(tmp_path):
-    images = load(tmp_path, arrays(y_train=np.linspace(0, 255, 30).astype(np.uint8)))
+    labels = np.linspace(0, 255, 30).astype(np.uint8)
+    images = load(tmp_path, arrays(y_train=labels, class_names=np.arange(256)))
     assert images.num_classes == 256
+
+
+def test_names_in_bytes_and_a_flag(tmp_path):
+    names = np.array([name.encode() for name in ("Käse", "dog", "eel")])
+    images = load(tmp_path, arrays(class_names=names, mirror=np.array(1)))
+    assert images.class_names == ["Käse", "dog", "eel"]
+    assert images.mirror is True
 
 
 @pytest.mark.parametrize(
@@ -86,6 +94,13 @@ def test_labels_of_one_byte(tmp_path):
         ({"y_train": np.ones(30, int)}, r"at least 2 classes. Received: 1"),
         ({"y_test": np.full(6, 3)}, r"y_test .* from 0 to 2, .* Received: 3"),
         ({"class_names": np.array(["cat", "dog"])}, r"y_train .* from 0 to 1, .* Received: 2"),
+        ({"y_train": np.arange(30) % 2 * (2**31 - 2)}, r"y_train .* every label from 0 to 1, .* Received: 2147483646"),
+        ({"class_names": np.array(["cat", "dog", "dog"])}, r"class_names .* another for each class. .*, 2 different"),
+        ({"class_names": np.array([["cat"], ["dog"], ["eel"]])}, r"class_names .* list of names, .* shape \(3, 1\)"),
+        ({"class_names": np.array("cat")}, r"class_names .* list of names, .* Received: shape \(\)"),
+        ({"class_names": np.array([b"\xff", b"dog", b"eel"])}, r"class_names .* must be UTF-8. Received: b'\\xff'"),
+        ({"mirror": np.array("False")}, r"mirror .* must be True or False. Received: <U5 of shape \(\)"),
+        ({"mirror": np.array([True, False])}, r"mirror .* must be True or False. Received: bool of shape \(2,\)"),
         ({"y_train": np.array([{}] * 30)}, r"not a readable .npz file of plain arrays: .*pickle.*"),
     ],
 )

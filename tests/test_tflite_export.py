@@ -100,6 +100,14 @@ def test_a_failed_verification_keeps_the_older_file(tmp_path):
     assert names(tmp_path) == ["net.json", "net.tflite"]
 
 
+def test_a_folder_in_the_file_s_place_costs_nothing(tmp_path):
+    (tmp_path / "net.tflite").mkdir()
+    (tmp_path / "net.json").write_text("of somebody")
+    with pytest.raises(ValueError, match=r"^`path` must not be a folder\. Received: '.*net\.tflite'$"):
+        export_net(tmp_path / "net.tflite", linear_net())
+    assert (tmp_path / "net.json").read_text() == "of somebody"
+
+
 def test_metadata_that_change_the_outputs_are_noticed():
     content, (images, _) = converted("none"), held_out(32)
     tree = parse(content)

@@ -176,7 +176,7 @@ def test_mistakes(mistake, tmp_path):
 def test_a_mistake_that_the_data_shows_spoils_no_folder(script, tmp_path):
     finished = script("recipes/tune.py", *TINY, "--output", tmp_path / "tuning", "--batch-size", 5000)
     assert finished.returncode == 2
-    assert "`batch_size` must be from 1 to" in finished.stderr.splitlines()[-1]
+    assert "--batch-size must be from 1 to" in finished.stderr.splitlines()[-1]
     assert not (tmp_path / "tuning/settings.json").exists()
 
 

@@ -138,6 +138,9 @@ def versions():
 def _tflite_path(path):
     if pathlib.Path(path).suffix != ".tflite":
         raise ValueError(f"`path` must end in .tflite. Received: {str(path)!r}")
+    # Before the files beside an old one are removed.
+    if pathlib.Path(path).is_dir():
+        raise ValueError(f"`path` must not be a folder. Received: {str(path)!r}")
     return pathlib.Path(path)
 
 

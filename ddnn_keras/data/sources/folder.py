@@ -47,10 +47,9 @@ def read(location, options):
     found = [part for part in PARTS if (root / part).is_dir()]
     if found and not {"train", "test"} <= set(found):
         raise ValueError(f"{root} must have both of the folders train and test, or neither. Found: {', '.join(found)}")
-    if found and (near := [name for name in NEAR_PARTS if (root / name).is_dir()]):
-        raise ValueError(f"{root} must name its parts {', '.join(PARTS)}. Found: {', '.join(near)}")
+    check_parts(root, folders_in(root), found)
     class_root = root / "train" if found else root
-    class_names = sorted(path.name for path in class_root.iterdir() if path.is_dir() and path.name[0] != ".")
+    class_names = folders_in(class_root)
     if len(class_names) < 2:
         raise ValueError(f"{class_root} must have a folder for each of at least 2 classes. Found: {len(class_names)}")
     listed = {part: list_images(root / part, class_names) for part in found} or {
@@ -73,10 +72,22 @@ def read(location, options):
     )
 
 
+def folders_in(folder):
+    """The names of the folders in a folder, sorted, without hidden ones."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def check_parts(root, folders, found):
+    """Raises a `ValueError` if folders that must be parts have other names, which would be classes or nothing."""
+    looks = [name for name in folders if name.lower() in (*PARTS, *NEAR_PARTS)]
+    misnamed = [name for name in looks if name not in PARTS]
+    if misnamed and (found or looks == folders):
+        raise ValueError(f"{root} must name its parts {', '.join(PARTS)}. Found: {', '.join(misnamed)}")
+
+
 def list_images(folder, class_names):
     """Paths and labels of the images in a folder of class folders, class by class."""
-    unknown = {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."} - set(class_names)
-    if unknown:
+    if unknown := set(folders_in(folder)) - set(class_names):
         raise ValueError(f"{folder} has classes that the training images lack: {', '.join(sorted(unknown))}")
     listed = [
         (str(path), label)
@@ -84,6 +95,9 @@ def list_images(folder, class_names):
         for path in sorted((folder / name).rglob("*"))
         if path.suffix.lower() in SUFFIXES and path.is_file() and not is_hidden(path.relative_to(folder))
     ]
+    # As which TensorFlow takes paths.
+    if others := [path for path, _ in listed if path != path.encode(errors="ignore").decode()]:
+        raise ValueError(f"{folder} must have file names in UTF-8. Received: {others[0]!r}")
     if not listed:
         raise ValueError(f"There are no images in the class folders of {folder}: {', '.join(sorted(SUFFIXES))} count.")
     paths, labels = zip(*listed)
