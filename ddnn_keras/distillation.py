@@ -142,9 +142,9 @@ class EKD:
             alone is -0.01 [-0.31, +0.28] points at ResNet-8 and -0.06 [-0.34, +0.23] at ResNet-20 (16 pairs of runs on
             Fashion-MNIST). On CIFAR-10, 0.3 at a single stage, nine times its share of this weight, helped no depth.
         attention: Which attention map: `"standardized"` or `"activation"`. Defaults to `"standardized"`, whose term
-            does not depend on the features' scale nor on their resolution. The usual weight of the other's is 1000:
-            with features of 16x16 to 4x4 that cost ResNet-8 16.9 [11.4, 22.3] points in six epochs on CIFAR-10; 30 did
-            nothing that shows in 15.
+            does not depend on the features' resolution, nor on their scale unless they are tiny. The other's usual
+            weight is 1000: with features of 16x16 to 4x4 that cost ResNet-8 16.9 [11.4, 22.3] points in six epochs on
+            CIFAR-10; 30 did nothing that shows in 15.
         teacher: Whose class probabilities teach: `"full-net"`, or `"mean"` for the mean of all depths' logits, which
             then teaches the full-net too. Attention maps are always the full-net's. Defaults to `"full-net"`, as in
             the paper's abstract: in the screening, `"mean"` cost ResNet-8 0.63 [0.15, 1.10] points.
