@@ -10,9 +10,9 @@ SETTINGS = {keras.layers.BatchNormalization: ("momentum", "epsilon"), keras.laye
 
 
 def layer_settings(model):
-    """The settings of every layer that has any: a dict from layers to dicts.
+    """The settings of every layer that has any: a dict from the layer's number, as a string, to a dict.
 
-    Layers go by number, as a string, since a backbone of one's own need not name those without weights.
+    By number, since a backbone of one's own need not name layers without weights.
 
     Args:
         model: A `keras.Model`.
