@@ -14,6 +14,8 @@ import argparse
 import pathlib
 import shutil
 
+from PIL import Image
+
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.tflite.metadata import named_depths, read_metadata, to_json
@@ -32,6 +34,8 @@ RUNTIME = {
 }
 # LiteRT.js knows no tensors of bytes with signs.
 IO_DTYPES = ("float32", "uint8")
+# What browsers show, of what Pillow knows.
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 
 
 def argument_parser():
@@ -56,6 +60,7 @@ def main(arguments):
     sample = arguments.sample or next(bundle.parent.glob("sample_*.png"), None)
     if sample is None:
         raise ValueError(f"--sample must be given: there is no sample_*.png beside {bundle}.")
+    check_sample(sample)
     sources = {
         **{name: WEB / name for name in PAGE},
         **{f"runtime/{name}": packages / source for name, source in RUNTIME.items()},
@@ -85,6 +90,17 @@ def check_bundle(bundle, facts):
             f"BUNDLE must take {' or '.join(IO_DTYPES)}, which browsers can give it: --io-dtype uint8. "
             f"Received: {bundle}, which takes {', '.join(dtypes)}"
         )
+
+
+def check_sample(path):
+    """Tells of a file that browsers would not show."""
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            image.load()
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"--sample must be an image ({', '.join(IMAGE_FORMATS)}). Received: {path}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -156,12 +156,17 @@ def check_variants(variants):
             words = shlex.split(flags)
         except ValueError as error:
             raise ValueError(f"--variant {name} must have flags as a shell reads them: {error}: {flags}") from None
-        train.distillation(variant_parser().parse_args(words))
+        parsed = variant_parser(name).parse_args(words)
+        try:
+            train.distillation(parsed)
+        except ValueError as error:
+            raise ValueError(f"--variant {name}: {error}") from None
 
 
-def variant_parser():
+def variant_parser(name):
     """What a variant may set: anything else would not be the same training."""
     parser = ArgumentParser(__doc__)
+    parser.prog += f": --variant {name}"
     add_distillation(parser)
     add_epochs(parser)
     return parser

@@ -47,13 +47,17 @@ def argument_parser():
 def main(arguments):
     """Evaluates the trained depths and other combinations."""
     run_directory, saved = finished_run(arguments.run)
-    network, images = load_network(run_directory.model), images_of_run(run_directory, saved)
+    network = load_network(run_directory.model)
+    # Before the data is read, since some families have no other sub-nets than the trained.
+    subnets = {blocks: network.subnet(blocks) for blocks in combinations(network, arguments.combinations)}
+    images = images_of_run(run_directory, saved)
     statistics_from = images.calibration_images(min(arguments.calibration_images, images.num_train))
     split = {"validation": images.validation, "test": images.test}[arguments.evaluate_on]
     points = []
-    for blocks in combinations(network, arguments.combinations):
+    for blocks, subnet in subnets.items():
         trained = blocks in network.depths.values()
-        subnet = network.subnet(blocks) if trained else network.calibrate(statistics_from, blocks)
+        if not trained:
+            network.calibrate(statistics_from, blocks)
         points.append(
             {
                 "blocks": blocks,

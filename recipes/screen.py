@@ -109,6 +109,7 @@ def check_factors(factors, settings):
 def level_of(name, flags, settings):
     """What a level makes of train.py's arguments, and which of them it sets: not where a run is, nor its depths."""
     parser = ArgumentParser(__doc__)
+    parser.prog += f": --factor {name}"
     add_settings(parser)
     add_distillation(parser)
     try:

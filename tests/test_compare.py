@@ -199,7 +199,7 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tm
         (["--variant", "ekd", "--kl-weight 2"], "--variant must not have the name of a method. Received: ekd"),
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--variant", "hot", "--temperature x"], "x is not a number of 0 or more"),
-        (["--variant", "hot", "--temperature 0"], "`temperature` must be a positive number"),
+        (["--variant", "hot", "--temperature 0"], "--variant hot: `temperature` must be a positive number"),
         (["--variant", "hot", "--temperature '2"], "--variant hot must have flags as a shell reads them: No closing"),
         (
             ["--variant", "hot", "", "--variant", "hot", ""],
@@ -208,8 +208,8 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tm
         (["--variant", "a/b", ""], "--variant must have a name of letters, digits, _, . and -. Received: a/b"),
         (["--depths", 8], "--depths must be 2 or more: nothing teaches one alone. Received: 8"),
         (["--depths", 8, 8], "--depths must not repeat. Received: 8 8"),
-        (["--variant", "fast", "--learning-rate 3"], "unrecognized arguments: --learning-rate 3"),
-        (["--variant", "long", "--epochs 0"], "argument --epochs: 0 is not a positive integer"),
+        (["--variant", "fast", "--learning-rate 3"], "--variant fast: unrecognized arguments: --learning-rate 3"),
+        (["--variant", "long", "--epochs 0"], "--variant long: argument --epochs: 0 is not a positive integer"),
         (["--variant", "early", "--evaluate-on test"], "unrecognized arguments: --evaluate-on test"),
         (
             ["--depths", 8, 20],

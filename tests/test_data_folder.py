@@ -127,6 +127,16 @@ def test_hidden_files_and_other_files_are_passed_over(tmp_path):
     assert images.num_train + images.num_validation + images.num_test == 20
 
 
+def test_images_in_other_formats_are_passed_over_with_a_warning(tmp_path):
+    numbered_images(tmp_path, 20)
+    (tmp_path / "cat" / "notes.txt").write_bytes(b"not an image")
+    for name in ("a.webp", "b.WEBP", ".c.webp"):
+        Image.new("RGB", (16, 12)).save(tmp_path / "dog" / name, "WEBP")
+    with pytest.warns(UserWarning, match=r"^2 images in .* are passed over, such as .*a\.webp: \.bmp, .* count\.$"):
+        images = data.load(f"folder:{tmp_path}", image_size=8)
+    assert images.num_train + images.num_validation + images.num_test == 20
+
+
 def test_photos_are_turned_upright(tmp_path):
     random = np.random.default_rng(0)
     for number in range(1, 10):  # the last one is none of EXIF's
@@ -206,7 +216,10 @@ def test_a_class_without_images_is_named(tmp_path):
     numbered_images(tmp_path, 9)
     (tmp_path / "eel").mkdir()
     (tmp_path / "eel" / "0.webp").write_bytes(b"of a format that TensorFlow does not read")
-    with pytest.raises(ValueError, match=r"^There are no images in the folder of class eel in .*: \.bmp, .* count\.$"):
+    with (
+        pytest.warns(UserWarning, match="0.webp"),
+        pytest.raises(ValueError, match=r"^There are no images in the folder of class eel in .*: \.bmp, .* count\.$"),
+    ):
         data.load(f"folder:{tmp_path}")
 
 

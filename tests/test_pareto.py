@@ -3,6 +3,7 @@
 import itertools
 import json
 import runpy
+import shutil
 
 import numpy as np
 import pytest
@@ -61,6 +62,14 @@ def test_few_combinations_and_one_depth(finished_run):
     assert len(chosen(network, 15)) == 15
     assert len(chosen(network, 99)) == 16
     assert chosen(DDNN((18,), width=4), 30) == trained[1:]
+
+
+def test_a_family_without_other_subnets_is_refused_before_any_is_evaluated(finished_run, main, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    DDNN((121, 169), backbone="densenet", width=4, input_shape=(16, 16, 1)).save(run / "model.keras")
+    code, printed, errors = main(SCRIPT, "--run", run, "--combinations", 3, "--output", tmp_path / "pareto")
+    assert code == 2 and "must be a trained one where kernels depend on it" in errors
+    assert printed == ""
 
 
 def test_mistakes(mistake, finished_run, tmp_path):

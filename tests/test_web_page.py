@@ -247,4 +247,6 @@ def test_mistakes(folder, bundle, mistake, tmp_path):
     assert "must be a new folder" in mistake(SCRIPT, file, "--output", tmp_path)
     shutil.copyfile(file, tmp_path / "alone.tflite")
     assert "--sample must be given" in mistake(SCRIPT, tmp_path / "alone.tflite", "--output", tmp_path / "site")
+    for name in ("alone.tflite", "none.png"):
+        assert name in mistake(SCRIPT, file, "--output", tmp_path / "site", "--sample", tmp_path / name)
     assert not (tmp_path / "site").exists()

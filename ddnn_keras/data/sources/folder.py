@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -30,8 +31,8 @@ def read(location, options):
     The classes are the folders' names, sorted, as in `keras.utils.image_dataset_from_directory`. Where `location` has
     the folders `train` and `test`, the classes lie in those, and `validation` may stand beside them; otherwise 20 % of
     the images are for testing, always the same ones. Photos are turned upright as their EXIF says. Hidden files and
-    folders are passed over. Every file is read once, so that a damaged one is found before a long training and not in
-    it.
+    folders are passed over, links to folders within a class too; images in other formats with a warning. Every file is
+    read once, so that a damaged one is found before a long training and not in it.
 
     Args:
         location: Path of the folder.
@@ -89,12 +90,14 @@ def list_images(folder, class_names):
     """Paths and labels of the images in a folder of class folders, class by class."""
     if unknown := set(folders_in(folder)) - set(class_names):
         raise ValueError(f"{folder} has classes that the training images lack: {', '.join(sorted(unknown))}")
-    listed = [
-        (str(path), label)
+    files = [
+        (path, label)
         for label, name in enumerate(class_names)
         for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not is_hidden(path.relative_to(folder))
+        if path.is_file() and not is_hidden(path.relative_to(folder))
     ]
+    listed = [(str(path), label) for path, label in files if path.suffix.lower() in SUFFIXES]
+    warn_of_other_formats(folder, [path for path, _ in files])
     # As which TensorFlow takes paths.
     if others := [path for path, _ in listed if path != path.encode(errors="ignore").decode()]:
         raise ValueError(f"{folder} must have file names in UTF-8. Received: {others[0]!r}")
@@ -102,6 +105,17 @@ def list_images(folder, class_names):
         raise ValueError(f"There are no images in the class folders of {folder}: {', '.join(sorted(SUFFIXES))} count.")
     paths, labels = zip(*listed)
     return np.array(paths), np.array(labels)
+
+
+def warn_of_other_formats(folder, paths):
+    """Tells of images that are passed over, since TensorFlow does not read them."""
+    formats = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} - SUFFIXES
+    if others := [path for path in paths if path.suffix.lower() in formats]:
+        warnings.warn(
+            f"{len(others)} images in {folder} are passed over, such as {others[0]}: "
+            f"{', '.join(sorted(SUFFIXES))} count.",
+            stacklevel=2,
+        )
 
 
 def is_hidden(path):
