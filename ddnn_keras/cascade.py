@@ -87,7 +87,7 @@ class Cascade:
             A `Cascade`.
 
         Raises:
-            ValueError: If no cascade reaches the accuracy.
+            ValueError: If none is found that reaches the accuracy.
         """
         return cls(runtime, answers(runtime, [(images, labels)]).cheapest_thresholds(accuracy))
 
@@ -130,7 +130,8 @@ class Answers:
 
     def __init__(self, logits, labels, latencies):
         probabilities = {depth: softmax(values) for depth, values in logits.items()}
-        self.confidences = {depth: values.max(-1) for depth, values in probabilities.items()}
+        # In double precision, as `Prediction.confidence`: NumPy would round a threshold to that of the array.
+        self.confidences = {depth: values.max(-1).astype("float64") for depth, values in probabilities.items()}
         self.correct = {depth: values.argmax(-1) == labels for depth, values in probabilities.items()}
         self.costs = {depth: latencies[depth] / latencies[list(logits)[-1]] for depth in logits}
 
@@ -158,10 +159,10 @@ class Answers:
         reached = [(cost, thresholds) for (found, cost), thresholds in outcomes if found >= accuracy]
         if not reached:
             best = max(found for (found, _), _ in outcomes)
-            at_most = math.floor(best * 1e4) / 1e4  # so that it can be given as it stands
+            alone = math.floor(best * 1e4) / 1e4  # so that it can be given as it stands
             raise ValueError(
-                f"`accuracy` must be at most {at_most:.4f}, which these depths reach on these images. "
-                f"Received: accuracy={accuracy!r}"
+                "`accuracy` must be what a cascade reaches on these images, and none was found; the best depth alone "
+                f"reaches {alone:.4f}. Received: accuracy={accuracy!r}"
             )
         return min(reached, key=lambda pair: pair[0])[1]
 

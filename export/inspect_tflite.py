@@ -10,6 +10,7 @@ import json
 import pathlib
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ddnn_keras.command_line import ArgumentParser, run
@@ -31,7 +32,7 @@ def main(arguments):
         print(json.dumps(read_metadata(arguments.model), indent=2))
         return
     signatures = inspect(arguments.model)
-    table = Table(title=f"{arguments.model}, {pathlib.Path(arguments.model).stat().st_size:,} bytes")
+    table = Table(title=f"{escape(arguments.model)}, {pathlib.Path(arguments.model).stat().st_size:,} bytes")
     table.add_column("")
     rows = {
         "input": [lines(signature.inputs) for signature in signatures],

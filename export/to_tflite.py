@@ -32,6 +32,7 @@ from ddnn_keras.tflite.modes import MODES
 
 # Grey and colours: what a PNG can show, and run_tflite.py reads.
 PICTURE_CHANNELS = (1, 3)
+LONGEST_NAME = 60  # of a class in the name of a file, of which file systems take 255 bytes
 IO_DTYPES = sorted({dtype for mode in MODES.values() for dtype in mode.io_dtypes})
 
 
@@ -181,7 +182,7 @@ def files(depths, arguments):
 
 def write_sample(image, label, folder):
     """Writes a held-out image to try the files on; its name tells what it shows."""
-    path = folder / f"sample_{re.sub(r'[^A-Za-z0-9]+', '-', label)}.png"
+    path = folder / f"sample_{re.sub(r'[^A-Za-z0-9]+', '-', label)[:LONGEST_NAME]}.png"
     with atomic_write(path) as temporary:
         keras.utils.save_img(temporary, np.rint(image), scale=False)
     return path

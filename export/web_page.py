@@ -12,6 +12,7 @@ The page is static and asks nothing of any other address. The folder holds all i
 
 import argparse
 import pathlib
+import shlex
 import shutil
 
 from PIL import Image
@@ -72,7 +73,7 @@ def main(arguments):
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, temporary / name)
         (temporary / "bundle.json").write_text(to_json(facts))
-    print(f"Next: python -m http.server --directory {output}")
+    print(f"Next: python -m http.server --directory {shlex.quote(str(output))}")
 
 
 def check_bundle(bundle, facts):

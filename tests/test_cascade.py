@@ -7,7 +7,7 @@ import pytest
 from test_tflite_nets import held_out, training
 
 from ddnn_keras.cascade import Answers, Cascade, answers
-from ddnn_keras.runtime import Runtime
+from ddnn_keras.runtime import Runtime, softmax
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("bundle")
@@ -82,11 +82,22 @@ def test_an_impossible_accuracy(runtime):
     wrong = (labels[:70] + 1) % 10
     wrong[:15] = labels[:15]
     with pytest.raises(
-        ValueError, match=r"^`accuracy` must be at most 0\.\d+, which these depths reach .* Received: acc"
+        ValueError, match=r"^`accuracy` must be what a cascade reaches .* alone reaches 0\.\d+\. Received: acc"
     ) as error:
         Cascade.calibrate(runtime, images[:70], wrong, accuracy=0.99)
-    at_most = float(re.search(r"at most (\S+),", str(error.value))[1])
-    assert Cascade.calibrate(runtime, images[:70], wrong, accuracy=at_most).thresholds
+    alone = float(re.search(r"alone reaches (\S+)\. ", str(error.value))[1])
+    assert Cascade.calibrate(runtime, images[:70], wrong, accuracy=alone).thresholds
+
+
+def test_a_threshold_is_not_rounded_to_the_confidences_precision():
+    """A prediction's confidence is compared in double precision, so the answers that calibrate must be too."""
+    logits = {8: np.float32([[2, 0], [1, 0]]), 14: np.float32([[9, 0], [9, 0]])}
+    found = Answers(logits, np.array([0, 0]), {8: 1.0, 14: 4.0})
+    confidence = float(softmax(logits[8][0]).max())
+    above = np.nextafter(confidence, 1)
+    assert np.float32(above) == np.float32(confidence)
+    assert found.accuracy_and_cost({8: confidence, 14: 0.0}) == (1.0, (0.25 + 1.25) / 2)
+    assert found.accuracy_and_cost({8: float(above), 14: 0.0}) == (1.0, 1.25)
 
 
 def test_thresholds_as_their_file_has_them(runtime):

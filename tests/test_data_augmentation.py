@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from ddnn_keras.data import augmentation
+from ddnn_keras.data.centre import size_before_crop
 
 
 def examples(images):
@@ -132,6 +134,19 @@ def test_random_resized_crop_varies_each_image_and_goes_on_where_it_stopped():
     unmirrored = augmentation.RandomResizedCrop((16, 16), mirror=False).train(examples(images), 40, (0, 1), 0)
     (images, _), *_ = unmirrored.as_numpy_iterator()
     assert (images[:, 8, 0, 1] < images[:, 8, -1, 1]).all()
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 96, 160, 224])
+def test_evaluation_shows_what_is_around_the_middle(size):
+    """To the pixel: as Pillow resizes that box."""
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 256, (30, 45, 3), np.uint8)).resize((450, 300), Image.Resampling.BICUBIC)
+    shown = augmentation.resized_centre(tf.constant(np.asarray(image)), (size, size)).numpy()
+    side = 300 * size / size_before_crop(size)
+    assert side == pytest.approx(300 * 7 / 8, rel=0.02)
+    box = (225 - side / 2, 150 - side / 2, 225 + side / 2, 150 + side / 2)
+    expected = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box), "float32")
+    assert np.abs(shown - expected).mean() < 0.6
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 400), (512, 256), (90, 60), (7, 5), (2, 99_999)])

@@ -1,6 +1,7 @@
 """export/inspect_tflite.py, and what it shows: ddnn_keras.tflite.inspection."""
 
 import json
+import re
 
 import pytest
 from test_tflite_nets import converted
@@ -43,6 +44,11 @@ def test_the_script(bundle, main, mistake, tmp_path):
     assert f"depth_8: {verification['accuracy']:.2%} accurate on 200 images" in output
     code, output, _ = main("export/inspect_tflite.py", bundle, "--json")
     assert json.loads(output) == read_metadata(bundle)
+    # Rich would take it for markup.
+    named = tmp_path / "width[bold]" / "net.tflite"
+    named.parent.mkdir()
+    named.write_bytes(converted("none"))
+    assert "width[bold]" in re.sub(r"\s", "", main("export/inspect_tflite.py", named)[1])
     (tmp_path / "bare.tflite").write_bytes(converted("none"))
     assert "wrote no description" in main("export/inspect_tflite.py", tmp_path / "bare.tflite")[1]
     assert "gone.tflite" in mistake("export/inspect_tflite.py", tmp_path / "gone.tflite")

@@ -152,6 +152,25 @@ def test_files_of_other_networks_share_nothing_and_keep_what_they_do():
         np.testing.assert_array_equal(LiteModel(content, name)(images), LiteModel(own[name])(images))
 
 
+def test_weights_of_one_shape_for_different_numbers_of_channels():
+    """The depthwise weights of eight channels and one filter for eight channels, of which no channel is the other's."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, padding="same")(keras.layers.Rescaling(1 / 255)(image))
+    nets = {}
+    for name, layer in {
+        "a": keras.layers.DepthwiseConv2D(3, padding="same"),
+        "b": keras.layers.Conv2D(1, 3, padding="same"),
+    }.items():
+        nets[name] = keras.Model(image, keras.layers.Flatten()(layer(x)))
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1)).astype("float32")
+    content = convert_bundle(nets)
+    one, other = stored_weights(content)
+    assert len({*one, *other}) == 3
+    for name, net in nets.items():
+        verify(content, net, images, np.zeros(10, int), signature=name)
+
+
 def test_dense_layers_without_bias_and_products_of_activations():
     keras.utils.set_random_seed(0)
     image = keras.Input((4, 4, 1))

@@ -152,6 +152,10 @@ def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
             {"facts": {"depths": {"depth_8": {"depth": 8}}}},
             r"`facts` must name the depths of signatures among serving_default\. Received: depth_8",
         ),
+        (
+            {"facts": {"depths": {"serving_default": {"depth": (1, 2, 2)}}}},
+            r"`depths` in DDNN_METADATA must name depths by strings or integers\. Received: \(1, 2, 2\)",
+        ),
         ({"quantize": "int4"}, r"`quantize` must be one of "),
         ({"quantize": "int8", "calibration_images": None}, r"`calibration_images` must be given for quantize='int8'"),
         ({"labels": [0]}, r"`labels` must be 200 integers"),

@@ -87,5 +87,12 @@ def test_depths_of_another_form(depths):
         named_depths({"depths": depths})
 
 
+@pytest.mark.parametrize("depth", [(1, 2, 2), 1.5, True, None])
+def test_depths_that_are_no_names(depth):
+    """Which JSON would change, or which could not be looked up."""
+    with pytest.raises(ValueError, match=r"^`depths` in DDNN_METADATA must name depths by strings or integers\. Rec"):
+        named_depths({"depths": {"depth_8": {"depth": depth}}})
+
+
 def test_a_file_that_names_no_depths():
     assert named_depths({"labels": ["cat"]}) == {}

@@ -117,6 +117,18 @@ def test_the_slider_moves_between_the_depths(page, folder):
 
 
 @needs_a_browser
+def test_an_image_of_the_networks_size_is_answered_as_on_other_devices(page, folder, tmp_path):
+    """To the pixel: it must not be resized to what people see, and back."""
+    for number, image in enumerate(held_out()[0][:4]):
+        keras.utils.save_img(tmp_path / f"{number}.png", image, scale=False)
+        depth, label, probability = choose(page, tmp_path / f"{number}.png")
+        network = LiteModel(folder / "bundle_int8_uint8.tflite", f"depth_{depth}")
+        probabilities = softmax(network(np.rint(image)[np.newaxis]))[0]
+        # The page shows tenths of a percent.
+        assert probability == pytest.approx(probabilities[LABELS.index(label)], abs=0.002)
+
+
+@needs_a_browser
 def test_it_answers_what_is_drawn(page):
     from selenium.webdriver import ActionChains
 

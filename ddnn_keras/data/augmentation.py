@@ -6,7 +6,7 @@ So a training that is taken up again sees what it would have seen.
 
 import tensorflow as tf
 
-from ddnn_keras.data.centre import CROP_PCT, centre_box
+from ddnn_keras.data.centre import centre_box, size_before_crop
 
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
@@ -69,7 +69,7 @@ class RandomResizedCrop:
     """For images of any size: crops a random part, resizes it, and mirrors it where allowed.
 
     As "Going Deeper with Convolutions" (https://arxiv.org/abs/1409.4842) did for ImageNet: from 8 % of an image to all
-    of it, with an aspect ratio from 3/4 to 4/3. Evaluation shows the centre, 224/256 of the shorter side.
+    of it, with an aspect ratio from 3/4 to 4/3. Evaluation shows the centre, about 224/256 of the shorter side.
 
     Args:
         size: `(height, width)` that the model sees.
@@ -139,7 +139,7 @@ def random_resized_crop(image, size, seed):
 
 def resized_centre(image, size):
     """The centre of `image`, of shape `(height, width, channels)`, resized so that little is cut off; float32."""
-    target = round(max(size) / CROP_PCT)
+    target = size_before_crop(max(size))
     height_and_width = tf.shape(image)[:2]
     shorter = tf.reduce_min(height_and_width)
     # Cut first, to a square or a pixel more, with the same middle: a long and thin image would take all memory.

@@ -1,7 +1,19 @@
 """How much of an image evaluation shows, where its aspect ratio or its size are not the network's."""
 
-# Of the shorter side, for images of any size: 224 of 256 pixels, as is usual for ImageNet.
+# Of the shorter side, for images of any size: about 224 of 256 pixels, as is usual for ImageNet.
 CROP_PCT = 224 / 256
+
+
+def size_before_crop(size):
+    """To how many pixels the shorter side of an image of any size is resized, before `size` of them are shown.
+
+    As many are cut off on both sides: half a pixel more on one would be seen at small sizes.
+
+    Example:
+    >>> size_before_crop(224), size_before_crop(32)
+    (256, 36)
+    """
+    return size + 2 * round(size * (1 / CROP_PCT - 1) / 2)
 
 
 def centre_box(own_size, size):

@@ -4,7 +4,7 @@ import abc
 
 import numpy as np
 
-from ddnn_keras.data.centre import CROP_PCT
+from ddnn_keras.data.centre import size_before_crop
 
 DEFAULT_SIZE = (224, 224)
 
@@ -33,8 +33,8 @@ class ImageData(abc.ABC):
         num_validation: How many validation images, which are none of the training images.
         num_test: How many test images.
         mirror: Whether training mirrors half of the images.
-        crop_pct: The share of the shorter side that evaluation shows, which is the centre: 0.875 where images have any
-            size, else 1.
+        crop_pct: The share of the shorter side that evaluation shows, which is the centre: about 0.875 where images
+            have any size, else 1.
     """
 
     def __init__(self, name, source, image_size=None, mirror=None):
@@ -46,7 +46,7 @@ class ImageData(abc.ABC):
         self.class_names = list(source.class_names)
         self.num_classes = len(self.class_names)
         self.num_train, self.num_validation, self.num_test = map(len, (source.train, source.validation, source.test))
-        self.crop_pct = 1.0 if self._own_size else CROP_PCT
+        self.crop_pct = 1.0 if self._own_size else max(size) / size_before_crop(max(size))
         self.mirror = source.mirror if mirror is None else mirror
         self._source = source
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from ddnn_keras.depths import is_name
 from ddnn_keras.tflite.flatbuffer import description, parse, serialize
 
 NAME = "DDNN_METADATA"
@@ -60,7 +61,7 @@ def named_depths(facts):
 
     Args:
         facts: What `read_metadata` gave. Its entry `"depths"` is a dict from signatures to dicts, in which `"depth"` is
-            the depth's name, the shallowest depth first.
+            the depth's name, a string or an integer, the shallowest depth first.
 
     Returns:
         A dict from signatures to depths; empty if there is no such entry.
@@ -73,11 +74,15 @@ def named_depths(facts):
     {'depth_18': 18}
     """
     try:
-        return {signature: known["depth"] for signature, known in facts.get("depths", {}).items()}
+        depths = {signature: known["depth"] for signature, known in facts.get("depths", {}).items()}
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             f"`depths` in {NAME} must map signatures to entries with a depth. Received: {facts!r}"
         ) from error
+    for depth in depths.values():
+        if not is_name(depth):
+            raise ValueError(f"`depths` in {NAME} must name depths by strings or integers. Received: {depth!r}")
+    return depths
 
 
 def to_json(facts):

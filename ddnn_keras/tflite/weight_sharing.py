@@ -174,7 +174,9 @@ def first_match(weighted, stored):
     """The first of the `stored` with the same weights up to a factor for each channel, and the factors; or `None`s."""
     for original in stored:
         same_kind = original.tensor.type == weighted.tensor.type
-        if same_kind and np.array_equal(original.tensor.shape, weighted.tensor.shape):
+        # Of values too: (1, 3, 3, 8) may be eight channels of depthwise weights, or one filter for eight channels.
+        same_shape = original.values.shape == weighted.values.shape
+        if same_kind and same_shape and np.array_equal(original.tensor.shape, weighted.tensor.shape):
             ratios = ratios_of_channels(weighted.values, original.values)
             if ratios is not None:
                 return original, ratios

@@ -74,7 +74,8 @@ class Page {
     this.bundle = bundle;
     this.canvas = element("drawing");
     this.context = this.canvas.getContext("2d", {willReadFrequently: true});
-    this.small = new OffscreenCanvas(bundle.width, bundle.height);
+    this.small = new OffscreenCanvas(bundle.width, bundle.height).getContext("2d", {willReadFrequently: true});
+    this.shown = null; // the image on the canvas, until something is drawn there
     this.slider = element("depth");
     this.asked = 0;
     this.strokes = new Map(); // of each pointer that draws, where it is
@@ -106,6 +107,7 @@ class Page {
   }
 
   stroke({pointerId, offsetX, offsetY}) {
+    this.shown = null;
     Object.assign(this.context, {strokeStyle: "white", lineWidth: this.canvas.width / 9, lineCap: "round"});
     this.context.beginPath();
     this.context.moveTo(...this.strokes.get(pointerId));
@@ -115,13 +117,9 @@ class Page {
   }
 
   clear() {
-    this.fill();
+    this.shown = null;
+    fill(this.context);
     return this.answer();
-  }
-
-  fill() {
-    this.context.fillStyle = "black";
-    this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
   async chosen(input) {
@@ -134,7 +132,6 @@ class Page {
     }
   }
 
-  // The centre of an image file, as much of it as evaluation shows; one of the network's size whole.
   async show(address) {
     const image = new Image();
     image.src = address;
@@ -143,23 +140,37 @@ class Page {
     } catch {
       throw new Error("That is no image this browser can show.");
     }
+    this.shown = image;
+    this.drawCentre(image, this.context);
+    await this.answer();
+  }
+
+  // The centre of an image, as much of it as evaluation shows; of one of the network's size the whole.
+  drawCentre(image, context) {
+    const {width, height} = context.canvas;
     const isWhole = image.width === this.bundle.width && image.height === this.bundle.height;
     const cropPct = isWhole ? 1 : this.bundle.facts.crop_pct ?? 1;
-    const scale = Math.max(this.canvas.width / image.width, this.canvas.height / image.height) / cropPct;
-    const [width, height] = [image.width * scale, image.height * scale];
-    this.fill(); // for images that are transparent somewhere
-    this.context.imageSmoothingEnabled = scale < 1;
-    this.context.drawImage(image, (this.canvas.width - width) / 2, (this.canvas.height - height) / 2, width, height);
-    await this.answer();
+    const scale = Math.max(width / image.width, height / image.height) / cropPct;
+    const [drawnWidth, drawnHeight] = [image.width * scale, image.height * scale];
+    fill(context); // for images that are transparent somewhere
+    // Enlarged, people see pixels, and the network what bilinear interpolation makes of them, as in evaluation.
+    context.imageSmoothingEnabled = scale < 1 || context === this.small;
+    context.imageSmoothingQuality = scale < 1 ? "high" : "low";
+    context.drawImage(image, (width - drawnWidth) / 2, (height - drawnHeight) / 2, drawnWidth, drawnHeight);
   }
 
   // Pixels at the network's size, 0..255, channels last.
   pixels() {
     const {width, height, channels} = this.bundle;
-    const context = this.small.getContext("2d", {willReadFrequently: true});
-    context.imageSmoothingQuality = "high";
-    context.drawImage(this.canvas, 0, 0, width, height);
-    const {data} = context.getImageData(0, 0, width, height);
+    if (this.shown) {
+      // Not from the canvas, whose size is another: an image would be resized twice.
+      this.drawCentre(this.shown, this.small);
+    } else {
+      this.small.imageSmoothingEnabled = true;
+      this.small.imageSmoothingQuality = "high";
+      this.small.drawImage(this.canvas, 0, 0, width, height);
+    }
+    const {data} = this.small.getImageData(0, 0, width, height);
     const pixels = [];
     for (let index = 0; index < data.length; index += 4) {
       const [red, green, blue] = data.subarray(index, index + 3);
@@ -191,6 +202,11 @@ class Page {
     // For whoever looks on: the answer on the page is that of this depth.
     document.body.dataset.answered = `${this.bundle.depth(signature)}`;
   }
+}
+
+function fill(context) {
+  context.fillStyle = "black";
+  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
 }
 
 function row(label, probability) {
