@@ -278,7 +278,7 @@ class DDNN(keras.Model):
                 accordingly. Depths that a dict leaves out have none, and need no labels. Defaults to
                 `"sparse_categorical_crossentropy"`.
             loss_weights: Optional weights of the losses: a dict from output keys, of which those that it leaves out
-                are 1; or a list in the order of `depths`.
+                are 1; or a list in the order of `depths`, for those that have a loss.
             metrics: One list of metrics for every depth, or a dict from output keys to lists or a list of lists in the
                 order of `depths`. Cross-entropies by name are read as losses are.
             weighted_metrics: Likewise, weighted by `sample_weight`.
@@ -299,6 +299,8 @@ class DDNN(keras.Model):
             check_reductions(losses or {})
         metrics = metrics_per_output(metrics, keys)
         weighted_metrics = metrics_per_output(weighted_metrics, keys, "weighted_metrics")
+        # Keras keeps those of an earlier `compile` where this one names none.
+        self._compile_loss = self._compile_metrics = self.loss = None
         super().compile(
             optimizer=optimizer,
             loss=losses or None,

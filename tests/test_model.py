@@ -247,6 +247,21 @@ def test_recompiling_changes_the_distillation(examples):
     assert "depth_c_attention_loss" not in logs
 
 
+def test_of_two_compiles_the_last_decides(examples):
+    images, labels = examples
+    model = compiled(small_network(), metrics=["accuracy"], distillation=EKD())
+    compiled(model, loss=None, metrics=None)
+    fresh = small_network()
+    fresh.set_weights(model.get_weights())
+    compiled(fresh, loss=None, metrics=None)
+    logs = model.train_on_batch(images, return_dict=True)
+    assert logs == pytest.approx(fresh.train_on_batch(images, return_dict=True), rel=1e-5)
+    assert "depth_c_kl_loss" in logs and not {"depth_c_loss", "depth_c_accuracy"} & set(logs)
+    compiled(model)
+    compiled(model, loss={"depth_c": "sparse_categorical_crossentropy"}, metrics=None, distillation=None)
+    assert "depth_a_accuracy" not in model.test_on_batch(images, {"depth_c": labels}, return_dict=True)
+
+
 def test_a_single_depth_trains_like_any_model(examples):
     model = compiled(small_network(depths={"c": (1, 1, 1)}))
     history = model.fit(*examples, epochs=1, verbose=0).history
