@@ -75,7 +75,7 @@ def test_gains_of_the_fit(main):
     code, printed, errors = main("recipes/pooled_gains.py", "--split", "train", RESULTS / "cifar10_10000_width32")
     assert code == 0, errors
     gains = re.findall(GAIN, printed)
-    assert len(gains) == 9
+    assert len(gains) == 15
     assert all(gain in PAGES[1].read_text() for gain in gains)
 
 
