@@ -72,8 +72,9 @@ def verify(model, subnet, images, labels, quantize="none", signature=None, io_dt
     In every mode the file must consist of builtin operators and hold its weights as constants; `"int8"` and
     `"int16x8"` must hold integers alone between input and output. How much the outputs may differ stands in
     `ddnn_keras.tflite.modes`: int8, for one, must give the same class on 0.9 of the images, or a nearly tied one, and
-    lose 0.02 of the accuracy at most. Both fractions are widened by `2 * sqrt((1 - min_agreement) / n)`, two standard
-    errors, for what a sample of n images shows by chance: 0.02 for int8 with 1,000 images, 0.14 with 20.
+    lose 0.02 of the accuracy at most; how far its logits may be off is not bounded, nor in `"int16x8"`. Both fractions
+    are widened by `2 * sqrt((1 - min_agreement) / n)`, two standard errors, for what a sample of n images shows by
+    chance: 0.02 for int8 with 1,000 images, 0.14 with 20.
 
     Args:
         model: The path of a `.tflite` file, or its bytes.
