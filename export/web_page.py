@@ -16,6 +16,7 @@ import shlex
 import shutil
 
 from PIL import Image
+from run_tflite import UNREADABLE
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
@@ -100,7 +101,7 @@ def check_sample(path):
             image.load()
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"--sample must be an image ({', '.join(IMAGE_FORMATS)}). Received: {path}: {error}") from None
 
 
