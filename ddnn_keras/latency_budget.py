@@ -18,8 +18,8 @@ class LatencyBudget:
     All depths of a network slow down together, more or less, so each run tells of the others too: the median of the
     latest runs, each relative to what its depth took at the start, is the device's pace. Where a deep network slows
     down more than a shallow one, for instance because its weights do not fit a cache any more, the shallow one's pace
-    promises too much. So each time that a deeper network did not hold for long, it takes twice as many runs until one
-    is tried again.
+    promises too much. So each time that a depth did not hold for long, it takes twice as many runs until that one is
+    tried again; the depths before it are not held back.
 
     What was learned about a budget is forgotten as soon as another is asked for: callers with different budgets need
     one object each.
@@ -41,7 +41,7 @@ class LatencyBudget:
         self.latencies = dict(latencies)
         self._paces = collections.deque([1.0] * WINDOW, maxlen=WINDOW)
         self._fastest_pace = 1.0
-        self._begin(None, None)
+        self._budget, self._waits, self._runs = None, [], 0  # until a budget is asked for
 
     @property
     def pace(self):
@@ -53,6 +53,7 @@ class LatencyBudget:
         self._paces.append(milliseconds / self.latencies[depth])
         self._fastest_pace = min(self._fastest_pace, self.pace)
         self._runs += 1
+        self._waits = [max(0, wait - 1) for wait in self._waits]
 
     def choose(self, milliseconds):
         """The deepest depth that fits.
@@ -68,29 +69,36 @@ class LatencyBudget:
         """
         self._check(milliseconds)
         if milliseconds != self._budget:
-            self._begin(milliseconds, self._fitting(milliseconds))
-        elif self._fitting(milliseconds) < self._index:
-            # It comes down at once. Whether it had been up for long says how soon to try again.
-            held = self._runs >= self._patience
-            self._patience = WINDOW if held else min(2 * self._patience, LONGEST_PATIENCE)
-            self._step(self._fitting(milliseconds))
-        elif self._runs >= self._patience:
-            higher = self._fitting(milliseconds / (1 + MARGIN))
-            if higher > self._index:
-                self._step(higher)
+            self._begin(milliseconds)
+        elif (fitting := max(self._fitting(milliseconds))) < self._index:
+            self._hold_back()
+            self._step(fitting)
+        elif self._runs >= WINDOW:
+            fitting = self._fitting(milliseconds / (1 + MARGIN))
+            if deeper := [index for index in fitting if index > self._index and not self._waits[index]]:
+                self._step(max(deeper))
         return list(self.latencies)[self._index]
 
-    def _begin(self, milliseconds, index):
-        self._budget, self._patience = milliseconds, WINDOW
-        self._step(index)
+    def _begin(self, milliseconds):
+        self._budget = milliseconds
+        # Of each depth: after how many runs without it, it is tried again, and how many of them are left.
+        self._patience = [WINDOW] * len(self.latencies)
+        self._waits = [0] * len(self.latencies)
+        self._step(max(self._fitting(milliseconds)))
+
+    def _hold_back(self):
+        """Lets the depth in use wait. Whether it had been up for long says how long."""
+        patience = self._patience[self._index]
+        patience = WINDOW if self._runs >= patience else min(2 * patience, LONGEST_PATIENCE)
+        self._patience[self._index] = self._waits[self._index] = patience
 
     def _step(self, index):
         self._index, self._runs = index, 0
 
     def _fitting(self, milliseconds):
-        """The index of the deepest depth that fits, or of the shallowest."""
-        fits = [latency * self.pace <= milliseconds for latency in self.latencies.values()]
-        return max((index for index, fit in enumerate(fits) if fit), default=0)
+        """The indices of all depths that fit, or that of the shallowest."""
+        latencies = enumerate(self.latencies.values())
+        return [index for index, latency in latencies if latency * self.pace <= milliseconds] or [0]
 
     def _check(self, milliseconds):
         shallowest, fastest = min(self.latencies.items(), key=lambda item: item[1])

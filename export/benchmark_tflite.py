@@ -9,11 +9,13 @@ NumPy and ai-edge-litert are all it needs (matplotlib for the picture). For exam
 import argparse
 import csv
 import dataclasses
+import os
 import pathlib
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
 from ddnn_keras.tflite.benchmark import Measurement, benchmark
+from ddnn_keras.tflite.metadata import DEFAULT_SIGNATURE
 
 
 def argument_parser():
@@ -30,6 +32,8 @@ def argument_parser():
 
 def main(arguments):
     """Measures, prints and writes."""
+    if not os.path.basename(arguments.output).strip("."):
+        raise ValueError(f"--output must be a name for files, not a folder. Received: {arguments.output}")
     measurements = benchmark(arguments.models, arguments.threads, arguments.runs, arguments.warm_up)
     print_table(measurements)
     path = pathlib.Path(f"{arguments.output}.csv")
@@ -51,8 +55,9 @@ def print_table(measurements):
 
 
 def name_of(found):
-    """A network by file and, in a bundle, depth."""
-    return f"{found.file} {found.depth}".strip()
+    """A network by file and, in a bundle, depth; in a file that names no depths, by signature."""
+    signature = "" if found.signature == DEFAULT_SIGNATURE else found.signature
+    return f"{found.file} {found.depth or signature}".strip()
 
 
 def write_csv(measurements, path):
@@ -61,6 +66,17 @@ def write_csv(measurements, path):
         writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Measurement)])
         writer.writeheader()
         writer.writerows(map(dataclasses.asdict, measurements))
+
+
+def lines(measurements):
+    """The networks of one file together, as often as it was given."""
+    found = []
+    for measurement in measurements:
+        start = found and found[-1][0]
+        if not start or measurement.file != start.file or measurement.signature == start.signature:
+            found.append([])
+        found[-1].append(measurement)
+    return found
 
 
 def draw(measurements, path):
@@ -73,9 +89,8 @@ def draw(measurements, path):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for file in dict.fromkeys(found.file for found in measurements):
-        points = [found for found in measurements if found.file == file and found.accuracy != ""]
-        axes.plot([p.median_ms for p in points], [100 * p.accuracy for p in points], "o-", label=file)
+    for points in lines(found for found in measurements if found.accuracy != ""):
+        axes.plot([p.median_ms for p in points], [100 * p.accuracy for p in points], "o-", label=points[0].file)
         for point in points:
             axes.annotate(str(point.depth), (point.median_ms, 100 * point.accuracy), (4, 4), textcoords="offset points")
     axes.set(xlabel=f"median ms per image, {measurements[0].threads} thread(s)", ylabel="accuracy, %")

@@ -14,6 +14,7 @@ import keras
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
+from ddnn_keras.tflite.convert import check_backend
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3)}
 
@@ -31,6 +32,7 @@ def argument_parser():
 
 def main(arguments):
     """Builds and exports."""
+    check_backend()
     if not arguments.output.endswith(".tflite"):
         raise ValueError(f"--output must end in .tflite. Received: {arguments.output}")
     model = resnet(

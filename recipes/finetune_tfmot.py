@@ -28,9 +28,11 @@ from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.distillation import EKD, kl_divergence
-from ddnn_keras.tflite.convert import DEFAULT_SIGNATURE, check_backend
+from ddnn_keras.tflite.convert import check_backend
 from ddnn_keras.tflite.export import export_subnets
+from ddnn_keras.tflite.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.tflite.modes import MODES
+from ddnn_keras.tflite.verify import VerificationError
 
 try:
     import tensorflow as tf
@@ -59,7 +61,12 @@ def argument_parser():
     add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
     add("--kl-weight", type=non_negative_number, default=EKD().kl_weight, help="of the full-net's teaching")
     add("--sparsity", type=fraction, default=0.5, help="the part of the weights that pruning sets to zero")
-    add("--clusters", type=two_or_more, default=16, help="how many values clustering leaves to a layer's weights")
+    add(
+        "--clusters",
+        type=two_or_more,
+        default=16,
+        help="to how many values, at most, clustering leaves a layer's weights",
+    )
     add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
     add("--output", help="folder for the file; by default tflite/ in the run")
     return parser
@@ -83,38 +90,40 @@ def fraction(text):
 def main(arguments):
     """Fine-tunes, exports, and compares with the sub-net as it was."""
     steps = arguments.technique.split("_")
-    if "qat" in steps and arguments.quantize != "int8":
-        raise ValueError(f"--quantize must be int8 with qat. Received: {arguments.quantize}")
+    check_steps(steps, arguments)
     check_backend()
     run_directory, saved = finished_run(arguments.run)
     network = load_network(run_directory.model)
     depth = chosen_depth(network, arguments.depth)
-    images = images_of_run(run_directory, saved)
-    keras.utils.set_random_seed(saved.seed)
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
-    lessons = taught(images.train(saved.batch_size, seed=saved.seed), full_net)
     model = to_tf_keras(subnet)
-    for index, step in enumerate(steps):
-        num_updates = arguments.epochs * images.steps_per_epoch(saved.batch_size)
-        model, strip, callbacks = STEPS[step](model, arguments, steps[:index], num_updates)
-        fit(model, lessons, arguments, images.steps_per_epoch(saved.batch_size), callbacks)
-        model = strip(model)
-    name = "_".join([output_key(depth), *steps, *([arguments.quantize] if arguments.quantize != "none" else [])])
-    path = pathlib.Path(arguments.output or run_directory.path / "tflite") / f"{name}.tflite"
+    images = images_of_run(run_directory, saved)
     facts = {
         "depths": {DEFAULT_SIGNATURE: {"depth": depth, "blocks_per_stage": network.depths[depth]}},
         "labels": images.class_names,
         "crop_pct": images.crop_pct,
-        "source": f"{run_directory.path.name}/{run_directory.model.name}",
+        "source": "/".join(pathlib.Path(os.path.abspath(run_directory.model)).parts[-2:]),
         # Where things are on this machine is nobody else's business.
         "fine_tuning": {name: value for name, value in vars(arguments).items() if name not in ("run", "output")},
     }
-    with tempfile.TemporaryDirectory() as folder:  # to_tflite.py makes this file
-        as_trained = exported(subnet, pathlib.Path(folder) / "as_trained.tflite", images, arguments.quantize, facts)
-    # Only now, since this changes the sub-net's own weights.
-    fine_tuned = exported(finished(model, subnet, steps), path, images, arguments.quantize, facts)
+    # First, since `finished` changes the sub-net's own weights.
+    as_trained = exported_as_trained(subnet, images, arguments.quantize, facts)
+    model = fine_tuned(model, full_net, steps, arguments, images, saved)
+    name = "_".join([output_key(depth), *steps, *([arguments.quantize] if arguments.quantize != "none" else [])])
+    path = pathlib.Path(arguments.output or run_directory.path / "tflite") / f"{name}.tflite"
+    result = exported(finished(model, subnet, steps), path, images, arguments.quantize, facts)
     print(f"Verified: {path}")
-    print_table({"as trained": as_trained, arguments.technique: fine_tuned})
+    print_table({"as trained": as_trained, arguments.technique: result})
+
+
+def check_steps(steps, arguments):
+    """Raises a `ValueError` where an argument does not go with the technique."""
+    if "qat" in steps and arguments.quantize != "int8":
+        raise ValueError(f"--quantize must be int8 with qat. Received: {arguments.quantize}")
+    if {"prune", "cluster"} <= set(steps) and arguments.clusters < 3:
+        raise ValueError(
+            f"--clusters must be 3 or more with prune, whose zeros are one. Received: {arguments.clusters}"
+        )
 
 
 def chosen_depth(network, wanted):
@@ -123,6 +132,18 @@ def chosen_depth(network, wanted):
     if wanted not in depths:
         raise ValueError(f"--depth must be one of {', '.join(depths)}, which the network holds. Received: {wanted}")
     return depths[wanted]
+
+
+def fine_tuned(model, full_net, steps, arguments, images, saved):
+    """The tf_keras model after all steps."""
+    keras.utils.set_random_seed(saved.seed)
+    lessons = taught(images.train(saved.batch_size, seed=saved.seed), full_net)
+    steps_per_epoch = images.steps_per_epoch(saved.batch_size)
+    for index, step in enumerate(steps):
+        model, strip, callbacks = STEPS[step](model, arguments, steps[:index], arguments.epochs * steps_per_epoch)
+        fit(model, lessons, arguments, steps_per_epoch, callbacks)
+        model = strip(model)
+    return model
 
 
 # The steps. Each takes a tf_keras model, the command line, the steps before and the number of updates, and gives the
@@ -140,9 +161,18 @@ def prune(model, arguments, before, num_updates):
 
 def cluster(model, arguments, before, num_updates):
     """Lets the weights of a layer take few values."""
-    wrapper = functools.partial(
-        cluster_weights, number_of_clusters=arguments.clusters, preserve_sparsity="prune" in before
-    )
+    keep_zeros = "prune" in before
+
+    def wrapper(layer):
+        # The toolkit wants as many weights as clusters, or as many but zeros as other clusters.
+        num_weights = np.count_nonzero(layer.kernel) + 1 if keep_zeros else np.size(layer.kernel)
+        if num_weights < 3:
+            raise ValueError(
+                f"--sparsity must leave two weights or more to {layer.name}. Received: {arguments.sparsity}"
+            )
+        clusters = min(arguments.clusters, int(num_weights))
+        return cluster_weights(layer, number_of_clusters=clusters, preserve_sparsity=keep_zeros)
+
     return wrapped(model, wrapper), tfmot.clustering.keras.strip_clustering, []
 
 
@@ -206,6 +236,16 @@ def finished(model, subnet, steps):
     return subnet
 
 
+def exported_as_trained(subnet, images, quantize, facts):
+    """`exported` of the sub-net as it is, or `None` where its file fails: to mend that may be why it is fine-tuned."""
+    with tempfile.TemporaryDirectory() as folder:  # to_tflite.py makes this file
+        try:
+            return exported(subnet, pathlib.Path(folder) / "as_trained.tflite", images, quantize, facts)
+        except VerificationError as error:
+            print(f"As trained, the file is refused: {error}")
+            return None
+
+
 def exported(subnet, path, images, quantize, facts):
     """Writes a verified file; its `Verification`, and its size compressed by gzip."""
     held_out, labels = images.test_sample(min(VERIFICATION_IMAGES, images.num_test))
@@ -218,7 +258,11 @@ def exported(subnet, path, images, quantize, facts):
 def print_table(results):
     """The results, for people."""
     table = Table("", "MB", "MB gzipped", "same class", "accuracy of the file", "of the Keras model")
-    for name, (found, compressed) in results.items():
+    for name, result in results.items():
+        if result is None:
+            table.add_row(name, "refused")
+            continue
+        found, compressed = result
         table.add_row(
             name,
             f"{found.size_bytes / 1e6:.3f}",

@@ -9,7 +9,8 @@ What is not searched has the value of its flag. A search that was stopped goes o
 processes share one search as KerasTuner documents it: all run the same command, with KERASTUNER_ORACLE_IP and
 KERASTUNER_ORACLE_PORT naming the chief and KERASTUNER_TUNER_ID being chief, tuner0, tuner1, ...; the chief waits until
 a worker that was lost is started again under its name. OUTPUT/trials.json has every trial that did not fail, the best
-one first; a trial's accuracy is that of its best epoch, counted within its last training.
+one first; a trial's accuracy is that of its best epoch, counted within its last training, and 0 where its loss became
+NaN or Inf.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import numpy as np
 import train
 from one_at_a_time import one_at_a_time
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from same_images import fingerprint, is_same
 from train_arguments import DISTILLATIONS, add_distillation, add_settings, check_depths, load_images
 
@@ -81,7 +82,7 @@ class Search(keras_tuner.HyperModel):
         # KerasTuner restores weights alone; the schedule of the learning rate follows the optimizer's count.
         build_optimizer(model)
         model.optimizer.iterations.assign(initial_epoch * steps_per_epoch)
-        return model.fit(
+        history = model.fit(
             images.train(arguments.batch_size, seed=arguments.seed, first_epoch=initial_epoch),
             steps_per_epoch=steps_per_epoch,
             initial_epoch=initial_epoch,
@@ -92,10 +93,16 @@ class Search(keras_tuner.HyperModel):
             shuffle=False,
             **kwargs,
         )
+        if not np.isfinite(history.history["loss"]).all():
+            # Not a trial that failed, which would teach the search nothing, and three of which in a row would end it.
+            history.history |= {name: [0.0] * len(history.epoch) for name in OBJECTIVES.values()}
+        return history
 
 
 class Objectives(keras.callbacks.Callback):
     """Logs what is searched for: the validation accuracy's mean over depths, and the shallowest depth's.
+
+    It also ends a training whose loss is no number any more.
 
     Args:
         model: The `DDNN` that is trained.
@@ -110,6 +117,8 @@ class Objectives(keras.callbacks.Callback):
         accuracies = [logs[name] for name in self._names]
         logs[OBJECTIVES["mean"]] = float(np.mean(accuracies))
         logs[OBJECTIVES["shallowest"]] = accuracies[0]
+        if not np.isfinite(logs["loss"]):
+            self.model.stop_training = True
 
 
 def chosen(hp, arguments):
@@ -176,6 +185,7 @@ def main(arguments, typed):
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     check_depths(arguments, at_least=2)
+    arguments.search = in_order(arguments.search)
     check_search(arguments, typed)
     output = pathlib.Path(arguments.output).absolute()
     settings = output / "settings.json"
@@ -195,6 +205,11 @@ def main(arguments, typed):
                     report(tuner.oracle, arguments, output)
         except RuntimeError as error:  # KerasTuner gives up after some trials in a row that failed
             raise ValueError(f"The search stopped: {error}") from error
+
+
+def in_order(names):
+    """What is searched, in the one order that two commands for the same search have."""
+    return [name for name in SEARCHED if name in names]
 
 
 def check_search(arguments, typed):
@@ -244,6 +259,7 @@ def check_settings(arguments, images, path):
     data = settings.pop("data")
     # Searches of before these were kept do not say.
     kept = {"backend": keras.backend.backend(), "data": data, **json.loads(path.read_text())}
+    kept["search"] = in_order(kept["search"])
     if not is_same(kept["data"], data):
         raise ValueError(
             f"--dataset {arguments.dataset} has other images than the search in {path.parent}: use another folder."
@@ -276,7 +292,7 @@ def report(oracle, arguments, output):
     trials = [trial for trial in trials if trial["accuracy"] is not None]  # the others failed
     with atomic_write(output / "trials.json") as temporary:
         temporary.write_text(json.dumps(trials, indent=1) + "\n")
-    print_table(trials)
+    print_table(trials, arguments.search)
 
 
 def record(trial, arguments):
@@ -292,12 +308,11 @@ def record(trial, arguments):
     }
 
 
-def print_table(trials):
-    """The ten best trials."""
-    names = list(trials[0]["arguments"]) if trials else []
-    table = Table("accuracy", *names)
+def print_table(trials, names):
+    """The ten best trials, and what was searched."""
+    table = Table(*(Column(name, overflow="fold") for name in ("accuracy", *names)))
     for trial in trials[:10]:
-        values = trial["arguments"].values()
+        values = [trial["arguments"][name] for name in names]
         cells = [f"{value:.3g}" if isinstance(value, float) else value for value in values]
         table.add_row(f"{trial['accuracy']:.2%}", *cells)
     Console().print(table)

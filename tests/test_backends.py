@@ -99,7 +99,8 @@ print(history(1) == first, history(2) == first)
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_the_same_seed_has_the_same_history(backend):
     """With shuffling and dropout."""
     pytest.importorskip(backend)
@@ -145,6 +146,7 @@ print(min(wanted["depth_c_kl_loss"]) > 0, all(np.allclose(found[name], wanted[na
 """
 
 
+@pytest.mark.slow
 def test_a_step_of_ones_own_distills_on_jax():
     pytest.importorskip("jax")
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}

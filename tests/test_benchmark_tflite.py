@@ -9,8 +9,11 @@ from conftest import ROOT
 
 from ddnn_keras import DDNN
 from ddnn_keras.cost import count_parameters
-from ddnn_keras.tflite.benchmark import benchmark
+from ddnn_keras.tflite.benchmark import Measurement, benchmark
 from ddnn_keras.tflite.interpreter import LiteModel
+
+sys.path.insert(0, str(ROOT / "export"))
+import benchmark_tflite
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("bundle")
@@ -64,6 +67,22 @@ def test_one_file_twice_shows_how_far_equal_times_differ(bundle):
     assert [measurement.depth for measurement in found] == [8, 14, 8, 14]
 
 
+def test_a_file_given_twice_is_two_lines():
+    networks = [("a", "8"), ("a", "14"), ("a", "8"), ("a", "14"), ("b", "14")]
+    found = [measurement(file, signature) for file, signature in networks]
+    assert benchmark_tflite.lines(found) == [found[:2], found[2:4], found[4:]]
+    assert benchmark_tflite.lines([]) == []
+
+
+def test_networks_without_a_name_are_called_by_signature():
+    networks = [("a", "serving_default"), ("a", "small"), ("b", "depth_8", 8)]
+    assert [benchmark_tflite.name_of(measurement(*of)) for of in networks] == ["a", "a small", "b 8"]
+
+
+def measurement(file, signature, depth=""):
+    return Measurement(file, signature, depth, 1, *[1.0] * 5, accuracy=0.9)
+
+
 def test_what_cannot_be_timed(bundle):
     with pytest.raises(ValueError, match=r"^`paths` must be one or more\. Received: none$"):
         benchmark([])
@@ -90,6 +109,9 @@ runpy.run_path("export/benchmark_tflite.py", run_name="__main__")
 def test_mistakes(mistake, bundle, tmp_path):
     assert "gone.tflite" in mistake("export/benchmark_tflite.py", bundle, tmp_path / "gone.tflite")
     assert "not a positive integer" in mistake("export/benchmark_tflite.py", bundle, "--runs", 0)
+    for folder in (f"{tmp_path}/", f"{tmp_path}/.", ".."):
+        sentence = mistake("export/benchmark_tflite.py", bundle, "--output", folder)
+        assert f"--output must be a name for files, not a folder. Received: {folder}" in sentence
     assert "--output must end in .tflite. Received: x" in mistake(
         "export/plain_resnet.py", "--depth", 18, "--output", "x"
     )

@@ -18,6 +18,7 @@ from ddnn_keras.runtime import Runtime
 pytestmark = pytest.mark.xdist_group("run")
 
 
+@pytest.mark.slow
 def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main, mistake):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)

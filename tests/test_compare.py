@@ -243,6 +243,7 @@ def test_a_method_is_the_same_with_all_seeds(comparison, mistake, tmp_path):
         assert sentence.format(*found) in mistake("recipes/compare.py", *flags, changed)
 
 
+@pytest.mark.slow
 def test_images_of_the_same_name_are_not_taken_for_the_same(comparison, main, mistake, tmp_path):
     """Records keep a data set's name without its folder."""
     random = np.random.default_rng(0)
@@ -301,6 +302,7 @@ def test_a_failed_training_is_named(mistake, tmp_path):
     assert "joint_8-14_seed3 failed: train.py: --batch-size must be from 1 to 400" in sentence
 
 
+@pytest.mark.slow
 def test_what_others_trained_is_kept_when_a_training_fails(comparison, mistake, tmp_path):
     output = tmp_path / "half"
     broken = output / "runs" / "joint_8-14_seed0"
@@ -344,6 +346,7 @@ def test_the_test_split_needs_the_networks(comparison, mistake, tmp_path):
     assert "--test needs the network of alone_14_seed0, and there is no " in sentence
 
 
+@pytest.mark.slow
 def test_a_network_that_is_damaged_is_named_by_the_test_split(comparison, mistake, tmp_path):
     output = shutil.copytree(comparison[0], tmp_path / "digits")
     before = results(output)

@@ -26,6 +26,7 @@ def finetuned(finished_run, tmp_path_factory, script):
     return run, run.with_name("digits_qat")
 
 
+@pytest.mark.slow
 def test_a_run_like_any_other(finetuned, finished_run):
     source, run = finetuned
     assert {path.name for path in run.iterdir()} == {path.name for path in source.iterdir()}
@@ -63,6 +64,7 @@ def test_a_stopped_one_goes_on(finetuned, tmp_path, script, mistake):
     assert (run / "metrics.json").read_text() == (finished / "metrics.json").read_text()
 
 
+@pytest.mark.slow
 def test_mistakes(finetuned, mistake, tmp_path, monkeypatch):
     source, run = finetuned
     assert "digits_qat holds model.keras" in mistake(SCRIPT, "--run", source)

@@ -1,14 +1,18 @@
 """recipes/finetune_tfmot.py: what its techniques leave in the files."""
 
 import json
+import pathlib
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from conftest import ROOT
 
+from ddnn_keras.checkpoint import PROGRESS, load_network
 from ddnn_keras.tflite.flatbuffer import parse
 from ddnn_keras.tflite.metadata import read_metadata
 
@@ -76,6 +80,39 @@ def test_zeros_and_clusters_outlast_the_steps_behind_them(finetune, technique):
     check(finetune(technique, "--sparsity", 0.4, "--clusters", 8), technique, 0.4, 8)
 
 
+@pytest.mark.slow
+def test_more_clusters_than_a_small_layer_has_weights(finetune):
+    check(finetune("prune_cluster", "--sparsity", 0.9), "prune_cluster", 0.9, 16)
+
+
+@pytest.fixture
+def hard_to_quantize(finished_run, tmp_path):
+    """The same function, but for a channel of which int8 activations leave the others nothing."""
+    path = pathlib.Path(shutil.copytree(finished_run, tmp_path / "run")) / "model.keras"
+    with zipfile.ZipFile(path) as file:
+        progress = file.read(PROGRESS)
+    network = load_network(path)
+    norm, convolution = (network.get_layer(f"stage1_block1_{name}") for name in ("bn1_depth_18", "conv2"))
+    gamma, beta, *statistics = norm.get_weights()
+    kernel, *others = convolution.get_weights()
+    gamma[0], beta[0], kernel[:, :, 0] = 1000 * gamma[0], 1000 * beta[0], kernel[:, :, 0] / 1000
+    norm.set_weights([gamma, beta, *statistics])
+    convolution.set_weights([kernel, *others])
+    network.save(path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(PROGRESS, progress)
+    return path.parent
+
+
+@pytest.mark.slow
+def test_a_depth_whose_own_file_is_refused_is_fine_tuned(hard_to_quantize, tmp_path, script):
+    flags = ["--run", hard_to_quantize, "--depth", 10, "--technique", "qat", "--epochs", 1]
+    finished = script(SCRIPT, *flags, "--output", tmp_path / "files")
+    assert finished.returncode == 0, finished.stderr
+    assert "As trained, the file is refused: " in finished.stdout
+    assert (tmp_path / "files/depth_10_qat_int8.tflite").exists()
+
+
 # A teacher that names another class for each image than the label, which is 0.
 LESSONS = """
 import argparse, sys
@@ -126,6 +163,10 @@ def test_mistakes(finished_run, tmp_path):
         (["--run", str(tmp_path), "--depth", "10", "--technique", "qat"], "holds no run"),
         ([*run, "--depth", "10", "--technique", "prune", "--sparsity", "1"], "1 is not less than 1"),
         ([*run, "--depth", "10", "--technique", "cluster", "--clusters", "1"], "1 is less than 2"),
+        (
+            [*run, "--depth", "10", "--technique", "prune_cluster", "--clusters", "2"],
+            "--clusters must be 3 or more with prune",
+        ),
         (
             [*run, "--depth", "10", "--technique", "qat", "--learning-rate", "1e30", "--epochs", "1"],
             "The loss is not finite any more.",

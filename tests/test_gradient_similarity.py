@@ -69,6 +69,7 @@ def test_a_run(main, finished_run):
     assert all(float(size) > 0 and -1 <= float(cosine) <= 1 for _, _, size, cosine in rows)
 
 
+@pytest.mark.slow
 def test_a_run_on_few_images(main, script, tmp_path):
     flags = [*TINY, "--train-images", 60, "--batch-size", 30, "--epochs", 1, "--warmup-epochs", 0, "--output", tmp_path]
     assert script("recipes/train.py", *flags).returncode == 0

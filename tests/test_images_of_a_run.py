@@ -51,6 +51,7 @@ def test_a_bundle_whose_images_are_others_by_now(finished_run, run, main, mistak
     assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [["recipes/finetune_qat.py"], ["recipes/finetune_tfmot.py", "--technique", "prune", "--depth", 18]],
@@ -62,6 +63,7 @@ def test_the_same_in_a_process_that_trains(command, run, script):
     assert "was trained on images whose num_images was" in finished.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_say(run, script):
     config = json.loads((run / "config.json").read_text())
     del config["num_images"]

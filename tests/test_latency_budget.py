@@ -86,6 +86,14 @@ def test_a_depth_that_slows_down_more_than_others_is_tried_ever_more_rarely():
     assert set(depths) == {34, 50}
 
 
+@pytest.mark.parametrize("slower", [1.5, 1.8, 5.0])
+def test_a_depth_that_slows_down_alone_holds_back_no_other(slower):
+    budget = LatencyBudget(LATENCIES)
+    depths = run(budget, {18: 1.0, 34: 1.0, 50: slower}, 7.0, 2000)
+    assert depths.count(34) > 1800
+    assert depths[500:].count(50) < 20
+
+
 def test_after_a_rare_try_that_holds_it_follows_as_before():
     budget = LatencyBudget(LATENCIES)
     run(budget, {18: 1.0, 34: 1.0, 50: 1.5}, 7.0, 1000)

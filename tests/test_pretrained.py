@@ -165,14 +165,8 @@ def test_shallow_vggs_are_kerashubs_with_normalisation(layers, blocks):
     check_same_logits(model, source, layers, IMAGES[:, :32, :32])
 
 
-@pytest.mark.parametrize(
-    ("layers", "depths"),
-    [
-        (121, (121, 169)),
-        pytest.param(169, (121, 169), marks=pytest.mark.slow),
-        pytest.param(201, (121, 169, 201), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("layers", "depths"), [(121, (121, 169)), (169, (121, 169)), (201, (121, 169, 201))])
 def test_densenet_is_that_of_keras_applications(layers, depths):
     source = getattr(keras.applications, f"DenseNet{layers}")(
         input_shape=(64, 64, 3), weights=None, classes=7, classifier_activation=None
@@ -181,6 +175,7 @@ def test_densenet_is_that_of_keras_applications(layers, depths):
     check_same_logits(model, source, layers, IMAGES[:2])
 
 
+@pytest.mark.slow
 def test_a_densenet_of_other_channels_is_found_out():
     source = keras.applications.DenseNet121(input_shape=(64, 64, 3), weights=None, include_top=False)
     model = DDNN(depths=(169,), backbone="densenet", input_shape=(64, 64, 3), stem="imagenet")

@@ -116,7 +116,7 @@ def test_a_frozen_network_computes_the_same():
         np.testing.assert_array_equal(logits, expected[key])
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_a_global_policy_of_half_precision_rounds_nothing_else(policy, tmp_path):
     model, images = quantization_aware(trained_ddnn(), training()[0][:32]), held_out(20)[0]
     model.save(tmp_path / "model.keras")

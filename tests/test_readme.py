@@ -30,6 +30,7 @@ def demo(tmp_path_factory):
     return folder, finished.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_verified_files_and_its_picture(demo):
     folder, output = demo
     files = {f"depth_{depth}{suffix}.tflite" for depth in (10, 18) for suffix in ("", "_int8")}
@@ -40,6 +41,7 @@ def test_the_demo_leaves_verified_files_and_its_picture(demo):
     assert f"Pictures: {folder}/curves.png" in output.splitlines()
 
 
+@pytest.mark.slow
 def test_the_snippet_for_a_board_runs_on_the_demos_file(demo):
     folder, _ = demo
     (snippet,) = (block for block in blocks("python") if "ai_edge_litert" in block)
@@ -48,6 +50,7 @@ def test_the_snippet_for_a_board_runs_on_the_demos_file(demo):
     assert finished.stdout.strip() in list("0123456789")
 
 
+@pytest.mark.slow
 def test_the_snippet_for_a_bundle_runs_on_the_demos(demo):
     folder, _ = demo
     (snippet,) = (block for block in blocks("python") if "budget_ms" in block)
@@ -58,6 +61,7 @@ def test_the_snippet_for_a_bundle_runs_on_the_demos(demo):
     assert depth == "18"
 
 
+@pytest.mark.slow
 def test_the_snippet_for_a_cascade_runs_on_the_demos(demo):
     folder, _ = demo
     (snippet,) = (block for block in blocks("python") if "Cascade" in block)

@@ -152,7 +152,11 @@ with connected(hosts, int(rank)):
 
 
 @pytest.mark.parametrize(
-    ("delay", "second"), [(5, "-c: Wrong."), (200, "-c: Aborted by JAX, most likely since a host")]
+    ("delay", "second"),
+    [
+        (5, "-c: Wrong."),
+        pytest.param(200, "-c: Aborted by JAX, most likely since a host", marks=pytest.mark.slow),
+    ],
 )
 def test_a_mistake_is_told_by_all_who_find_it(delay, second):
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT / "recipes")}

@@ -110,6 +110,7 @@ def test_resuming_a_finished_run_changes_nothing(finished_run, script):
     assert {name: (finished_run / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.slow
 def test_distillation_none_and_a_named_recipe(script, tmp_path):
     flags = ["--depths", 10, 18, "--width", 2, "--epochs", 1, "--distillation", "none", "--output", tmp_path / "run"]
     finished = script("recipes/digits.py", *flags)
@@ -247,6 +248,7 @@ def test_a_diverging_run_says_so_and_saves_nothing_of_it(script, tmp_path):
     assert (run / "history.csv").read_text() == ""
 
 
+@pytest.mark.slow
 def test_a_training_that_is_all_warm_up_says_so(script, tmp_path):
     finished = script("recipes/train.py", *TINY, "--epochs", 1, "--warmup-epochs", 1, "--output", tmp_path / "run")
     assert "Warm-up takes all of --epochs 1: no cosine follows." in finished.stdout
@@ -294,14 +296,15 @@ def test_the_depths_of_named_recipes(recipe, depths, main):
     assert f"(default: {depths})" in " ".join(printed.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "dataset", "depths", "image_shape"),
     [
-        pytest.param("cifar10", "cifar10", ["10", "18"], [32, 32, 3], marks=pytest.mark.slow),
-        pytest.param("cifar100", "cifar100", ["10", "18"], [32, 32, 3], marks=pytest.mark.slow),
+        ("cifar10", "cifar10", ["10", "18"], [32, 32, 3]),
+        ("cifar100", "cifar100", ["10", "18"], [32, 32, 3]),
         ("cifar10_resnet_cifar", "cifar10", ["8", "14"], [32, 32, 3]),
-        pytest.param("cifar100_resnet_cifar", "cifar100", ["8", "14"], [32, 32, 3], marks=pytest.mark.slow),
-        pytest.param("imagenet", "imagenet2012", ["10", "18"], [224, 224, 3], marks=pytest.mark.slow),
+        ("cifar100_resnet_cifar", "cifar100", ["8", "14"], [32, 32, 3]),
+        ("imagenet", "imagenet2012", ["10", "18"], [224, 224, 3]),
     ],
 )
 def test_a_named_recipe_trains_and_resumes_on_the_shapes_of_its_data(recipe, dataset, depths, image_shape, tmp_path):

@@ -68,6 +68,18 @@ def test_every_trial_starts_from_the_same_weights_and_hyperband_goes_on_with_the
     assert int(first.optimizer.iterations) == 2 * (1293 // 400)
 
 
+def test_a_training_whose_loss_is_no_number_counts_as_an_accuracy_of_0_and_ends():
+    flags = ["--epochs", "9", "--learning-rate", "1e6", "--search", "temperature", "--output", "unused"]
+    arguments = tune.argument_parser().parse_args([*TINY, *flags])
+    search = tune.Search(arguments, data.load("digits"))
+    hp = keras_tuner.HyperParameters()
+    history = search.fit(hp, search.build(hp), verbose=0)
+    assert not np.isfinite(history.history["loss"][-1])
+    assert len(history.epoch) < 9
+    for name in tune.OBJECTIVES.values():
+        assert set(history.history[name]) == {0.0}
+
+
 @pytest.mark.parametrize(
     ("flags", "spaces"),
     [
@@ -180,13 +192,17 @@ def test_a_mistake_that_the_data_shows_spoils_no_folder(script, tmp_path):
     assert not (tmp_path / "tuning/settings.json").exists()
 
 
-def test_a_search_stays_on_its_backend(tmp_path):
+def test_a_search_is_the_same_in_another_order_and_stays_on_its_backend(tmp_path):
     arguments = tune.argument_parser().parse_args([*TINY, "--output", str(tmp_path)])
     images = load_images(arguments)
     settings = {**tune.settings_of(arguments, images), "backend": "torch"}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=r"^KERAS_BACKEND tensorflow differs from the torch of"):
         tune.check_settings(arguments, images, tmp_path / "settings.json")
+    settings["backend"] = "tensorflow"
+    settings["search"] = settings["search"][::-1]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    tune.check_settings(arguments, images, tmp_path / "settings.json")
     # A search from before this was kept.
     del settings["backend"]
     (tmp_path / "settings.json").write_text(json.dumps(settings))

@@ -11,11 +11,11 @@ from ddnn_keras.images import checked_raw_images
 from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.tflite.chatter import hushed
 from ddnn_keras.tflite.float32 import in_float32
+from ddnn_keras.tflite.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.tflite.modes import mode_named
 from ddnn_keras.tflite.subsampling import with_strides
 
 INPUT, OUTPUT = "image", "logits"
-DEFAULT_SIGNATURE = "serving_default"
 
 
 def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_SIGNATURE, io_dtype=None):

@@ -9,6 +9,8 @@ from ddnn_keras.depths import is_name
 from ddnn_keras.tflite.flatbuffer import description, parse, serialize
 
 NAME = "DDNN_METADATA"
+# Of a file of one network, as TensorFlow calls it.
+DEFAULT_SIGNATURE = "serving_default"
 
 
 def write_metadata(content, facts):
