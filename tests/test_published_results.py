@@ -29,8 +29,7 @@ def figures(runs, split, key):
     grouped = accuracies([run for run in runs if split in run], split)
     of_depth = {method: list(values.values()) for (method, found), values in grouped.items() if found == key}
     means = {f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" for values in of_depth.values() if len(values) > 1}
-    baselines = ("alone", "joint", "ekd")
-    gains = [paired_gain(grouped, method, key, baseline) for method in of_depth for baseline in baselines]
+    gains = [paired_gain(grouped, method, key, baseline) for method in of_depth for baseline in of_depth]
     return means | {str(gain) for gain in gains}
 
 
