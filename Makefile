@@ -1,4 +1,4 @@
-# make demo: trains one network, exports it to TFLite and shows the result.   make test: checks everything.
+# make demo: trains one network, exports it to TFLite and shows the result.   make test, make test-all: check everything.
 # Both set up a virtual environment first. With uv or an environment of your own: see CONTRIBUTING.md.
 PYTHON ?= python3
 VENV ?= .venv
