@@ -102,7 +102,7 @@ def main(arguments):
         "depths": {DEFAULT_SIGNATURE: {"depth": depth, "blocks_per_stage": network.depths[depth]}},
         "labels": images.class_names,
         "crop_pct": images.crop_pct,
-        "source": "/".join(pathlib.Path(os.path.abspath(run_directory.model)).parts[-2:]),
+        "source": f"{run_directory.path.resolve().name}/{run_directory.model.name}",
         # Where things are on this machine is nobody else's business.
         "fine_tuning": {name: value for name, value in vars(arguments).items() if name not in ("run", "output")},
     }
