@@ -15,6 +15,7 @@ from ddnn_keras.tflite.verify import Verification, VerificationError, compare, e
 NUMBERS = Verification(
     num_images=100,
     max_abs_error=0.0,
+    p90_abs_error=0.0,
     max_abs_logit=4.0,
     argmax_agreement=1.0,
     clear_disagreement=0.0,
@@ -63,6 +64,8 @@ def test_another_network_fails_with_numbers(quantize, tmp_path):
         ({"max_abs_error": 0.041}, "a logit differs by 0.041, allowed is 0.04"),
         ({"max_abs_error": 0.011, "max_abs_logit": 0.1}, "a logit differs by 0.011, allowed is 0.01"),
         ({"max_abs_error": float("nan")}, "a logit differs by nan, allowed is 0.04"),
+        ({"p90_abs_error": 0.02}, None),
+        ({"p90_abs_error": 0.021}, "a tenth of the images have a logit that differs by 0.021, allowed is 0.02"),
         ({"clear_disagreement": 0.09}, None),
         ({"clear_disagreement": 0.11}, "the fraction of clearly other classes is 0.11, allowed is 0.0947"),
         ({"accuracy": 0.84}, None),
@@ -71,7 +74,7 @@ def test_another_network_fails_with_numbers(quantize, tmp_path):
     ],
 )
 def test_bounds(change, clause):
-    tolerance = Tolerance(max_error=0.01, min_agreement=0.95, max_accuracy_drop=0.02)
+    tolerance = Tolerance(p90_error=0.005, min_agreement=0.95, max_accuracy_drop=0.02, max_error=0.01)
     expected = [] if clause is None else [clause]
     assert excesses(dataclasses.replace(NUMBERS, **change), tolerance) == expected
 
@@ -83,6 +86,20 @@ def test_a_near_tie_is_no_disagreement():
     assert numbers["clear_disagreement"] == 0.5
     assert (numbers["accuracy"], numbers["keras_accuracy"]) == (0, 1)
     assert (numbers["max_abs_error"], numbers["max_abs_logit"]) == (pytest.approx(1.0), 10.0)
+
+
+def test_one_image_alone_is_bounded_less_than_nine_of_ten():
+    # What float16 did to MobileNetV2 after four epochs: 1.2 % of the largest logit on one image, 0.01 % on most.
+    reference = np.tile([6.0, 0.0], (100, 1))
+    off = np.full((100, 1), 0.0006)
+    off[0] = 0.072
+    numbers = dataclasses.replace(NUMBERS, **compare(reference + off, reference, np.zeros(100, int)))
+    assert excesses(numbers, MODES["float16"].tolerance) == []
+    off[:20] = 0.072
+    numbers = dataclasses.replace(NUMBERS, **compare(reference + off, reference, np.zeros(100, int)))
+    assert excesses(numbers, MODES["float16"].tolerance) == [
+        "a tenth of the images have a logit that differs by 0.072, allowed is 0.06"
+    ]
 
 
 def test_few_images_are_allowed_more():

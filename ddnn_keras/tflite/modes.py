@@ -2,23 +2,29 @@
 
 A new precision is a new row of `MODES`.
 
-How exact: on residual networks of 7 to 50 layers, untrained, hardly trained and trained to 23..98 % accuracy on digits
-enlarged to 16x16, with 200 calibration and 397 held-out images, and on untrained ResNet-18 and 34 of full width, the
-worst that was measured was
+How exact: logit errors relative to the largest logit, of an image its worst. On residual networks of 7 to 50 layers,
+untrained, hardly trained and trained to 23..98 % accuracy on digits enlarged to 16x16, with 200 calibration and 397
+held-out images, on untrained ResNet-18 and 34 of full width, and on ResNet-8 to 50, VGG and 16 sub-nets of MobileNetV2
+of width 8, trained for 4 or 20 epochs to 9..100 % (360 images), the worst that was measured was
 
-| mode    | logit error | agreement | accuracy drop | why a file differs at all                               |
-|---------|-------------|-----------|---------------|---------------------------------------------------------|
-| none    | 1e-6        | 1         | 0             | sums in another order, folded batch normalisation       |
-| float16 | 2e-3        | 0.997     | 0.003         | weights have 11 bits of mantissa: 5e-4 each             |
-| dynamic | 2e-2        | 0.990     | 0.005         | weights and, while they are multiplied, inputs: 8 bits  |
-| int8    | 1e-1        | 0.93      | 0.008         | all of that, and sums; rare activations are cut off     |
-| int16x8 | not measured as widely; it is int8 with activations in 256 times finer steps                             |
+| mode    | 90 % of images | all images | agreement | accuracy drop | why a file differs at all                      |
+|---------|----------------|------------|-----------|---------------|------------------------------------------------|
+| none    |                | 1.4e-6     | 1         | 0             | sums in another order, folded normalisation    |
+| float16 | 2.8e-3         | 1.2e-2     | 0.992     | 0.003         | weights have 11 bits of mantissa: 5e-4 each    |
+| dynamic | 1.7e-2         | 2.6e-2     | 0.956     | 0.009         | weights, and inputs while multiplied: 8 bits   |
+| int8    | 5.2e-2         | 0.36       | 0.48      | 0.014         | all of that, and sums; activations are cut off |
+| int16x8 | 3.2e-2         | 0.35       | 0.94      | 0.017         | the same with activations in 256 finer steps   |
 
-The bounds are these with a margin of 3 or more for errors: what a wrong padding, epsilon or channel order does is
-larger still. In int8 and int16x8 a single cut-off activation decides the largest error, which so says little and is not
-bounded. The agreement in int8 was 0.977 or more but on networks of 23 and 36 % accuracy, where many images are
-near-ties: two classes whose logits differ by little. So near-ties do not count: on a ResNet-50 of width 2 after one
-epoch (8 % accuracy), 16 % of the images get another class, but only 2 % one that the Keras model found clearly worse.
+Why 90 % of the images: the worst one shows the network and not the file. In a MobileNetV2 after 4 epochs float16 moves
+single images by 0.7 % of the largest logit and the median one by 0.02 %; pixels that are 0.1 % brighter move them by
+1.5 %. In int8 a single cut-off activation does the same. The bounds are the measurements with a margin of 3 or more:
+what a wrong padding, epsilon or channel order does is larger still, and so is what another depth says (0.16 to 0.63;
+but 0.06 between the two deeper ones of three taught for 96 epochs). All images together are bounded in floats alone: as
+tightly where they are exact, else at ten times as much.
+
+The low agreements are those of networks of 14 to 36 % accuracy, where many images are near-ties: two classes whose
+logits differ by little. So near-ties do not count: classes that the Keras model found clearly worse were got by 0.006
+of the images at most.
 """
 
 import dataclasses
@@ -39,14 +45,17 @@ class Tolerance:
     """How far a file may be from the Keras model it was made of.
 
     Args:
-        max_error: Largest allowed difference of a logit, relative to the largest logit (or to 1 if that is smaller).
+        p90_error: Largest allowed difference of a logit on nine of ten images, relative to the largest logit (or to 1
+            if that is smaller).
         min_agreement: Smallest allowed fraction of images on which both give the same class, or nearly tied ones.
         max_accuracy_drop: Largest allowed loss of accuracy, as a fraction.
+        max_error: As `p90_error`, on all images.
     """
 
-    max_error: float
+    p90_error: float
     min_agreement: float
     max_accuracy_drop: float
+    max_error: float = math.inf
 
     def allowance(self, num_images):
         """What a sample of `num_images` may add to both fractions by chance: two standard errors."""
@@ -96,20 +105,20 @@ SMALLER = {"optimizations": [tf.lite.Optimize.DEFAULT]}
 MODES = {
     "none": Mode(
         # A logit of 10 may differ by 1e-4.
-        tolerance=Tolerance(max_error=1e-5, min_agreement=0.99, max_accuracy_drop=0.0),
+        tolerance=Tolerance(p90_error=1e-5, min_agreement=0.99, max_accuracy_drop=0.0, max_error=1e-5),
         smallest_scale=1e-6,
     ),
     "float16": Mode(
-        tolerance=Tolerance(max_error=1e-2, min_agreement=0.99, max_accuracy_drop=0.005),
+        tolerance=Tolerance(p90_error=0.01, min_agreement=0.99, max_accuracy_drop=0.005, max_error=0.1),
         converter=SMALLER,
         target_spec={"supported_types": [tf.float16]},
     ),
     "dynamic": Mode(
-        tolerance=Tolerance(max_error=0.1, min_agreement=0.95, max_accuracy_drop=0.02),
+        tolerance=Tolerance(p90_error=0.1, min_agreement=0.95, max_accuracy_drop=0.02, max_error=1.0),
         converter=SMALLER,
     ),
     "int8": Mode(
-        tolerance=Tolerance(max_error=math.inf, min_agreement=0.9, max_accuracy_drop=0.02),
+        tolerance=Tolerance(p90_error=0.15, min_agreement=0.9, max_accuracy_drop=0.02),
         converter=SMALLER,
         target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
         needs_calibration=True,
@@ -117,7 +126,7 @@ MODES = {
         io_dtypes=("int8", "uint8", "float32"),
     ),
     "int16x8": Mode(
-        tolerance=Tolerance(max_error=math.inf, min_agreement=0.95, max_accuracy_drop=0.02),
+        tolerance=Tolerance(p90_error=0.1, min_agreement=0.95, max_accuracy_drop=0.02),
         converter=SMALLER,
         target_spec={"supported_ops": [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]},
         needs_calibration=True,
