@@ -88,18 +88,15 @@ def test_a_near_tie_is_no_disagreement():
     assert (numbers["max_abs_error"], numbers["max_abs_logit"]) == (pytest.approx(1.0), 10.0)
 
 
-def test_one_image_alone_is_bounded_less_than_nine_of_ten():
-    # What float16 did to MobileNetV2 after four epochs: 1.2 % of the largest logit on one image, 0.01 % on most.
+@pytest.mark.parametrize(("images_off", "clauses"), [(10, 0), (11, 1)])
+def test_a_tenth_of_the_images_is_bounded_less_than_the_rest(images_off, clauses):
+    # What float16 did to a MobileNetV2 after four epochs: 1.2 % of the largest logit on one image, 0.01 % on most.
     reference = np.tile([6.0, 0.0], (100, 1))
-    off = np.full((100, 1), 0.0006)
-    off[0] = 0.072
-    numbers = dataclasses.replace(NUMBERS, **compare(reference + off, reference, np.zeros(100, int)))
-    assert excesses(numbers, MODES["float16"].tolerance) == []
-    off[:20] = 0.072
-    numbers = dataclasses.replace(NUMBERS, **compare(reference + off, reference, np.zeros(100, int)))
-    assert excesses(numbers, MODES["float16"].tolerance) == [
-        "a tenth of the images have a logit that differs by 0.072, allowed is 0.06"
-    ]
+    errors = np.full((100, 1), 0.0006)
+    errors[:images_off] = 0.2
+    numbers = dataclasses.replace(NUMBERS, **compare(reference + errors, reference, np.zeros(100, int)))
+    expected = ["a tenth of the images have a logit that differs by 0.2, allowed is 0.12"]
+    assert excesses(numbers, MODES["float16"].tolerance) == expected[:clauses]
 
 
 def test_few_images_are_allowed_more():

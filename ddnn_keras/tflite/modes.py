@@ -2,25 +2,27 @@
 
 A new precision is a new row of `MODES`.
 
-How exact: logit errors relative to the largest logit, of an image its worst. On residual networks of 7 to 50 layers,
-untrained, hardly trained and trained to 23..98 % accuracy on digits enlarged to 16x16, with 200 calibration and 397
-held-out images, on untrained ResNet-18 and 34 of full width, and on ResNet-8 to 50, VGG and 16 sub-nets of MobileNetV2
-of width 8, trained for 4 or 20 epochs to 9..100 % (360 images), the worst that was measured was
+How exact: logit errors relative to the largest logit, of an image its worst. Measured on ResNet-8 to 50, VGG and
+MobileNetV2 (of width 8, 10 classes, digits enlarged to 32x32 or 16x16, 4 or 20 epochs, 10..100 % accurate; 27 sub-nets,
+360 training or held-out images, 200 calibration images), the worst was
 
 | mode    | 90 % of images | all images | agreement | accuracy drop | why a file differs at all                      |
 |---------|----------------|------------|-----------|---------------|------------------------------------------------|
-| none    |                | 2.8e-6     | 1         | 0             | sums in another order, folded normalisation    |
-| float16 | 2.8e-3         | 1.2e-2     | 0.992     | 0.003         | weights have 11 bits of mantissa: 5e-4 each    |
-| dynamic | 1.7e-2         | 2.6e-2     | 0.956     | 0.009         | weights, and inputs while multiplied: 8 bits   |
-| int8    | 5.2e-2         | 0.36       | 0.48      | 0.014         | all of that, and sums; activations are cut off |
-| int16x8 | 3.2e-2         | 0.35       | 0.94      | 0.017         | the same with activations in 256 finer steps   |
+| none    | 6e-7           | 2.8e-6     | 1         | 0             | sums in another order, folded normalisation    |
+| float16 | 4.4e-3         | 1.2e-2     | 0.992     | 0.003         | weights have 11 bits of mantissa: 5e-4 each    |
+| dynamic | 1.7e-2         | 2.9e-2     | 0.956     | 0.012         | weights, and inputs while multiplied: 8 bits   |
+| int8    | 5.2e-2         | 0.75       | 0.48      | 0.019         | all of that, and sums; activations are cut off |
+| int16x8 | 3.2e-2         | 0.82       | 0.94      | 0.017         | the same with activations in 256 finer steps   |
+
+Residual networks of 7 to 50 layers on digits, untrained to 98 % accurate, and untrained ResNet-18 and 34 of full width
+stayed below it on all images: 1e-6, 2e-3, 2e-2 and (int8) 0.1.
 
 Why 90 % of the images: the worst one shows the network and not the file. In a MobileNetV2 after 4 epochs float16 moves
-single images by 0.7 % of the largest logit and the median one by 0.02 %; pixels that are 0.1 % brighter move them by
-1.5 %. In int8 a single cut-off activation does the same. The bounds are the measurements with a margin of 3 or more:
-what a wrong padding, epsilon or channel order does is larger still, and so is what another depth says (0.16 to 0.63;
-but 0.06 between the two deeper ones of three taught for 96 epochs). All images together are bounded in floats alone: as
-tightly where they are exact, else at ten times as much.
+a single image by 0.7 % of the largest logit and the median one by 0.02 %; pixels that are 0.1 % brighter move it by 1.5
+%. In int8 a single cut-off activation does the same. The bounds are the measurements with a margin of 3 or more: what a
+wrong padding, epsilon or channel order does is larger still, and so is what another depth says (0.16 to 0.63; but 0.06
+between the two deeper ones of three taught for 96 epochs). All images together are bounded in floats alone, at eight
+times what was measured or more.
 
 The low agreements are those of networks of 14 to 36 % accuracy, where many images are near-ties: two classes whose
 logits differ by little. So near-ties do not count: classes that the Keras model found clearly worse were got by 0.006
@@ -104,17 +106,17 @@ SMALLER = {"optimizations": [tf.lite.Optimize.DEFAULT]}
 
 MODES = {
     "none": Mode(
-        # A logit of 10 may differ by 1e-4.
-        tolerance=Tolerance(p90_error=1e-5, min_agreement=0.99, max_accuracy_drop=0.0, max_error=1e-5),
+        # A logit of 10 may differ by 1e-4 on nine of ten images.
+        tolerance=Tolerance(p90_error=1e-5, min_agreement=0.99, max_accuracy_drop=0.0, max_error=1e-4),
         smallest_scale=1e-6,
     ),
     "float16": Mode(
-        tolerance=Tolerance(p90_error=0.01, min_agreement=0.99, max_accuracy_drop=0.005, max_error=0.1),
+        tolerance=Tolerance(p90_error=0.02, min_agreement=0.99, max_accuracy_drop=0.005, max_error=0.1),
         converter=SMALLER,
         target_spec={"supported_types": [tf.float16]},
     ),
     "dynamic": Mode(
-        tolerance=Tolerance(p90_error=0.1, min_agreement=0.95, max_accuracy_drop=0.02, max_error=1.0),
+        tolerance=Tolerance(p90_error=0.1, min_agreement=0.95, max_accuracy_drop=0.02, max_error=0.3),
         converter=SMALLER,
     ),
     "int8": Mode(
