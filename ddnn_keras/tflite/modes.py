@@ -19,9 +19,9 @@ stayed below it on all images: 1e-6, 2e-3, 2e-2 and (int8) 0.1.
 
 Why 90 % of the images: the worst one shows the network and not the file. In a MobileNetV2 after 4 epochs float16 moves
 a single image by 0.7 % of the largest logit and the median one by 0.02 %; pixels that are 0.1 % brighter move it by
-1.5 %. In int8 a single cut-off activation does the same. The bounds are the measurements with a margin of 3 or more: what a
-wrong padding, epsilon or channel order does is larger still, and so is what another depth says (0.16 to 0.63; but 0.06
-between the two deeper ones of three taught for 96 epochs). All images together are bounded in floats alone, by
+1.5 %. In int8 a single cut-off activation does the same. The bounds are the measurements with a margin of 3 or more:
+what a wrong padding, epsilon or channel order does is larger still, and so is what another depth says (0.16 to 0.63;
+but 0.06 between the two deeper ones of three taught for 96 epochs). All images together are bounded in floats alone, by
 three (float16: eight) times what was measured.
 
 The low agreements are those of networks of 14 to 36 % accuracy, where many images are near-ties: two classes whose
