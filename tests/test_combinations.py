@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("bundle")
 def trained():
     """Depths (1, 1, 1), (2, 2, 2) and (3, 3, 3) in one network that has learned digits."""
     keras.utils.set_random_seed(0)
-    model = DDNN((8, 14, 20), "resnet_cifar", input_shape=(16, 16, 1), width=8)
+    model = DDNN((8, 14, 20), "resnet_cifar", input_shape=(16, 16, 1), width=16)
     model.compile(keras.optimizers.Adam(0.003), jit_compile=False)
     model.fit(*training(), epochs=6, batch_size=64, verbose=0)
     return model
@@ -54,7 +54,7 @@ def test_it_has_the_convolutions_of_the_network_and_only_its_own_blocks():
     # The stem, six blocks of two convolutions, two projections, the classifier.
     assert len(kernels) == 1 + 6 * 2 + 2 + 1
     assert all(layer is model.get_layer(layer.name) for layer in kernels)
-    alone = DDNN({"mine": (2, 1, 3)}, "resnet_cifar", input_shape=(16, 16, 1), width=8).subnet("mine")
+    alone = DDNN({"mine": (2, 1, 3)}, "resnet_cifar", input_shape=(16, 16, 1), width=16).subnet("mine")
     assert (count_parameters(subnet), count_macs(subnet)) == (count_parameters(alone), count_macs(alone))
 
 

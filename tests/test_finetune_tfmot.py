@@ -95,7 +95,8 @@ def hard_to_quantize(finished_run, tmp_path):
     norm, convolution = (network.get_layer(f"stage1_block1_{name}") for name in ("bn1_depth_18", "conv2"))
     gamma, beta, *statistics = norm.get_weights()
     kernel, *others = convolution.get_weights()
-    gamma[0], beta[0], kernel[:, :, 0] = 1000 * gamma[0], 1000 * beta[0], kernel[:, :, 0] / 1000
+    alive = np.argmax(np.abs(gamma) + beta)
+    gamma[alive], beta[alive], kernel[:, :, alive] = 1000 * gamma[alive], 1000 * beta[alive], kernel[:, :, alive] / 1000
     norm.set_weights([gamma, beta, *statistics])
     convolution.set_weights([kernel, *others])
     network.save(path)
