@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import warnings
 
 import keras
 import numpy as np
@@ -168,7 +170,9 @@ def test_what_builtin_operators_cannot_compute_is_refused(capfd):
 
 
 def test_the_converter_is_silent(capfd):
-    convert(residual_net(), "int8", training()[0][:4])
+    subnet = residual_net()
+    capfd.readouterr()  # a process' first network has TensorFlow look for a GPU
+    convert(subnet, "int8", training()[0][:4])
     assert capfd.readouterr() == ("", "")
 
 
@@ -217,3 +221,27 @@ def test_kernels_of_pieces_are_converted_in_float32(policy):
     logits = float32_logits(model.subnet("a"), images)
     assert logits.dtype == "float32"
     np.testing.assert_allclose(logits, model.subnet("a").predict(images, verbose=0), atol=0.05 * np.abs(logits).max())
+
+
+def test_two_threads_leave_standard_error_and_warnings_as_they_were(capfd):
+    before, first_is_in, second_is_in = list(warnings.filters), threading.Event(), threading.Event()
+
+    def first():
+        with hushed():
+            first_is_in.set()
+            second_is_in.wait(0.5)  # which it cannot be before this one ends
+
+    def second():
+        first_is_in.wait()
+        with hushed():
+            second_is_in.set()
+            threads[0].join()
+
+    threads = [threading.Thread(target=target) for target in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.write(2, b"seen")
+    assert capfd.readouterr().err == "seen"
+    assert warnings.filters == before

@@ -3,7 +3,11 @@
 import contextlib
 import os
 import tempfile
+import threading
 import warnings
+
+# Of two that overlap, the one that ends last would restore what the other had put in the place of standard error.
+ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -13,7 +17,8 @@ def hushed():
     A `ValueError` or `OSError` is no bug: it says itself what the user can do.
 
     The converter writes some 20 lines per file from C++, of which none is for the user, and their level can only be
-    set before TensorFlow is imported. So this works on the file descriptor, for all threads of the process.
+    set before TensorFlow is imported. So this works on the file descriptor, for all threads of the process, which take
+    turns in it.
 
     `TF_CPP_MIN_LOG_LEVEL=0` in the environment, with which one asks TensorFlow for its log, switches it off.
 
@@ -25,7 +30,7 @@ def hushed():
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         yield
         return
-    with tempfile.TemporaryFile() as log, warnings.catch_warnings():
+    with ONE_AT_A_TIME, tempfile.TemporaryFile() as log, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with _standard_error_to(log):
