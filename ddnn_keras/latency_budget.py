@@ -21,8 +21,8 @@ class LatencyBudget:
     promises too much. So each time that a depth did not hold for long, it takes twice as many runs until that one is
     tried again; the depths before it are not held back.
 
-    What was learned about a budget is forgotten as soon as another is asked for: callers with different budgets need
-    one object each.
+    A budget may move by a tenth from call to call, such as the time that is left in a frame. What was learned about it is
+    forgotten as soon as quite another one is asked for: callers with different budgets need one object each.
 
     Args:
         latencies: A dict from depths, the shallowest first, to the milliseconds that each took at the start.
@@ -41,12 +41,17 @@ class LatencyBudget:
         self.latencies = dict(latencies)
         self._paces = collections.deque([1.0] * WINDOW, maxlen=WINDOW)
         self._fastest_pace = 1.0
-        self._budget, self._waits, self._runs = None, [], 0  # until a budget is asked for
+        self._budget, self._waits, self._runs = 0.0, [], 0  # until a budget is asked for
 
     @property
     def pace(self):
         """How much longer a run takes now than at the start, as a factor."""
         return statistics.median(self._paces)
+
+    @property
+    def smallest(self):
+        """The smallest budget that has ever been possible, in milliseconds."""
+        return min(self.latencies.values()) * self._fastest_pace  # the start may have been slow
 
     def observe(self, depth, milliseconds):
         """Takes note of how long a run took."""
@@ -68,7 +73,9 @@ class LatencyBudget:
             ValueError: If not even the shallowest would fit at the fastest pace so far.
         """
         self._check(milliseconds)
-        if milliseconds != self._budget:
+        same = self._budget / (1 + MARGIN) <= milliseconds <= self._budget * (1 + MARGIN)
+        self._budget = milliseconds
+        if not same:
             self._begin(milliseconds)
         elif (fitting := max(self._fitting(milliseconds))) < self._index:
             self._hold_back()
@@ -80,7 +87,6 @@ class LatencyBudget:
         return list(self.latencies)[self._index]
 
     def _begin(self, milliseconds):
-        self._budget = milliseconds
         # Of each depth: after how many runs without it, it is tried again, and how many of them are left.
         self._patience = [WINDOW] * len(self.latencies)
         self._waits = [0] * len(self.latencies)
@@ -101,10 +107,9 @@ class LatencyBudget:
         return [index for index, latency in latencies if latency * self.pace <= milliseconds] or [0]
 
     def _check(self, milliseconds):
-        shallowest, fastest = min(self.latencies.items(), key=lambda item: item[1])
-        fastest *= self._fastest_pace  # the start may have been slow
-        if not milliseconds >= fastest:
+        if not milliseconds >= self.smallest:
+            shallowest = min(self.latencies, key=self.latencies.get)
             raise ValueError(
-                f"`budget_ms` must be at least {fastest:.3g}, what depth {shallowest} takes on this device. "
+                f"`budget_ms` must be at least {self.smallest:.3g}, what depth {shallowest} takes on this device. "
                 f"Received: budget_ms={milliseconds!r}"
             )

@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from ddnn_keras.images import checked_images
-from ddnn_keras.latency_budget import LatencyBudget
+from ddnn_keras.latency_budget import WINDOW, LatencyBudget
 from ddnn_keras.tflite.flatbuffer import description
 from ddnn_keras.tflite.interpreter import lite_models
 from ddnn_keras.tflite.metadata import named_depths, read_metadata
@@ -106,7 +106,8 @@ class Runtime:
             depth: Which depth to use, one of `depths`. Defaults to the deepest, if `budget_ms` is not given either.
             budget_ms: Instead of `depth`, the milliseconds that the network may take. The deepest depth that fits is
                 used. The first such call measures every depth once; from then on each run tells how fast the device is
-                now, and the depth follows, see `ddnn_keras.latency_budget`.
+                now, and the depth follows, see `ddnn_keras.latency_budget`. It may move by a tenth from call to call;
+                callers with quite different budgets need a `Runtime` each, or it learns nothing about either.
 
         Returns:
             A `Prediction`, which tells the depth. Under a budget that a slowed-down device cannot keep at any depth,
@@ -125,7 +126,7 @@ class Runtime:
             raise ValueError(f"`budget_ms` must be a number of milliseconds. Received: budget_ms={budget_ms!r}")
         with self._lock:
             if budget_ms is not None:
-                depth = self._measured().choose(budget_ms)
+                depth = self._affordable(image, budget_ms)
             return self._run(image, self.depths[-1] if depth is None else self._checked(depth))
 
     def logits(self, images, depth):
@@ -161,6 +162,15 @@ class Runtime:
             self._budget.observe(depth, milliseconds)
         probabilities = softmax(network.output.decode(result)[0])
         return Prediction(depth, self._labels[probabilities.argmax()], probabilities, milliseconds)
+
+    def _affordable(self, image, budget_ms):
+        """The depth for a budget."""
+        budget = self._measured()
+        if 0 < budget_ms < budget.smallest:
+            # The device may have been slow when it was measured, as it often is while an app starts.
+            for _ in range(WINDOW):
+                self._run(image, self.depths[0])
+        return budget.choose(budget_ms)
 
     def _measured(self):
         if self._budget is None:

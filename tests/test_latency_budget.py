@@ -94,6 +94,24 @@ def test_a_depth_that_slows_down_alone_holds_back_no_other(slower):
     assert depths[500:].count(50) < 20
 
 
+@pytest.mark.parametrize("jitter", [0.0, 0.001, 0.1])
+def test_a_budget_that_moves_a_little_is_the_same(jitter):
+    noise = random.Random(0)
+    budget, depths = LatencyBudget(LATENCIES), []
+    for _ in range(1000):
+        depths += run(budget, {18: 1.0, 34: 1.0, 50: 1.5}, 7.0 + noise.uniform(-jitter, jitter))
+    assert depths[:500].count(50) < 50
+    assert depths[500:].count(50) < 10
+
+
+def test_a_budget_that_drifts_is_followed():
+    budget, depths = LatencyBudget(LATENCIES), []
+    for milliseconds in range(700, 400, -1):
+        depths += run(budget, 1.0, milliseconds / 100)
+    # The one in use stays until it does not fit.
+    assert depths == [50] * 101 + [34] * 199
+
+
 def test_after_a_rare_try_that_holds_it_follows_as_before():
     budget = LatencyBudget(LATENCIES)
     run(budget, {18: 1.0, 34: 1.0, 50: 1.5}, 7.0, 1000)

@@ -62,6 +62,15 @@ def test_the_depth_follows_what_runs_take(runtime):
     assert [runtime.predict(image, budget_ms=1e-5).depth for _ in range(7)] == [14] * 4 + [8] * 3
 
 
+def test_a_device_that_was_slow_when_it_was_measured(runtime):
+    image = held_out(1)[0][0]
+    # As if they had taken hours at the start.
+    runtime._budget = LatencyBudget({8: 1e7, 14: 2e7})
+    assert runtime.predict(image, budget_ms=1e6).depth == 14
+    with pytest.raises(ValueError, match=r"^`budget_ms` must be at least .*, what depth 8 takes on this device\."):
+        runtime.predict(image, budget_ms=1e-6)
+
+
 def test_threads_take_turns(runtime):
     images, _ = held_out(64)
     expected = {depth: runtime.logits(images, depth).argmax(-1) for depth in runtime.depths}
