@@ -66,7 +66,9 @@ def combination(model, backbone, blocks):
             x = backbone.block(path, x, stage, index)
     path.follow(depth, agrees=False)
     logits = model.get_layer(output_key(depth))(backbone.head(path, x))
-    found = Combination(keras.Model(image, logits, name=path.name), path.fixed, path.parted, path.copies)
+    subnet = keras.Model(image, logits, name=path.name)
+    subnet.input_spec = model.input_spec
+    found = Combination(subnet, path.fixed, path.parted, path.copies)
     found.take_over()
     return found
 

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import warnings
 from collections.abc import Mapping
 
 import keras
@@ -82,7 +83,11 @@ def losses_per_output(loss, keys):
         ValueError: If a list has another length than `keys`, or a dict others.
     """
     losses = by_key("loss", loss, keys)
-    return None if losses is None else {key: _of_logits(of_key, keras.losses) for key, of_key in losses.items()}
+    if losses is None:
+        return None
+    for key, of_key in losses.items():
+        _warn_of_probabilities("loss", key, of_key)
+    return {key: _of_logits(of_key, keras.losses) for key, of_key in losses.items()}
 
 
 def weights_per_output(loss_weights, keys):
@@ -103,7 +108,8 @@ def weights_per_output(loss_weights, keys):
 
 
 def metrics_per_output(metrics, keys, name="metrics"):
-    """The metrics of each of `keys`. A metric holds a state, so each output gets metrics of its own.
+    """The metrics of each of `keys`. A metric holds a state, so each output gets metrics of its own: of one that stands
+    under several of them, all but the first get a copy.
 
     Raises:
         ValueError: If a list of lists has another length than `keys`, or a dict others.
@@ -114,10 +120,36 @@ def metrics_per_output(metrics, keys, name="metrics"):
     metrics = by_key(name, metrics, keys)
     if metrics is None:
         return None
+    for key, of_key in metrics.items():
+        for metric in _listed(of_key):
+            _warn_of_probabilities(name, key, metric)
+    taken = set()
+
+    def own(metric):
+        if id(metric) in taken:
+            return _copy(metric)
+        taken.add(id(metric))
+        return metric
+
     return {
-        key: of_key and [_of_logits(metric, keras.metrics) for metric in _listed(of_key)]
+        key: of_key and [_of_logits(own(metric), keras.metrics) for metric in _listed(of_key)]
         for key, of_key in metrics.items()
     }
+
+
+def _warn_of_probabilities(name, key, value):
+    """Tells of a cross-entropy that takes logits for probabilities, as Keras' own do unless they are told."""
+    settings = {}
+    if isinstance(value, keras.losses.Loss | keras.metrics.Metric):
+        settings = value.get_config()
+    elif inspect.isfunction(value):
+        settings = {name: parameter.default for name, parameter in inspect.signature(value).parameters.items()}
+    if settings.get("from_logits") is False:
+        warnings.warn(
+            f"`{name}` of {key} takes probabilities, but outputs are logits: give it by its name, or from_logits=True. "
+            f"Received: {value!r}",
+            stacklevel=4,
+        )
 
 
 def _listed(metrics):

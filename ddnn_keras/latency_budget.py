@@ -21,8 +21,8 @@ class LatencyBudget:
     promises too much. So each time that a depth did not hold for long, it takes twice as many runs until that one is
     tried again; the depths before it are not held back.
 
-    A budget may move by a tenth from call to call, such as the time that is left in a frame. What was learned about it is
-    forgotten as soon as quite another one is asked for: callers with different budgets need one object each.
+    A budget may move by a tenth from call to call, such as the time that is left in a frame. What was learned about it
+    is forgotten as soon as quite another one is asked for: callers with different budgets need one object each.
 
     Args:
         latencies: A dict from depths, the shallowest first, to the milliseconds that each took at the start.

@@ -162,7 +162,9 @@ class DDNN(keras.Model):
         if isinstance(depth, tuple):
             return self._combination(depth).subnet
         key = output_key(depth)
-        return keras.Model(self.input, self.output[key], name=key)
+        subnet = keras.Model(self.input, self.output[key], name=key)
+        subnet.input_spec = self.input_spec
+        return subnet
 
     def calibrate(self, images, depth, trained=False):
         """Computes the statistics of batch normalisation for blocks that were not trained together.

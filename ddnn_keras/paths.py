@@ -10,6 +10,8 @@ inputs are distributed differently once paths have parted.
 import itertools
 import zlib
 
+import keras
+
 
 class Path:
     """Makes the layers along one path: shared ones are the same object on every path, private ones are its own.
@@ -19,7 +21,8 @@ class Path:
     Args:
         name: The key of the deepest depth that this path serves, such as `"depth_50"`.
         blocks: The blocks per stage of that depth. In the stages behind, all depths that this path serves have as many.
-        layers: A dict that all paths of a network have in common: the layers made so far, by name.
+        layers: A dict that all paths of a network have in common: the layers made so far, and what was asked for, by
+            name.
         dtype: A dtype policy for the layers.
         seed: Of the network's initial weights, an integer.
     """
@@ -45,10 +48,21 @@ class Path:
         return zlib.crc32(f"{self._seed} {name}".encode())
 
     def shared(self, layer_class, name, **arguments):
-        """The layer called `name`, made at the first call and the same on every path."""
+        """The layer called `name`, made at the first call and the same on every path.
+
+        Raises:
+            ValueError: If the layer of that name is another one: two blocks must not have a name in common.
+        """
+        asked = layer_class.__name__, keras.saving.serialize_keras_object(arguments)
         if name not in self._layers:
-            self._layers[name] = layer_class(name=name, **{"dtype": self.dtype, **arguments})
-        return self._layers[name]
+            self._layers[name] = layer_class(name=name, **{"dtype": self.dtype, **arguments}), asked
+        layer, made = self._layers[name]
+        if made != asked:
+            raise ValueError(
+                f"`name` must be that of one layer. Received: name={name!r} of a {asked[0]} with {asked[1]}, "
+                f"and before of a {made[0]} with {made[1]}"
+            )
+        return layer
 
     def private(self, layer_class, name, **arguments):
         """The layer called `name` of this path alone."""

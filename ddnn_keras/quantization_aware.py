@@ -156,7 +156,8 @@ class FakeQuantization(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         """Takes note of the inputs' range in training, and rounds them."""
-        if training or self.observing:
+        # As in a batch normalisation, what is frozen stands still.
+        if (training and self.trainable) or self.observing:
             self._observe(inputs)
         return keras.quantizers.fake_quant_with_min_max_vars(inputs, self.low, self.high, num_bits=BITS)
 

@@ -20,7 +20,7 @@ from ddnn_keras.tflite.metadata import named_depths, read_metadata
 WARM_UP, TIMED = 3, 9  # runs of each depth; the first ones allocate and fill caches
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays compare element by element
 class Prediction:
     """What a network says of an image.
 

@@ -1,6 +1,7 @@
 import doctest
 import importlib
 import itertools
+import pathlib
 import pkgutil
 
 import numpy as np
@@ -184,7 +185,7 @@ def test_steps_per_epoch(digits):
     [
         (lambda digits: digits.steps_per_epoch(1294), r"`batch_size` must be from 1 to 1293, .* Received: 1294"),
         (lambda digits: digits.train(0), r"`batch_size` must be from 1 to 1293, .* Received: 0"),
-        (lambda digits: digits.test(0), r"`batch_size` must be positive. Received: 0"),
+        (lambda digits: digits.test(0), r"`batch_size` must be a positive integer. Received: 0"),
         (lambda digits: digits.calibration_images(1294), r"`count` must be from 1 to 1293, .* Received: 1294"),
         (lambda _: data.load("digits", validation_fraction=0.0), r"`validation_fraction` must be .* Received: 0.0"),
         (lambda _: data.load("digits", validation_fraction=1), r"`validation_fraction` must be .* Received: 1"),
@@ -194,11 +195,24 @@ def test_steps_per_epoch(digits):
         ),
         (lambda _: data.load("digits", image_size=0), r"`image_size` must be a positive integer or None. Received: 0"),
         (lambda _: data.load("digits", image_size=8.5), r"`image_size` must be .* Received: 8.5"),
+        (lambda digits: digits.train(32.5), r"`batch_size` must be from 1 to 1293, .* Received: 32.5"),
+        (lambda digits: digits.validation(32.5), r"`batch_size` must be a positive integer. Received: 32.5"),
+        (lambda digits: digits.calibration_images(3.5), r"`count` must be from 1 to 1293, .* Received: 3.5"),
+        (lambda digits: digits.train(32, seed=-1), r"`seed` must be an integer of 0 or more. Received: seed=-1"),
+        (lambda _: data.load("digits", seed=-1), r"`seed` must be an integer of 0 or more. Received: seed=-1"),
+        (lambda _: data.load(pathlib.Path("digits")), r"`name` must be a string, .* Received: name=PosixPath.*"),
     ],
 )
 def test_errors(call, sentence, digits):
     with pytest.raises(ValueError, match=rf"^{sentence}\.?$"):
         call(digits)
+
+
+def test_numbers_of_numpy(digits):
+    size, number = np.int64(16), np.int32(5)
+    assert data.load("digits", image_size=size, train_images=number, seed=number).num_train == 5
+    assert digits.steps_per_epoch(number) == 1293 // 5
+    assert digits.calibration_images(number).shape == (5, 16, 16, 1)
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,9 @@ def test_cut_and_not_stretched_as_by_tensorflow():
     ("call", "sentence"),
     [
         (lambda images: images.train(51), r"`batch_size` must be from 1 to 50, .* Received: 51"),
-        (lambda images: images.test(0), r"`batch_size` must be positive. Received: 0"),
+        (lambda images: images.test(0), r"`batch_size` must be a positive integer. Received: 0"),
         (lambda images: images.test_sample(51), r"`count` must be from 1 to 50, .* Received: 51"),
+        (lambda images: images.train(32, seed=-1), r"`seed` must be an integer of 0 or more. Received: seed=-1"),
     ],
 )
 def test_errors(call, sentence):

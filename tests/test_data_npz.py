@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,18 @@ def test_train_and_validation_part_the_training_images(tmp_path):
     np.testing.assert_array_equal(labels, content["y_train"][held_out])
     kept = [numbers[image.tobytes()] for image in images.calibration_images(21)]
     assert sorted(held_out + kept) == list(range(30))
+
+
+def test_a_class_that_is_held_out_altogether(tmp_path):
+    content = arrays(y_train=np.array([0, 1] * 14 + [0, 2]))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        sizes = [load(tmp_path, content, seed=seed, validation_fraction=0.3).num_train for seed in range(20)]
+    assert sizes == [21] * 20
+    told = [str(warning.message) for warning in found if "has no training image" in str(warning.message)]
+    assert 0 < len(told) < 20
+    assert told[0].startswith("'npz:") and " of 1 of its classes, such as '2': `validation_fraction`, " in told[0]
+    assert {warning.filename for warning in found if "has no training image" in str(warning.message)} == {__file__}
 
 
 def test_grey_floats_and_class_names(tmp_path):

@@ -1,4 +1,5 @@
 import threading
+import warnings
 
 import keras
 import numpy as np
@@ -43,7 +44,22 @@ def test_every_spelling_of_a_cross_entropy_means_logits(name):
 def test_other_losses_stay_as_they_are():
     assert losses_per_output("mse", KEYS) == {"depth_18": "mse", "depth_34": "mse"}
     own = keras.losses.SparseCategoricalCrossentropy(from_logits=False)
-    assert losses_per_output(own, KEYS)["depth_18"] is own
+    with pytest.warns(UserWarning, match=r"^`loss` of depth_18 takes probabilities, but outputs are logits: "):
+        assert losses_per_output(own, KEYS)["depth_18"] is own
+
+
+def test_a_cross_entropy_of_probabilities_is_told_of():
+    function, of_logits = keras.losses.sparse_categorical_crossentropy, {"from_logits": True}
+    with pytest.warns(UserWarning, match=r"^`loss` of depth_34 takes probabilities, .*<function sparse_categ"):
+        losses_per_output({"depth_34": function}, KEYS)
+    for name in ("metrics", "weighted_metrics"):
+        with pytest.warns(UserWarning, match=f"^`{name}` of depth_18 takes probabilities"):
+            metrics_per_output([keras.metrics.SparseCategoricalCrossentropy()], KEYS, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        losses_per_output(keras.losses.SparseCategoricalCrossentropy(**of_logits), KEYS)
+        losses_per_output(lambda y, logits: logits, KEYS)
+        metrics_per_output(["accuracy", "crossentropy", keras.metrics.SparseCategoricalCrossentropy(**of_logits)], KEYS)
 
 
 def test_labels_where_a_loss_or_a_metric_needs_them():
@@ -51,6 +67,15 @@ def test_labels_where_a_loss_or_a_metric_needs_them():
     assert labels_per_output({"depth_34": "b"}, KEYS, needed=["depth_34"]) == {"depth_18": "b", "depth_34": "b"}
     with pytest.raises(ValueError, match=r"^`y` must have labels of depth_18, depth_34\. Missing: depth_34$"):
         labels_per_output({"depth_18": "a"}, KEYS, needed=KEYS)
+
+
+def test_a_metric_under_two_outputs_is_two():
+    metric = keras.metrics.SparseTopKCategoricalAccuracy(k=3, name="top3")
+    for given in ([[metric], [metric]], {key: [metric] for key in KEYS}, dict.fromkeys(KEYS, metric)):
+        (first,), (second,) = metrics_per_output(given, KEYS).values()
+        assert first is metric and second is not metric
+        second.update_state(np.array([0]), np.array([[1, 0, 0, 0]], "float32"))
+        assert (float(first.result()), float(second.result())) == (0.0, 1.0)
 
 
 def test_each_output_gets_metrics_of_its_own():

@@ -431,6 +431,14 @@ def test_channels_first():
         keras.config.set_image_data_format("channels_last")
 
 
+def test_one_image_is_no_batch_of_rows():
+    model = DDNN({"a": (1, 1, 1), "b": (2, 2, 2)}, "resnet_cifar", width=2, input_shape=(16, 16, 1))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 1))
+    for network in (model, model.subnet("a"), model.calibrate(images, (1, 2, 2))):
+        with pytest.raises(ValueError, match=r"is incompatible with the layer: expected ndim=4, found ndim=3"):
+            network(images[0])
+
+
 def test_unknown_depth_of_a_subnet():
     with pytest.raises(ValueError, match=r"`depth` must be one of 'c', 'b', 'a', or blocks per stage. Received: "):
         small_network().subnet(18)

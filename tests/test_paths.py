@@ -55,6 +55,18 @@ def test_shared_layers_are_one_object_and_private_ones_are_not():
     assert (trunk.blocks, branch.blocks) == ((2, 2), (1, 1))
 
 
+def test_two_layers_must_not_have_one_name():
+    path = Path("depth_a", (1, 1), {}, None, seed=0)
+    start = keras.initializers.HeNormal(path.seed("conv"))
+    first = path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=3, kernel_initializer=start)
+    again = keras.initializers.HeNormal(path.seed("conv"))
+    assert path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=3, kernel_initializer=again) is first
+    with pytest.raises(ValueError, match=r"^`name` must be that of one layer\. Received: name='conv' of a Conv2D w"):
+        path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=5, kernel_initializer=start)
+    with pytest.raises(ValueError, match=r"of a DepthwiseConv2D with .* before of a Conv2D"):
+        path.shared(keras.layers.DepthwiseConv2D, "conv", kernel_size=3)
+
+
 @pytest.mark.parametrize(("depths", "one_by_one", "joint"), [((18, 34, 50), 1.97, 1.35), ((18, 34), 1.48, 1.35)])
 def test_the_joint_network_costs_what_the_arithmetic_says(depths, one_by_one, joint):
     """In units of the full-net's own cost, at 32x32."""

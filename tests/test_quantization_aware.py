@@ -116,6 +116,13 @@ def test_a_frozen_network_computes_the_same():
         np.testing.assert_array_equal(logits, expected[key])
 
 
+def test_training_mode_moves_nothing_of_a_frozen_network():
+    model = quantization_aware(trained_ddnn(), training()[0][:32])
+    model.trainable, before = False, model.get_weights()
+    model(held_out(20)[0] / 2, training=True)
+    np.testing.assert_equal(model.get_weights(), before)
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_a_global_policy_of_half_precision_rounds_nothing_else(policy, tmp_path):
     model, images = quantization_aware(trained_ddnn(), training()[0][:32]), held_out(20)[0]

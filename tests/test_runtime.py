@@ -42,6 +42,11 @@ def test_the_deepest_by_default(runtime):
     assert runtime.predict(held_out(1)[0][0]).depth == 14
 
 
+def test_predictions_are_told_apart(runtime):
+    one, other = (runtime.predict(held_out(1)[0][0]) for _ in range(2))
+    assert one == one and one != other and len({one, other}) == 2
+
+
 def test_a_depth_is_known_by_its_name_whatever_its_type(runtime):
     for depth in (np.int64(8), 8.0):
         assert type(runtime.predict(np.zeros((16, 16, 1)), depth=depth).depth) is int

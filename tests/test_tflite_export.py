@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from test_tflite_nets import converted, held_out, residual_net, trained_net, training
 
+from ddnn_keras import DDNN
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.tflite.export import check_same_outputs, export_subnets
 from ddnn_keras.tflite.flatbuffer import parse, serialize
@@ -176,6 +177,23 @@ def test_depths_of_a_bundle_have_their_signatures_names_if_no_others_are_given(t
     runtime = Runtime(tmp_path / "bundle.tflite")
     assert runtime.depths == ["depth_1", "depth_2"]
     assert runtime.predict(images[0], depth="depth_2").label in "0123456789"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"depths": {"big": {"depth": 14}, "small": {"depth": 8}}},
+        {"depths": {"small": {"depth": 8}, "big": {"depth": 8}}},
+    ],
+)
+def test_depths_that_a_device_could_not_tell_apart(tmp_path, facts):
+    model = DDNN((8, 14), "resnet_cifar", width=2, input_shape=(16, 16, 1))
+    images, labels = held_out(8)
+    subnets = {"big": model.subnet(14), "small": model.subnet(8)}
+    with pytest.raises(ValueError, match=r"^`facts` must name each depth once, and the shallowest first, .* of \d+,"):
+        export_subnets(subnets, tmp_path / "bundle.tflite", images=images, labels=labels, facts=facts)
+    assert names(tmp_path) == []
 
 
 def two_depths(scale=1.0):

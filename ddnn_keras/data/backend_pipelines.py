@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from ddnn_keras.data.centre import centre_box
-from ddnn_keras.data.image_data import ImageData, check_batch_size
+from ddnn_keras.data.image_data import ImageData, check_batch_size, check_seed
 
 # Images are resized this many at a time.
 RESIZE_BATCH = 1024
@@ -29,6 +29,7 @@ class BackendPipelines(ImageData):
 
     def train(self, batch_size, seed=0, first_epoch=0):
         """See `ImageData`."""
+        check_seed(seed)
         steps = self.steps_per_epoch(batch_size)
         return self._batches(steps, batch_size, seed, first_epoch)
 

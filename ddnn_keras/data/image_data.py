@@ -1,10 +1,12 @@
 """A data set as a model sees it."""
 
 import abc
+import numbers
 
 import numpy as np
 
 from ddnn_keras.data.centre import size_before_crop
+from ddnn_keras.depths import is_positive_integer
 
 DEFAULT_SIZE = (224, 224)
 
@@ -62,7 +64,7 @@ class ImageData(abc.ABC):
         Raises:
             ValueError: If there are too few training images for one batch.
         """
-        if not 1 <= batch_size <= self.num_train:
+        if not (is_positive_integer(batch_size) and batch_size <= self.num_train):
             raise ValueError(
                 f"`batch_size` must be from 1 to {self.num_train}, the number of training images of {self.name!r}. "
                 f"Received: {batch_size}"
@@ -145,7 +147,7 @@ class ImageData(abc.ABC):
         return self._sample(self._source.test, "test", count)
 
     def _sample(self, split, kind, count):
-        if not 1 <= count <= len(split):
+        if not (is_positive_integer(count) and count <= len(split)):
             raise ValueError(
                 f"`count` must be from 1 to {len(split)}, the number of {kind} images of {self.name!r}. "
                 f"Received: {count}"
@@ -160,5 +162,11 @@ class ImageData(abc.ABC):
 
 def check_batch_size(batch_size):
     """Raises a `ValueError` if evaluation cannot have batches of this size."""
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be positive. Received: {batch_size}")
+    if not is_positive_integer(batch_size):
+        raise ValueError(f"`batch_size` must be a positive integer. Received: {batch_size!r}")
+
+
+def check_seed(seed):
+    """Raises a `ValueError` unless `seed` is an integer of 0 or more."""
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"`seed` must be an integer of 0 or more. Received: seed={seed!r}")

@@ -2,13 +2,16 @@
 
 import dataclasses
 import importlib
+import warnings
 
 import keras
+import numpy as np
 
 from ddnn_keras.data.backend_pipelines import BackendPipelines
-from ddnn_keras.data.image_data import ImageData
+from ddnn_keras.data.image_data import ImageData, check_seed
 from ddnn_keras.data.in_memory import InMemory
 from ddnn_keras.data.source import Options
+from ddnn_keras.depths import is_positive_integer
 
 # The module of each kind; every other name is one of TensorFlow Datasets'.
 SOURCES = {"digits": "digits", "folder:": "folder", "npz:": "npz"}
@@ -79,8 +82,11 @@ def load(
     """
     if not 0 < validation_fraction < 1:
         raise ValueError(f"`validation_fraction` must be more than 0 and less than 1. Received: {validation_fraction}")
-    if image_size is not None and not (isinstance(image_size, int) and image_size > 0):
+    if image_size is not None and not is_positive_integer(image_size):
         raise ValueError(f"`image_size` must be a positive integer or None. Received: {image_size!r}")
+    if not isinstance(name, str):
+        raise ValueError(f"`name` must be a string, such as 'digits' or 'folder:PATH'. Received: name={name!r}")
+    check_seed(seed)
     options = Options(image_size, data_dir, manual_dir, validation_fraction, seed)
     kind, colon, location = name.partition(":")
     module = SOURCES.get(kind + colon, "tfds")
@@ -95,13 +101,27 @@ def load(
             f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[{EXTRAS[missing]}]"'
         ) from error
     if train_images is not None:
-        if not (isinstance(train_images, int) and 0 < train_images <= len(source.train)):
+        if not (is_positive_integer(train_images) and train_images <= len(source.train)):
             raise ValueError(
                 f"`train_images` must be from 1 to {len(source.train)}, the number of training images of {name!r}. "
                 f"Received: {train_images!r}"
             )
         source = dataclasses.replace(source, train=source.train.sample(train_images, seed))
+    warn_of_untrained_classes(name, source)
     return pipelines(source)(name, source, image_size=image_size, mirror=mirror)
+
+
+def warn_of_untrained_classes(name, source):
+    """Tells of classes that have no training image, as far as that is known: images are held out at random."""
+    if not isinstance(source.train, InMemory):
+        return
+    counts = np.bincount(source.train.labels, minlength=len(source.class_names))
+    if untrained := [str(source.class_names[label]) for label in np.flatnonzero(counts == 0)]:
+        warnings.warn(
+            f"{name!r} has no training image of {len(untrained)} of its classes, such as {untrained[0]!r}: "
+            "`validation_fraction`, `train_images` and `seed` say which images are for training.",
+            stacklevel=3,
+        )
 
 
 def pipelines(source):

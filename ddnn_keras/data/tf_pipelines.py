@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from ddnn_keras.data.augmentation import PARALLEL, PadAndCrop, RandomResizedCrop
-from ddnn_keras.data.image_data import ImageData, check_batch_size
+from ddnn_keras.data.image_data import ImageData, check_batch_size, check_seed
 
 
 class TFPipelines(ImageData):
@@ -18,6 +18,7 @@ class TFPipelines(ImageData):
 
     def train(self, batch_size, seed=0, first_epoch=0):
         """See `ImageData`."""
+        check_seed(seed)
         epoch_size = self.steps_per_epoch(batch_size) * batch_size
         order_seed, variation_seed = tf.unstack(tf.random.split(tf.constant([seed, 0], tf.int64), 2))
 

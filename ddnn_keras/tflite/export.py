@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import ddnn_keras
 from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.cost import count_macs
 from ddnn_keras.images import PIXEL_RANGE
 from ddnn_keras.tflite.bundle import check_subnets, convert_bundle
 from ddnn_keras.tflite.convert import convert
@@ -144,6 +145,17 @@ def _tflite_path(path):
     return pathlib.Path(path)
 
 
+def _check_order(depths, subnets):
+    """Raises a `ValueError` unless a device can tell depths apart, and which of them is the deepest."""
+    costs = [count_macs(subnets[signature]) for signature in depths]
+    if len(set(depths.values())) < len(depths) or costs != sorted(costs):
+        received = ", ".join(f"{depth} of {cost:,} multiply-accumulates" for depth, cost in zip(depths.values(), costs))
+        raise ValueError(
+            f"`facts` must name each depth once, and the shallowest first, or `subnets` be in that order. "
+            f"Received: {received}"
+        )
+
+
 def _check_facts(facts, subnets):
     to_json(facts)
     taken = {"quantize", "calibration", "signatures", "versions"}.intersection(facts)
@@ -153,6 +165,7 @@ def _check_facts(facts, subnets):
         raise ValueError(
             f"`facts` must name the depths of signatures among {', '.join(subnets)}. Received: {', '.join(unknown)}"
         )
+    _check_order(named_depths(facts) or dict(zip(subnets, subnets)), subnets)
     labels = facts.get("labels")
     for signature, subnet in subnets.items():
         num_classes = subnet.output_shape[-1]
