@@ -139,7 +139,7 @@ class EKD:
             lowers ResNet-20 in all but the shortest of these. In the screening 0.3 did -0.38 [-0.86, +0.09] to ResNet-8
             and +0.40 [-0.02, +0.83] to ResNet-20.
         attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`. Whether it helps is open: EKD minus KL
-            alone is -0.01 [-0.31, +0.28] points at ResNet-8 and -0.06 [-0.34, +0.23] at ResNet-20 (16 pairs of runs on
+            alone is +0.06 [-0.29, +0.41] points at ResNet-8 and -0.02 [-0.28, +0.25] at ResNet-20 (16 pairs of runs on
             Fashion-MNIST). On CIFAR-10, 0.3 at a single stage, nine times its share of this weight, helped no depth.
         attention: Which attention map: `"standardized"` or `"activation"`. Defaults to `"standardized"`, whose term
             does not depend on the features' resolution, nor on their scale unless they are tiny. The other's usual

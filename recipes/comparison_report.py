@@ -64,10 +64,10 @@ def row(grouped, method, key):
 class Gain:
     """A mean of paired differences with its confidence interval.
 
-    Pairs of one seed share images and initial weights, also those of two comparisons, so that each seed counts as one
-    observation: a cluster-robust standard error (CR1), and Student's t of as many degrees of freedom as there are
-    seeds less one (Cameron and Miller, https://doi.org/10.3368/jhr.50.2.317). Where each pair has a seed of its own,
-    that is the usual paired t interval.
+    Pairs of one seed share images and initial weights, also those of two comparisons, so that each seed is one
+    observation, the mean of its pairs' differences: the usual paired t interval, over seeds. One with more pairs does
+    not weigh more: intervals of weighted seeds hold the mean less often than they say where these are few (93 % of
+    the time with four, four, four, one and one pairs).
 
     Args:
         values: A number for each pair.
@@ -76,15 +76,14 @@ class Gain:
     """
 
     def __init__(self, values, baseline, seeds):
-        differences = np.subtract(values, baseline)
+        differences, seeds = np.subtract(values, baseline), np.asarray(seeds)
         self.baseline = float(np.mean(baseline))
-        self.mean = float(np.mean(differences))
+        of_seeds = [np.mean(differences[seeds == seed]) for seed in np.unique(seeds)]
+        self.mean = float(np.mean(of_seeds))
         self.half_width = math.nan
-        sums = np.bincount(np.unique(seeds, return_inverse=True)[1], differences - self.mean)
-        count = len(sums)
-        if count > 1:
-            error = math.sqrt(count / (count - 1) * np.sum(sums**2)) / len(differences)
-            self.half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * error)
+        if len(of_seeds) > 1:
+            quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(of_seeds) - 1)
+            self.half_width = float(quantile * stats.sem(of_seeds))
 
     def __str__(self):
         return with_interval(self.mean, self.half_width)

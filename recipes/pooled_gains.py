@@ -4,8 +4,8 @@ For example:
 
     python recipes/pooled_gains.py recipes/results/fashion_mnist*
 
-A pair is two runs of one comparison and one seed. Pairs of the same seed share images and initial weights, so that the
-intervals count each seed as one observation (see `comparison_report.Gain`); else they take all pairs for of one kind.
+A pair is two runs of one comparison and one seed. Pairs of the same seed share images and initial weights, so that each
+seed, the mean of its pairs, is one observation (see `comparison_report.Gain`); all pairs are taken for of one kind.
 `--split train` is the accuracy during the last epoch, on training images as they are varied: their fit.
 """
 

@@ -37,10 +37,11 @@ def test_a_mean_with_its_interval():
 
 
 def test_each_seed_of_several_comparisons_is_one_observation():
-    # Of two seeds with as many pairs each, the interval is that of the two means of their differences, 2 and 5.
-    gain = Gain([1.0, 3.0, 4.0, 6.0], [0.0, 0.0, 0.0, 0.0], seeds=[4, 4, 9, 9])
+    # The interval is that of the means of each seed's differences, 2 and 5, however many pairs a seed has.
     means = Gain([2.0, 5.0], [0.0, 0.0], seeds=[4, 9])
-    assert (gain.mean, gain.half_width) == pytest.approx((means.mean, means.half_width))
+    for values, seeds in (([1.0, 3.0, 4.0, 6.0], [4, 4, 9, 9]), ([1.0, 3.0, 5.0], [4, 4, 9])):
+        gain = Gain(values, np.zeros(len(values)), seeds)
+        assert (gain.mean, gain.half_width) == pytest.approx((means.mean, means.half_width))
     assert math.isnan(Gain([1.0, 3.0], [0.0, 0.0], seeds=[4, 4]).half_width)
 
 
