@@ -21,6 +21,7 @@ teacher one more. Images are random and lie in memory.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import functools
 import json
@@ -28,6 +29,7 @@ import multiprocessing
 import os
 import random
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -90,6 +92,8 @@ def argument_parser():
 def main(arguments):
     """Measures memory, then time, and prints them."""
     check_depths(arguments)
+    if arguments.output and os.path.isdir(arguments.output):
+        raise ValueError(f"--output must be a name for a file, not a folder. Received: {arguments.output}")
     trainings, routes = comparison(arguments)
     # This process itself must not take the device before.
     memory = {name: in_a_process(memory_of, arguments, name) for name in trainings}
@@ -190,8 +194,12 @@ def macs_of(arguments, trainings):
 
 def in_a_process(function, *arguments):
     """What the function gives in a process that does nothing else."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            raise ValueError("A measuring process was lost: a smaller --batch-size takes less memory.") from None
 
 
 def timed(arguments, number):

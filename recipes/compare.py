@@ -174,6 +174,8 @@ def variant_parser(name):
 
 def check_records(records, runs, output):
     """Refuses to mix runs that cannot be compared."""
+    if any("levels" in record for record in records):
+        raise ValueError(f"--output {output} holds a screening, which screen.py goes on with: choose another folder.")
     for run in runs:
         wanted = {**run.arguments, "backend": keras.backend.backend()}
         for record in records:

@@ -66,8 +66,8 @@ class Gain:
 
     Pairs of one seed share images and initial weights, also those of two comparisons, so that each seed is one
     observation, the mean of its pairs' differences: the usual paired t interval, over seeds. One with more pairs does
-    not weigh more: intervals of weighted seeds hold the mean less often than they say where these are few (93 % of
-    the time with four, four, four, one and one pairs).
+    not weigh more: an interval of weighted seeds (CR1, Cameron and Miller, https://doi.org/10.3368/jhr.50.2.317) holds
+    the mean 91 to 93 % of the time with four, four, four, one and one pairs of normal numbers, this one 95 to 96 %.
 
     Args:
         values: A number for each pair.

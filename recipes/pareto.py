@@ -46,6 +46,8 @@ def argument_parser():
 
 def main(arguments):
     """Evaluates the trained depths and other combinations."""
+    if not os.path.basename(arguments.output).strip("."):
+        raise ValueError(f"--output must be a name for files, not a folder. Received: {arguments.output}")
     run_directory, saved = finished_run(arguments.run)
     network = load_network(run_directory.model)
     # Before the data is read, since some families have no other sub-nets than the trained.

@@ -21,6 +21,7 @@ import shlex
 
 import keras
 import screening_report
+import train
 from comparison_records import read_records, write_records
 from comparison_runs import Run, begun_records, finished, recorded
 from one_at_a_time import one_at_a_time
@@ -61,7 +62,7 @@ def main(arguments):
     """Does what is left to do, keeps every run, and writes the report when all are done."""
     output = pathlib.Path(arguments.output)
     check_depths(arguments, at_least=2)
-    check_factors(arguments.factor, setting_flags(arguments))
+    check_factors(arguments.factor, [*setting_flags(arguments), "--depths", *map(str, arguments.depths)])
     check_seeds(arguments.seeds)
     runs = plan(arguments)
     levels = {run.name: levels for run, levels in runs}
@@ -117,11 +118,16 @@ def level_of(name, flags, settings):
     except ValueError as error:
         raise ValueError(f"--factor {name} must have flags as a shell reads them: {error}: {flags}") from None
     typed = parser.typed(words)
-    if "depths" in typed:
-        raise ValueError(
-            f"--factor {name} must leave --depths as they are: effects are those on each. Received: {flags}"
-        )
-    return vars(parser.parse_args([*settings, *words])), typed
+    for fixed, reason in {"depths": "effects are those on each", "dataset": "all runs have the same images"}.items():
+        if fixed in typed:
+            raise ValueError(f"--factor {name} must leave --{fixed} as it is: {reason}. Received: {flags}")
+    arguments = parser.parse_args([*settings, *words])
+    try:
+        check_depths(arguments)
+        train.distillation(arguments)
+    except ValueError as error:
+        raise ValueError(f"--factor {name}: {error}") from None
+    return vars(arguments), typed
 
 
 def check_seeds(seeds):

@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import train
+from comparison_records import OF_THIS_MACHINE, without_folder
 from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Column, Table
@@ -249,7 +250,9 @@ def begun(arguments, images, path):
 
 def settings_of(arguments, images):
     """What all trials of a search have in common."""
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("trials", "output")}
+    own = {"trials", "output", *OF_THIS_MACHINE}
+    settings = {name: value for name, value in vars(arguments).items() if name not in own}
+    settings["dataset"] = without_folder(arguments.dataset)
     return {**settings, "backend": keras.backend.backend(), "data": fingerprint(images)}
 
 
@@ -259,7 +262,7 @@ def check_settings(arguments, images, path):
     data = settings.pop("data")
     # Searches of before these were kept do not say.
     kept = {"backend": keras.backend.backend(), "data": data, **json.loads(path.read_text())}
-    kept["search"] = in_order(kept["search"])
+    kept["search"], kept["dataset"] = in_order(kept["search"]), without_folder(kept["dataset"])
     if not is_same(kept["data"], data):
         raise ValueError(
             f"--dataset {arguments.dataset} has other images than the search in {path.parent}: use another folder."

@@ -209,9 +209,11 @@ def test_weights_of_a_shallow_densenet_are_part_of_the_deep_ones():
 
 
 def test_no_channel_of_a_nested_kernel_begins_as_a_copy_of_another():
-    model = DDNN({"a": (1, 1, 1, 1), "b": (1, 1, 2, 1), "c": (2, 2, 3, 1)}, "densenet", width=8)
+    # Of half of this width, kernels have four outputs, and four random numbers correlate by chance.
+    model = DDNN({"a": (1, 1, 1, 1), "b": (1, 1, 2, 1), "c": (2, 2, 3, 1)}, "densenet", width=16)
     kernels = [layer.kernel for layer in model.layers if type(layer).__name__ == "NestedConvolution"]
     assert max(kernel.shape[2] for kernel in kernels) > 12
+    assert min(kernel.shape[3] for kernel in kernels) == 9
     for kernel in kernels:
         correlation = np.corrcoef(kernel[0, 0]) - np.eye(kernel.shape[2])
         assert np.abs(correlation).max() < 0.999

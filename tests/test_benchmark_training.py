@@ -1,9 +1,15 @@
 """recipes/benchmark_training.py: small true trainings in turns."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "recipes"))
+import benchmark_training
 
 SCRIPT = "recipes/benchmark_training.py"
 SMALL = [
@@ -89,6 +95,13 @@ def test_cost_grows_with_the_number_of_depths(measured):
     assert "of peak" in printed and f"{both['floor']:.3f}" in printed
 
 
-def test_mistakes(mistake):
+def test_a_measuring_process_that_is_lost_is_told_of():
+    with pytest.raises(ValueError, match=r"^A measuring process was lost: a smaller --batch-size takes less memory\.$"):
+        benchmark_training.in_a_process(os.abort)
+
+
+def test_mistakes(mistake, tmp_path):
+    sentence = mistake(SCRIPT, *SMALL, "--depths", 8, "--output", tmp_path)
+    assert "--output must be a name for a file, not a folder. Received: " in sentence
     assert "--depths must be among 8" in mistake(SCRIPT, *SMALL, "--depths", 9)
     assert "0 is not a number above 0" in mistake(SCRIPT, *SMALL, "--matrix-rate", 0)

@@ -226,6 +226,16 @@ def test_mistakes(comparison, mistake, changed, sentence):
     assert (output / "results.json").read_bytes() == before
 
 
+def test_a_screening_is_left_alone(mistake, tmp_path):
+    published = ROOT / "recipes/results/cifar10_screening"
+    for name in ("results.json", "table.md"):
+        shutil.copy(published / name, tmp_path)
+    before = (tmp_path / "table.md").read_bytes()
+    sentence = mistake("recipes/compare.py", *SETTINGS, "--methods", "joint", "--seeds", 0, "--output", tmp_path)
+    assert f"--output {tmp_path} holds a screening, which screen.py goes on with: choose another folder." in sentence
+    assert (tmp_path / "table.md").read_bytes() == before
+
+
 def test_a_method_is_the_same_with_all_seeds(comparison, mistake, tmp_path):
     records = json.loads((comparison[0] / "results.json").read_text())
     (ekd,) = [record for record in records["runs"] if record["method"] == "ekd"]

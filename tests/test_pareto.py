@@ -75,3 +75,6 @@ def test_a_family_without_other_subnets_is_refused_before_any_is_evaluated(finis
 def test_mistakes(mistake, finished_run, tmp_path):
     assert "holds no run" in mistake(SCRIPT, "--run", tmp_path)
     assert "0 is not a positive integer" in mistake(SCRIPT, "--run", finished_run, "--combinations", 0)
+    sentence = mistake(SCRIPT, "--run", finished_run, "--output", f"{tmp_path}/")
+    assert "--output must be a name for files, not a folder. Received: " in sentence
+    assert list(tmp_path.iterdir()) == []

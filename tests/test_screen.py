@@ -135,8 +135,11 @@ def test_records_of_another_backend_and_of_before_an_argument():
     [
         ("--factor a '' '--temperature 1.0'", "--factor a must have two different levels"),
         ("--factor a '' '--temperature 2' --factor a '' '--teacher mean'", "another name each time"),
-        ("--factor a '' '--depths 8 20'", "must leave --depths as they are"),
-        ("--factor a '' '--depth 8 14'", "must leave --depths as they are"),
+        ("--factor a '' '--depths 8 20'", "must leave --depths as it is"),
+        ("--factor a '' '--depth 8 14'", "must leave --depths as it is"),
+        ("--factor a '' '--dataset npz:other.npz'", "must leave --dataset as it is: all runs have the same images"),
+        ("--factor a '' '--temperature 0'", "^--factor a: `temperature` must be a positive number"),
+        ("--factor a '' '--backbone resnet'", "^--factor a: --depths must be among 10, 18, 34, 50, 100. Received: 8"),
         ("--learning-rate 0.1 --factor a '' '--learning-rate 0.1'", "--factor a must have two different levels"),
         (
             "--factor a '' '--temperature 2' --factor b '--teacher mean' '--teacher mean --temperature 3'",

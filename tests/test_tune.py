@@ -203,8 +203,10 @@ def test_a_search_is_the_same_in_another_order_and_stays_on_its_backend(tmp_path
     settings["search"] = settings["search"][::-1]
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     tune.check_settings(arguments, images, tmp_path / "settings.json")
-    # A search from before this was kept.
+    # A search from before this was kept, when it kept where things were, too.
     del settings["backend"]
+    settings["data_dir"] = "elsewhere"
+    arguments.data_dir = str(tmp_path)
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     tune.check_settings(arguments, images, tmp_path / "settings.json")
 
