@@ -39,6 +39,7 @@ from train_arguments import (
     add_settings,
     argument_names,
     check_depths,
+    check_effect,
     load_images,
     setting_flags,
 )
@@ -156,7 +157,9 @@ def check_variants(variants):
             words = shlex.split(flags)
         except ValueError as error:
             raise ValueError(f"--variant {name} must have flags as a shell reads them: {error}: {flags}") from None
-        parsed = variant_parser(name).parse_args(words)
+        parser = variant_parser(name)
+        parsed = parser.parse_args(words)
+        check_effect(f"--variant {name}", parsed.distillation, parser.typed(words))
         try:
             train.distillation(parsed)
         except ValueError as error:

@@ -84,6 +84,9 @@ def table(comparisons, split):
         pooled = [[pair for each in grouped for pair in pairs(each, method, key, baseline)] for key in keys]
         if any(pooled):
             lines.append([f"{method} over {baseline}", *counts(pooled), *(str(gain(found)) for found in pooled)])
+    if not lines[2:]:
+        methods = ", ".join(f"{method} over {baseline}" for method, baseline in PAIRS)
+        raise ValueError(f"FOLDER must hold two methods of a comparison: {methods}.")
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -27,7 +27,7 @@ from comparison_runs import Run, begun_records, finished, recorded
 from one_at_a_time import one_at_a_time
 from same_images import check_data, fingerprint
 from scipy.linalg import hadamard
-from train_arguments import add_distillation, add_settings, check_depths, load_images, setting_flags
+from train_arguments import add_distillation, add_settings, check_depths, check_effect, load_images, setting_flags
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
 from ddnn_keras.command_line import run as run_command
@@ -122,6 +122,7 @@ def level_of(name, flags, settings):
         if fixed in typed:
             raise ValueError(f"--factor {name} must leave --{fixed} as it is: {reason}. Received: {flags}")
     arguments = parser.parse_args([*settings, *words])
+    check_effect(f"--factor {name}", arguments.distillation, typed)
     try:
         check_depths(arguments)
         train.distillation(arguments)

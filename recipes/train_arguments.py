@@ -22,6 +22,8 @@ DISTILLATIONS = {
     "attention": {"kl_weight": 0.0},
     "none": {"attention_weight": 0.0, "kl_weight": 0.0},
 }
+# The arguments of each term that a weight of 0 switches off.
+TERMS = {"kl_weight": ("kl_weight", "temperature", "teacher"), "attention_weight": ("attention_weight", "attention")}
 
 
 def argument_parser(description, **defaults):
@@ -120,6 +122,16 @@ def check_depths(arguments, at_least=1):
         raise ValueError(f"--depths must be {at_least} or more: nothing teaches one alone. Received: {received}")
     if unknown := sorted(set(arguments.depths) - set(known)):
         raise ValueError(f"--depths must be among {', '.join(map(str, known))}. Received: {unknown[0]}")
+
+
+def check_effect(option, distillation, names):
+    """Raises a `ValueError` if one of these arguments has no effect where the full-net teaches this."""
+    for weight in DISTILLATIONS[distillation]:
+        for name in TERMS[weight]:
+            if name in names:
+                raise ValueError(
+                    f"{option} must not set --{name.replace('_', '-')}, which --distillation {distillation} leaves out."
+                )
 
 
 def load_images(arguments):

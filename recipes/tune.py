@@ -29,7 +29,7 @@ from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Column, Table
 from same_images import fingerprint, is_same
-from train_arguments import DISTILLATIONS, add_distillation, add_settings, check_depths, load_images
+from train_arguments import DISTILLATIONS, TERMS, add_distillation, add_settings, check_depths, load_images
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.before_tracing import build_optimizer
@@ -216,11 +216,7 @@ def in_order(names):
 def check_search(arguments, typed):
     """Raises a `ValueError` if something is searched that has no effect, or that has a value already."""
     ekd = train.distillation(arguments)
-    weights = {
-        "kl_weight": ["kl_weight", "temperature", "teacher"],
-        "attention_weight": ["attention_weight", "attention"],
-    }
-    for weight, names in weights.items():
+    for weight, names in TERMS.items():
         for name in [name for name in names if name in arguments.search]:
             if weight in DISTILLATIONS[arguments.distillation]:
                 raise ValueError(

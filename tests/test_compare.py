@@ -200,6 +200,10 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tm
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--variant", "hot", "--temperature x"], "x is not a number of 0 or more"),
         (["--variant", "hot", "--temperature 0"], "--variant hot: `temperature` must be a positive number"),
+        (
+            ["--variant", "cold", "--distillation none --kl-weight 3"],
+            "--variant cold must not set --kl-weight, which --distillation none leaves out.",
+        ),
         (["--variant", "hot", "--temperature '2"], "--variant hot must have flags as a shell reads them: No closing"),
         (
             ["--variant", "hot", "", "--variant", "hot", ""],

@@ -138,6 +138,7 @@ def test_records_of_another_backend_and_of_before_an_argument():
         ("--factor a '' '--depths 8 20'", "must leave --depths as it is"),
         ("--factor a '' '--depth 8 14'", "must leave --depths as it is"),
         ("--factor a '' '--dataset npz:other.npz'", "must leave --dataset as it is: all runs have the same images"),
+        ("--factor a '' '--distillation attention --teacher mean'", "^--factor a must not set --teacher, which --dist"),
         ("--factor a '' '--temperature 0'", "^--factor a: `temperature` must be a positive number"),
         ("--factor a '' '--backbone resnet'", "^--factor a: --depths must be among 10, 18, 34, 50, 100. Received: 8"),
         ("--learning-rate 0.1 --factor a '' '--learning-rate 0.1'", "--factor a must have two different levels"),
