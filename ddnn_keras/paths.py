@@ -8,6 +8,7 @@ inputs are distributed differently once paths have parted.
 """
 
 import itertools
+import json
 import zlib
 
 import keras
@@ -53,7 +54,7 @@ class Path:
         Raises:
             ValueError: If the layer of that name is another one: two blocks must not have a name in common.
         """
-        asked = layer_class.__name__, keras.saving.serialize_keras_object(arguments)
+        asked = layer_class.__name__, _settings(arguments)
         if name not in self._layers:
             self._layers[name] = layer_class(name=name, **{"dtype": self.dtype, **arguments}), asked
         layer, made = self._layers[name]
@@ -102,3 +103,17 @@ def grow(backbone, path, x, depths, stage=0):
 def deepest(depths):
     """The full-net's key: the last one, since depths are sorted from the shallowest to the deepest."""
     return list(depths)[-1]
+
+
+def _settings(arguments):
+    """What `arguments` say, whichever objects say it.
+
+    While a file is read or written, Keras adds to an object's settings where it lies in memory if it has met one that
+    lay there, and a new object may lie where a former one did.
+    """
+    settings = json.dumps(keras.saving.serialize_keras_object(arguments))
+    return json.loads(settings, object_hook=_without_place)
+
+
+def _without_place(entries):
+    return {key: value for key, value in entries.items() if key != "shared_object_id"}
