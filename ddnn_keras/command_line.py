@@ -96,6 +96,8 @@ def run(main, parser):
             ours and keeps its traceback.
     """
     arguments = parser.parse_args()
+    # Not every terminal has all letters, and what lacks one is no mistake.
+    sys.stdout.reconfigure(errors="replace")
     try:
         main(arguments)
         sys.stdout.flush()

@@ -24,33 +24,37 @@ def freeze(model, trainable=True, frozen_layers=(), layers_within=None):
         model: A `keras.Model`, not compiled yet.
         trainable: Whether the model as a whole is.
         frozen_layers: Names of the layers that are not.
-        layers_within: A dict from paths of layers within others to whether they are, where that differs.
+        layers_within: A dict from places of layers within others to whether they are, where that differs.
     """
     # Of all layers too, each of which then has its own, and of those within it.
     model.trainable = trainable
     for layer in model.layers:
         layer.trainable = layer.name not in frozen_layers
-    for path, inner, _ in inner_layers(model):
-        if path in (layers_within or {}):
-            inner.trainable = layers_within[path]
+    for place, inner, _ in inner_layers(model):
+        if place in (layers_within or {}):
+            inner.trainable = layers_within[place]
 
 
 def layers_within(model):
-    """The layers within others that are frozen or not unlike these: a dict from paths, such as `"outer/inner"`."""
+    """The layers within others that are frozen or not unlike these: a dict from places, such as `"outer/0"`."""
     # An inner layer may be within several, as pieces of a kernel are. What `freeze` sets last is what it would have.
     inherited = {id(inner): outer.trainable for _, inner, outer in inner_layers(model)}
-    inner = {id(inner): (path, inner) for path, inner, _ in inner_layers(model) if inner.weights}
-    return {path: layer.trainable for key, (path, layer) in inner.items() if layer.trainable != inherited[key]}
+    inner = {id(inner): (place, inner) for place, inner, _ in inner_layers(model) if inner.weights}
+    return {place: layer.trainable for key, (place, layer) in inner.items() if layer.trainable != inherited[key]}
 
 
 def inner_layers(model):
-    """Gives the path of each layer within another, itself and the other, level by level, as `freeze` goes."""
+    """Gives the place of each layer within another, itself and the other, level by level, as `freeze` goes.
+
+    A place is a layer's name and, from there on, the layers' numbers: within it, many have a name that Keras gave them,
+    which is another one in each process.
+    """
     level = [(layer.name, layer) for layer in model.layers]
     while level:
         within = [
-            (f"{path}/{inner.name}", inner, layer)
-            for path, layer in level
-            for inner in layer._flatten_layers(include_self=False, recursive=False)
+            (f"{place}/{number}", inner, layer)
+            for place, layer in level
+            for number, inner in enumerate(layer._flatten_layers(include_self=False, recursive=False))
         ]
         yield from within
-        level = [(path, inner) for path, inner, _ in within]
+        level = [(place, inner) for place, inner, _ in within]

@@ -8,7 +8,6 @@ inputs are distributed differently once paths have parted.
 """
 
 import itertools
-import json
 import zlib
 
 import keras
@@ -54,7 +53,7 @@ class Path:
         Raises:
             ValueError: If the layer of that name is another one: two blocks must not have a name in common.
         """
-        asked = layer_class.__name__, _settings(arguments)
+        asked = layer_class.__name__, _without_places(keras.saving.serialize_keras_object(arguments))
         if name not in self._layers:
             self._layers[name] = layer_class(name=name, **{"dtype": self.dtype, **arguments}), asked
         layer, made = self._layers[name]
@@ -105,15 +104,12 @@ def deepest(depths):
     return list(depths)[-1]
 
 
-def _settings(arguments):
-    """What `arguments` say, whichever objects say it.
+def _without_places(settings):
+    """Serialized settings as they are, whichever objects have them.
 
     While a file is read or written, Keras adds to an object's settings where it lies in memory if it has met one that
     lay there, and a new object may lie where a former one did.
     """
-    settings = json.dumps(keras.saving.serialize_keras_object(arguments))
-    return json.loads(settings, object_hook=_without_place)
-
-
-def _without_place(entries):
-    return {key: value for key, value in entries.items() if key != "shared_object_id"}
+    if isinstance(settings, dict):
+        return {name: _without_places(value) for name, value in settings.items() if name != "shared_object_id"}
+    return [_without_places(value) for value in settings] if isinstance(settings, list | tuple) else settings

@@ -7,6 +7,8 @@ for activations one for a tensor, from the range that training saw. Since a scal
 positive factor batch normalisation has, the rounded weights of a convolution are the same on every path that shares it.
 """
 
+import itertools
+
 import keras
 from keras import ops
 
@@ -84,7 +86,7 @@ def fake_quantized(image, outputs):
     # Flat, because Keras sorts the keys of dicts.
     tensors = keras.tree.flatten(outputs)
     following = readers(tensors)
-    wrapped = {}
+    wrapped, numbers = {}, itertools.count()
 
     def call(layer, *args, **kwargs):
         quantized = layer
@@ -97,7 +99,10 @@ def fake_quantized(image, outputs):
             # The same wrapper on every path, as the layer within.
             quantized = wrapped.setdefault(layer.name, QuantizedKernel(layer, name=layer.name, dtype=DTYPE))
         x = quantized(*args, **kwargs)
-        return FakeQuantization(dtype=DTYPE)(x) if is_rounded(layer, following.get(layer.name, [])) else x
+        if not is_rounded(layer, following.get(layer.name, [])):
+            return x
+        # Not a name of Keras', which would be another one in each process: files call frozen layers by their names.
+        return FakeQuantization(name=f"fake_quantization_{next(numbers)}", dtype=DTYPE)(x)
 
     graph = keras.models.clone_model(keras.Model(image, tensors), call_function=call)
     return graph.input, keras.tree.pack_sequence_as(outputs, graph.outputs)

@@ -59,7 +59,7 @@ def main(arguments):
         raise ValueError(f"LiteRT.js is missing: npm install --prefix {WEB}")
     if output.exists():
         raise ValueError(f"--output must be a new folder. Received: {output}, which exists")
-    sample = arguments.sample or next(bundle.parent.glob("sample_*.png"), None)
+    sample = arguments.sample or min(bundle.parent.glob("sample_*.png"), default=None)
     if sample is None:
         raise ValueError(f"--sample must be given: there is no sample_*.png beside {bundle}.")
     check_sample(sample)

@@ -19,7 +19,7 @@ def write(records, output):
         output: A `pathlib.Path`.
     """
     with atomic_write(output / "table.md") as temporary:
-        temporary.write_text(table(records))
+        temporary.write_text(table(records), encoding="utf-8")
     with atomic_write(output / "accuracy.png") as temporary:
         picture(records).savefig(temporary, dpi=120)
 

@@ -20,7 +20,7 @@ def write(records, factors, output):
         output: A `pathlib.Path`.
     """
     with atomic_write(output / "table.md") as temporary:
-        temporary.write_text(table(records, factors))
+        temporary.write_text(table(records, factors), encoding="utf-8")
     with atomic_write(output / "effects.png") as temporary:
         picture(records, factors).savefig(temporary, dpi=120)
 

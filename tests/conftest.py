@@ -10,6 +10,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # Set before TensorFlow is imported: its log would bury the tests'.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Tables are read as text, without the colours that this asks for.
+os.environ.pop("FORCE_COLOR", None)
 
 
 @pytest.fixture(scope="session")

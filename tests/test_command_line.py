@@ -20,7 +20,7 @@ def main(arguments):
         open("/nowhere/at/all")
     if arguments.fail == "bug":
         raise TypeError("ours")
-    print("fine")
+    print("fine, Δ 0")
 
 parser = ArgumentParser("What it does.")
 parser.add_argument("--fail", default="no", choices=["no", "value", "other", "file", "bug"], help="how to fail")
@@ -29,8 +29,8 @@ run(main, parser)
 """
 
 
-def script(*arguments):
-    environment = {**os.environ, "KERAS_BACKEND": "numpy"}  # starts faster than the others
+def script(*arguments, **environment):
+    environment = {**os.environ, "KERAS_BACKEND": "numpy", **environment}  # starts faster than the others
     return subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, env=environment)
 
 
@@ -64,9 +64,14 @@ def test_our_own_bugs_keep_their_traceback():
     assert "Traceback" in finished.stderr
 
 
+def test_what_a_terminal_has_no_letter_for():
+    finished = script(PYTHONIOENCODING="latin-1")
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "fine, ? 0\n", "")
+
+
 def test_success():
     finished = script()
-    assert (finished.returncode, finished.stdout) == (0, "fine\n")
+    assert (finished.returncode, finished.stdout) == (0, "fine, Δ 0\n")
     assert "default: no" in script("--help").stdout
 
 

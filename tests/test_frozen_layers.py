@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.quantization_aware import quantization_aware
+from ddnn_keras.quantization_aware import FakeQuantization, quantization_aware
 
 DIGITS = np.random.default_rng(0).uniform(0, 255, (16, 16, 16, 1)), np.arange(16) % 10
 
@@ -82,7 +82,7 @@ def test_one_depth_of_a_densenet(tmp_path):
 
 @keras.saving.register_keras_serializable("tests")
 class Nested:
-    """A backbone of one's own with layers within layers within layers."""
+    """A backbone of one's own with layers within layers within layers, to which Keras gives names."""
 
     num_stages = 1
 
@@ -93,8 +93,7 @@ class Nested:
         return x
 
     def block(self, path, x, stage, index):
-        inner = keras.Sequential([keras.layers.Conv2D(2, 3, padding="same", name="conv")], name="inner")
-        layers = [inner, keras.layers.BatchNormalization(name="bn")]
+        layers = [keras.Sequential([keras.layers.Conv2D(2, 3, padding="same")]), keras.layers.BatchNormalization()]
         return path.shared(lambda name, dtype: keras.Sequential(layers, name=name), f"outer{index}")(x)
 
     def head(self, path, x):
@@ -115,12 +114,15 @@ def test_layers_within_layers():
     model = made()
     within, all_of_it = model.get_layer("outer0"), made().get_config()
     assert (all_of_it["frozen_layers"], all_of_it["layers_within"]) == ([], {})
-    within.get_layer("inner").get_layer("conv").trainable = False
+    within.layers[0].layers[0].trainable = False
     model.get_layer("outer1").trainable = False
-    model.get_layer("outer1").get_layer("bn").trainable = True
+    model.get_layer("outer1").layers[1].trainable = True
     config = model.get_config()
-    assert config["layers_within"] == {"outer0/inner/conv": False, "outer1/bn": True}
-    assert trainable_names(DDNN.from_config(config)) == trainable_names(model)
+    assert config["layers_within"] == {"outer0/1/1": False, "outer1/2": True}
+    again = DDNN.from_config(config)
+    assert not again.get_layer("outer0").layers[0].layers[0].trainable
+    assert not again.get_layer("outer1").layers[0].trainable and again.get_layer("outer1").layers[1].trainable
+    assert len(again.trainable_variables) == len(model.trainable_variables)
     # Its kernel and bias, and those in the other.
     assert len(model.trainable_variables) == len(made().trainable_variables) - 4
 
@@ -137,3 +139,13 @@ def test_a_quantization_aware_copy():
     assert all(not rounded.get_layer(layer.name).trainable for layer in filter(convolutional, network().layers))
     assert {name.rpartition("/")[2] for name in trainable_names(rounded)} >= {"gamma", "beta"}
     assert len(rounded.trainable_variables) == len(network(convolutional).trainable_variables)
+
+
+def test_a_frozen_quantization_aware_network_keeps_its_ranges(tmp_path):
+    model = quantization_aware(network(), DIGITS[0])
+    for layer in model.layers[::2]:
+        layer.trainable = False
+    ranges = [layer for layer in model.layers if isinstance(layer, FakeQuantization)]
+    loaded = [layer for layer in saved_and_loaded(model, tmp_path).layers if isinstance(layer, FakeQuantization)]
+    assert {layer.trainable for layer in ranges} == {True, False}
+    assert [layer.trainable for layer in loaded] == [layer.trainable for layer in ranges]

@@ -69,6 +69,17 @@ def test_two_layers_must_not_have_one_name():
         path.shared(keras.layers.DepthwiseConv2D, "conv", kernel_size=3)
 
 
+def test_a_layer_with_a_function_that_has_a_name_for_another():
+    def activation():
+        relu = keras.ops.relu
+        return lambda x: relu(x) / 2
+
+    path = Path("depth_a", (1, 1), {}, None, seed=0)
+    with pytest.warns(UserWarning, match="lambda"):  # of Keras: a file with one is not safe
+        layers = [path.shared(keras.layers.Activation, "half", activation=activation()) for _ in range(2)]
+    assert layers[0] is layers[1]
+
+
 @keras.saving.register_keras_serializable("tests")
 class TwoPaths(keras.layers.Identity):
     """Asks twice for two layers, of which both begin as one initializer says, and then as one that equals it does."""

@@ -75,7 +75,8 @@ def test_the_snippet_for_a_cascade_runs_on_the_demos(demo):
 def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
     """Word for word, as on a board that has nothing but Python, and needs the package index."""
     folder, _ = demo
-    shutil.copytree(ROOT, tmp_path / "project", ignore=shutil.ignore_patterns(".*", "node_modules", "runs", "results"))
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "runs", "results")
+    shutil.copytree(ROOT, tmp_path / "project", ignore=ignored)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "board"], check=True)
     (installation,) = re.findall(r"^```\n(pip install ai-edge-litert.*?)```", README, flags=re.DOTALL | re.MULTILINE)
     path = {**os.environ, "PATH": f"{tmp_path / 'board' / 'bin'}{os.pathsep}{os.environ['PATH']}"}

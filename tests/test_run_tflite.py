@@ -87,7 +87,8 @@ def test_a_photo_is_shown_as_in_evaluation(sizes, tmp_path, monkeypatch):
         assert np.abs(image - read_image(path, images.image_shape, 0.5)).mean() > 5
 
 
-def test_an_image_of_the_networks_size_is_shown_whole(files):
+def test_an_image_of_the_networks_size_is_shown_whole(files, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "export"))
     from run_tflite import read_image
 
     whole = np.asarray(Image.open(files[0] / "0.png"))

@@ -210,6 +210,7 @@ def test_images_of_two_shapes():
 @pytest.mark.slow
 @pytest.mark.parametrize("quantize", MODES)
 def test_all_depths_at_full_width_take_three_percent_more_than_the_deepest(quantize):
+    keras.utils.set_random_seed(0)
     model = DDNN((18, 34, 50))
     random = np.random.default_rng(0)
     for layer in model.layers:

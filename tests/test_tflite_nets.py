@@ -43,6 +43,9 @@ def residual_net(width=8, dtype="float32", seed=0):
     def convolve(x, filters, size, strides=1):
         if strides > 1 and size > 1:
             x = keras.layers.ZeroPadding2D(size // 2, **policy)(x)
+        elif strides > 1:
+            # Not in the convolution, see ddnn_keras/backbones/layers.py.
+            x, strides = keras.layers.MaxPooling2D(1, strides, **policy)(x), 1
         padding = "valid" if strides > 1 else "same"
         x = keras.layers.Conv2D(filters, size, strides, padding, use_bias=False, **policy)(x)
         return keras.layers.BatchNormalization(momentum=0.8, **policy)(x)
