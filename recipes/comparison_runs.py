@@ -130,6 +130,8 @@ def trained(run, output, threads):
         "arguments": portable(config["arguments"]),
         "versions": config["versions"],
         "backend": config["backend"],
+        # The order of TensorFlow's sums depends on it.
+        "threads": int(environment["TF_NUM_INTRAOP_THREADS"]),
         "seconds": training_seconds(directory.model),
         "resumed": resumed,
         # Of the last epoch, as the images are varied: how far the networks fit them.

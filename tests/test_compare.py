@@ -143,6 +143,7 @@ def test_records_say_how_a_run_was_made(comparison):
     assert run["command"].startswith("python recipes/train.py --dataset digits --train-images 400 ")
     assert "--depths 8 14 --seed 0 --evaluate-on validation --distillation ekd" in run["command"]
     assert run["arguments"]["kl_weight"] == 1.0 and "data_dir" not in run["arguments"]
+    assert run["threads"] == int(os.environ.get("TF_NUM_INTRAOP_THREADS", os.cpu_count()))
     assert set(run["versions"]) >= {"keras", "tensorflow", "ddnn_keras"}
     assert set(run["validation"]) == {"depth_8", "depth_14"}
     assert "test" not in run

@@ -1,6 +1,8 @@
 """The figures of a comparison, against ones worked out by hand."""
 
 import math
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -132,3 +134,10 @@ def test_the_picture_says_where_depths_have_unequal_seeds():
     (alone,) = axes.containers
     assert alone.get_label() == "alone, 1 to 2 seeds"
     assert alone[0].get_linestyle() == "--"
+
+
+def test_files_are_the_same_in_any_locale(tmp_path):
+    program = f"import pathlib, comparison_report; comparison_report.write({records()!r}, pathlib.Path())"
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT / "recipes")}
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, **ascii_only}, cwd=tmp_path, check=True)
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == table(records())

@@ -144,15 +144,15 @@ def test_hyperband(script, tmp_path):
 def test_one_chief_and_two_workers(tmp_path):
     """Three processes on one host, as KerasTuner documents it."""
     output = tmp_path / "tuning"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     command = [sys.executable, str(ROOT / "recipes" / "tune.py"), *TINY, "--epochs", "1", "--trials", "5"]
     command += ["--output", str(output)]
     # Begun without a chief.
     first = subprocess.run([*command, "--trials", "1"], capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     (begun,) = trials(output)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     oracle = {**os.environ, "KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     names = ("chief", "tuner0", "tuner1")
