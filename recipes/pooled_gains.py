@@ -6,6 +6,7 @@ For example:
 
 A pair is two runs of one comparison and one seed. Pairs of the same seed share images and initial weights, so that each
 seed, the mean of its pairs, is one observation (see `comparison_report.Gain`); all pairs are taken for of one kind.
+Where comparisons have different seeds, those with more of them weigh more: with `--seeds`, of all of them, none does.
 `--split train` is the accuracy during the last epoch, on training images as they are varied: their fit.
 """
 
@@ -15,7 +16,7 @@ import comparison_report
 from comparison_records import read_comparison
 from comparison_report import Gain, pairs
 
-from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, run
 
 # What is compared with what, where both are in a comparison.
 PAIRS = [("joint", "alone"), ("kl", "joint"), ("attention", "joint"), ("ekd", "kl"), ("ekd", "joint"), ("ekd", "alone")]
@@ -28,6 +29,7 @@ def argument_parser():
     add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote, with the same depths")
     splits = ["train", "validation", "test"]
     add("--split", default="validation", choices=splits, help="runs that were not on it are left out")
+    add("--seeds", type=non_negative_integer, nargs="+", help="those of other seeds too; by default all count")
     return parser
 
 
@@ -41,6 +43,8 @@ def main(arguments):
     comparisons = {folder: records_of(folder, arguments.split) for folder in folders}
     if not any(comparisons.values()):
         raise ValueError(f"--split must be one that runs were on. Received: {arguments.split}")
+    if arguments.seeds:
+        comparisons = of_seeds(comparisons, arguments.seeds)
     check_depths(comparisons)
     print(table(list(comparisons.values()), arguments.split))
 
@@ -48,6 +52,16 @@ def main(arguments):
 def records_of(folder, split):
     """The runs of a comparison that were on this split."""
     return [record for record in read_comparison(folder) if split in record]
+
+
+def of_seeds(comparisons, seeds):
+    """The runs of these seeds; a `ValueError` where there are none of one of them."""
+    found = {record["seed"] for records in comparisons.values() for record in records}
+    if absent := [seed for seed in seeds if seed not in found]:
+        raise ValueError(f"--seeds must be ones that runs have. Received: {', '.join(map(str, absent))}")
+    return {
+        folder: [record for record in records if record["seed"] in seeds] for folder, records in comparisons.items()
+    }
 
 
 def check_depths(comparisons):

@@ -41,12 +41,26 @@ def test_pairs_are_of_one_comparison_and_one_seed(main, tmp_path):
     ]
 
 
+def test_seeds_that_all_comparisons_have(main, tmp_path):
+    folders = [
+        comparison(tmp_path / "one", alone=[0.80, 0.90, 0.70], ekd=[0.81, 0.92, 0.99]),
+        comparison(tmp_path / "other", alone=[0.30, 0.40], ekd=[0.33, 0.44]),
+    ]
+    code, printed, errors = main("recipes/pooled_gains.py", *folders, "--seeds", 0, 1)
+    assert code == 0, errors
+    # Differences 1 and 3 of seed 0, 2 and 4 of seed 1: the mean of 2 and 3, of a standard error of 0.5.
+    assert printed.splitlines()[2:] == ["| ekd over alone | 4 | 2 | +2.50 [-3.85, +8.85] |"]
+
+
 def test_mistakes(mistake, tmp_path):
     folder = comparison(tmp_path / "one", alone=[0.80], joint=[0.81])
     sentence = mistake("recipes/pooled_gains.py", folder, "--split", "test")
     assert "--split must be one that runs were on. Received: test" in sentence
     sentence = mistake("recipes/pooled_gains.py", folder, f"{tmp_path}/one/../one")
     assert "FOLDER must not repeat: its pairs would count twice. Received: " in sentence
+    assert "--seeds must be ones that runs have. Received: 1, 7" in mistake(
+        "recipes/pooled_gains.py", folder, "--seeds", 0, 1, 7
+    )
     other = comparison(tmp_path / "other", alone=[0.80], joint=[0.81])
     (other / "results.json").write_text((other / "results.json").read_text().replace('"depths": [8]', '"depths": [14]'))
     assert f"FOLDER must have the depths of the others. Received: 8 in {folder} and 14 in {other}" in mistake(
