@@ -137,12 +137,13 @@ class EKD:
         kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, a choice for the shallow: with it, EKD lifts
             ResNet-8 above joint training without distillation, in the mean, wherever both were run on CIFAR-10. It may
             lower ResNet-20: on test images the mean is below joint training in every comparison, in one with its
-            interval (40 epochs, -0.46 [-0.85, -0.07]); on validation images in three of six. In the screening 0.3 did -0.38 [-0.86, +0.09] to ResNet-8
-            and +0.40 [-0.02, +0.83] to ResNet-20.
+            interval (40 epochs, -0.46 [-0.85, -0.07]); on validation images in three of six. In the screening 0.3 did
+            -0.38 [-0.86, +0.09] to ResNet-8 and +0.40 [-0.02, +0.83] to ResNet-20.
         attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`. Nothing shows that it helps: EKD
             minus KL alone is +0.06 [-0.29, +0.41] points at ResNet-8 and -0.02 [-0.28, +0.25] at ResNet-20 (16 pairs
             of runs on Fashion-MNIST), and +0.11 [-0.70, +0.93] and -0.03 [-0.60, +0.53] with 10,000 images of CIFAR-10
-            (four, test images); 0 spares its time. On CIFAR-10, 0.3 at a single stage, nine times its share of this weight, helped no depth.
+            (four, test images); 0 spares its time. On CIFAR-10, 0.3 at a single stage, nine times its share of this
+            weight, helped no depth.
         attention: Which attention map: `"standardized"` or `"activation"`. Defaults to `"standardized"`, whose term
             does not depend on the features' resolution, nor on their scale unless they are tiny. The other's usual
             weight is 1000: with features of 16x16 to 4x4 that cost ResNet-8 16.9 [11.4, 22.3] points in six epochs on
