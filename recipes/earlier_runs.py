@@ -60,7 +60,7 @@ def resumed(run_directory, parser):
     if begun_with != backend:
         raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={begun_with}. Received: {backend}")
     wanted = vars(with_absolute_paths(argparse.Namespace(**{**saved, **typed})))
-    for name in (name for name in typed if name not in {"resume", *DEVICES}):
+    for name in sorted(typed.keys() - {"resume", *DEVICES}):
         flag = "--" + name.replace("_", "-")
         if name not in saved:
             raise ValueError(f"{flag} does not go with --resume.")

@@ -29,7 +29,7 @@ def argument_parser():
     add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote, with the same depths")
     splits = ["train", "validation", "test"]
     add("--split", default="validation", choices=splits, help="runs that were not on it are left out")
-    add("--seeds", type=non_negative_integer, nargs="+", help="those of other seeds too; by default all count")
+    add("--seeds", type=non_negative_integer, nargs="+", help="runs of others are left out; by default none")
     return parser
 
 

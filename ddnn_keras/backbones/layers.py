@@ -10,8 +10,8 @@ def convolution(path, x, filters, kernel_size, strides, name, use_bias=False):
     x = padded(path, x, kernel_size, strides)
     if kernel_size == 1 and strides > 1:
         # Picks the positions first, which is the same function at the same speed. In TensorFlow 2.21 on a CPU, the
-        # gradient of a strided 1x1 convolution writes out of bounds where the channels are no multiple of 16 and the
-        # batch is odd, or even on 3, 5, 6 or 12 threads, and kills the process.
+        # gradient of a strided 1x1 convolution writes out of bounds where the channels are no multiple of 16, with
+        # an odd batch and, on 3, 5, 6 or 12 threads, with an even one too, and kills the process.
         x, strides = keras.layers.MaxPooling2D(1, strides=strides, dtype=path.dtype)(x), 1
     return path.shared(
         keras.layers.Conv2D,
