@@ -36,6 +36,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import train
+from provenance import provenance
 from rich.console import Console
 from rich.table import Table
 from train_arguments import STEMS, check_depths
@@ -340,8 +341,7 @@ def report(arguments, rows, pairs, seconds):
     """All numbers, and what made them."""
     return {
         "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
-        "backend": keras.backend.backend(),
-        "versions": train.versions(),
+        **provenance(),
         "rows": rows,
         "pairs": pairs,
         "seconds, of all processors": {name: values.tolist() for name, values in seconds.items()},

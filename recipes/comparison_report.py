@@ -27,9 +27,9 @@ def write(records, output):
 def table(records):
     """A Markdown table: for each depth and method, the accuracy and its gain over training alone and jointly."""
     split = split_of(records)
-    seeds = sorted({record["seed"] for record in records})
+    seeds = {record["seed"] for record in records}
     lines = [
-        f"Accuracy on the {split} split in %, mean ± standard deviation over seeds ({', '.join(map(str, seeds))}).",
+        f"Accuracy on the {split} split in %, mean ± standard deviation over seeds ({listed(seeds)}).",
         "Gains in points over the same depth trained alone, and jointly without distillation, each with the",
         f"{CONFIDENCE:.0%} confidence interval of its mean (Student's t, paired by seed); errors relative to alone.",
         "",
@@ -41,7 +41,27 @@ def table(records):
         for method in methods(records):
             if (method, key) in grouped:
                 lines.append(row(grouped, method, key))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + processors(records)) + "\n"
+
+
+def processors(records):
+    """Lines for below the table where a gain may be one of processors; none where all runs were on one."""
+    found = {}
+    order = methods(records)
+    for record in sorted(records, key=lambda record: order.index(record["method"])):
+        of_processor = found.setdefault(record.get("processor") or "one that was not recorded", {})
+        of_processor.setdefault(record["method"], set()).add(record["seed"])
+    if len(found) < 2:
+        return []
+    lines = ["", "Runs were on several processors, which can move an accuracy as another seed does:", ""]
+    for processor, runs in found.items():
+        lines.append(f"- {processor}: " + ", ".join(f"{method} ({listed(seeds)})" for method, seeds in runs.items()))
+    return lines
+
+
+def listed(seeds):
+    """Seeds, for people."""
+    return ", ".join(map(str, sorted(seeds)))
 
 
 def row(grouped, method, key):

@@ -130,6 +130,9 @@ def trained(run, output, threads):
         "arguments": portable(config["arguments"]),
         "versions": config["versions"],
         "backend": config["backend"],
+        # A run that was begun before these were written down has none. Of a resumed one, those of its beginning.
+        "revision": config.get("revision"),
+        "processor": config.get("processor"),
         # The order of TensorFlow's sums depends on it.
         "threads": int(environment["TF_NUM_INTRAOP_THREADS"]),
         "seconds": training_seconds(directory.model),

@@ -9,11 +9,9 @@ For example:
 import contextlib
 import dataclasses
 import datetime
-import importlib.metadata
 import importlib.util
 import math
 import os
-import platform
 import re
 import shlex
 import sys
@@ -23,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 from earlier_runs import is_finetuned, resumed, unused
 from one_at_a_time import one_at_a_time
+from provenance import provenance
 from rich.console import Console
 from rich.table import Table
 from several_devices import ALONE, several_devices
@@ -45,7 +44,6 @@ from ddnn_keras.images_of_a_run import check_run, data_facts
 from ddnn_keras.run_directory import RunDirectory
 
 MOMENTUM = 0.9
-PACKAGES = ["ddnn_keras", "keras", "tensorflow", "jax", "numpy"]
 
 
 def command(description=__doc__, **defaults):
@@ -243,23 +241,8 @@ def distillation(arguments):
 
 
 def configuration(arguments, images):
-    """All that made a run: arguments, data facts, versions."""
-    return {
-        "arguments": of_the_run(arguments),
-        **data_facts(images),
-        "backend": keras.backend.backend(),
-        "python": platform.python_version(),
-        "versions": versions(),
-    }
-
-
-def versions():
-    """The versions of the packages that a run depends on and has."""
-    found = {}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    """All that made a run: arguments, data facts, code, packages, processor."""
+    return {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
 
 
 def final_metrics(model, images, share=ALONE):

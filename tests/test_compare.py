@@ -145,6 +145,8 @@ def test_records_say_how_a_run_was_made(comparison):
     assert run["arguments"]["kl_weight"] == 1.0 and "data_dir" not in run["arguments"]
     assert run["threads"] == int(os.environ.get("TF_NUM_INTRAOP_THREADS", os.cpu_count()))
     assert set(run["versions"]) >= {"keras", "tensorflow", "ddnn_keras"}
+    config = json.loads((comparison[0] / "runs/ekd_8-14_seed0/config.json").read_text())
+    assert run["processor"] == config["processor"] and run["revision"] == config["revision"]
     assert set(run["validation"]) == {"depth_8", "depth_14"}
     assert "test" not in run
 

@@ -67,6 +67,20 @@ def test_the_table():
     ]
 
 
+def test_the_table_says_which_runs_were_on_another_processor():
+    found = [{**each, "processor": "Zen"} for each in records()]
+    assert table(found) == table(records())
+    moved = [*found[:-2], *({**each, "processor": "H100"} for each in found[-2:])]
+    assert table(moved) == table(records()) + (
+        "\nRuns were on several processors, which can move an accuracy as another seed does:\n\n"
+        "- Zen: alone (0, 1, 2), ekd (0, 1)\n- H100: alone (2), ekd (2)\n"
+    )
+    # A run of before processors were recorded, and one that was begun then.
+    del moved[0]["processor"]
+    moved[3]["processor"] = None
+    assert "\n- one that was not recorded: alone (0, 1)\n" in table(moved)
+
+
 def test_the_gain_over_joint_training():
     found = [record("joint", seed, d8=0.8 + seed / 100) for seed in range(2)]
     found += [record("ekd", seed, d8=0.81 + seed / 100) for seed in range(2)]

@@ -18,6 +18,7 @@ from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.checkpoint import finished_epochs, load_network
 
 sys.path.insert(0, str(ROOT / "recipes"))
+from provenance import processor
 from train import compiled_network, final_metrics, new_output
 from train_arguments import argument_parser
 
@@ -30,6 +31,8 @@ def test_the_run_directory(finished_run):
     assert config["arguments"]["depths"] == [10, 18]
     assert config["arguments"]["seed"] == 0
     assert config["versions"]["keras"] == keras.__version__
+    # tests/test_provenance.py says what they are.
+    assert config["processor"] == processor() and "revision" in config
     assert config["class_names"] == list("0123456789")
 
 
