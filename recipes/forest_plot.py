@@ -65,6 +65,7 @@ def settings(records, method, baseline):
         "data set": arguments["dataset"],
         "images": f"{arguments['train_images']:,}" if arguments["train_images"] else "all",
         "width": str(arguments["width"] or BACKBONES[arguments["backbone"]].WIDTH),
+        "precision": arguments["precision"],
         "epochs": " and ".join(map(str, epochs)),
         "split": split_of(records),
         "seeds": str(len({record["seed"] for record in ours} & {record["seed"] for record in theirs})),
@@ -87,7 +88,7 @@ def table(rows, keys):
 
 def picture(rows, keys, label):
     """All intervals, a group for each comparison."""
-    text = "{data set}, {images} images\nwidth {width}, {epochs} epochs\n{split} split, {seeds} seeds"
+    text = "{data set}, {images} images\nwidth {width}, {precision}, {epochs} epochs\n{split} split, {seeds} seeds"
     estimates = {key.replace("_", " "): [found.get(key) for _, found in rows] for key in keys}
     return interval_plot([text.format(**of_run) for of_run, _ in rows], estimates, label)
 

@@ -10,7 +10,15 @@ from matplotlib.image import imread
 sys.path.insert(0, str(ROOT / "recipes"))
 from test_comparison_report import record
 
-SETTINGS = {"dataset": "digits", "train_images": None, "width": None, "epochs": 20, "backbone": "resnet_cifar"}
+SETTINGS = {
+    "dataset": "digits",
+    "train_images": None,
+    "width": None,
+    "precision": "float32",
+    "epochs": 20,
+    "backbone": "resnet_cifar",
+}
+OTHER_SETTINGS = {"train_images": 1000, "width": 4, "precision": "mixed_bfloat16", "epochs": 5}
 
 
 def comparison(folder, records, tested=False, **settings):
@@ -35,7 +43,7 @@ def folders(tmp_path):
     neither = [record("joint", 0, d8=0.30), record("ekd", 0, d8=0.25), record("longer", 0, d8=0.35)]
     return [
         comparison(tmp_path / "one", one),
-        comparison(tmp_path / "other", other, tested=True, train_images=1000, width=4, epochs=5),
+        comparison(tmp_path / "other", other, tested=True, **OTHER_SETTINGS),
         comparison(tmp_path / "neither", neither),
     ]
 
@@ -45,17 +53,17 @@ def test_a_line_for_each_comparison(main, folders):
     assert code == 0, errors
     # Gains 1, 2, 3: Student's t of 2 degrees of freedom at 97.5 % is 4.30265, the standard error 1 / sqrt(3).
     assert printed.splitlines() == [
-        "| data set | images | width | epochs | split | seeds | depth 8 | depth 14 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| digits | all | 16 | 20 | validation | 3 | +2.00 [-0.48, +4.48] | +0.00 [+0.00, +0.00] |",
-        "| digits | 1,000 | 4 | 5 | test | 1 | -5.00 |  |",
+        "| data set | images | width | precision | epochs | split | seeds | depth 8 | depth 14 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| digits | all | 16 | float32 | 20 | validation | 3 | +2.00 [-0.48, +4.48] | +0.00 [+0.00, +0.00] |",
+        "| digits | 1,000 | 4 | mixed_bfloat16 | 5 | test | 1 | -5.00 |  |",
     ]
 
 
 def test_another_pair_of_methods(main, folders):
     code, printed, errors = main("recipes/forest_plot.py", *folders, "--baseline", "joint")
     assert code == 0, errors
-    assert printed.splitlines()[2:] == ["| digits | all | 16 | 20 | validation | 1 | -5.00 |"]
+    assert printed.splitlines()[2:] == ["| digits | all | 16 | float32 | 20 | validation | 1 | -5.00 |"]
 
 
 def test_a_variant_that_was_trained_for_longer(main, folders):
@@ -65,7 +73,7 @@ def test_a_variant_that_was_trained_for_longer(main, folders):
     path.write_text(json.dumps({"runs": runs}))
     code, printed, errors = main("recipes/forest_plot.py", *folders, "--method", "longer", "--baseline", "joint")
     assert code == 0, errors
-    assert printed.splitlines()[2:] == ["| digits | all | 16 | 20 and 28 | validation | 1 | +5.00 |"]
+    assert printed.splitlines()[2:] == ["| digits | all | 16 | float32 | 20 and 28 | validation | 1 | +5.00 |"]
 
 
 def test_the_picture(main, folders, tmp_path):
