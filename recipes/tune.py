@@ -205,7 +205,20 @@ def main(arguments, typed):
                 if not worker:
                     report(tuner.oracle, arguments, output)
         except RuntimeError as error:  # KerasTuner gives up after some trials in a row that failed
-            raise ValueError(f"The search stopped: {error}") from error
+            raise ValueError(f"The search stopped: {last_line(error)}") from error
+        if not worker:
+            check_trials(tuner.oracle.trials.values())
+
+
+def check_trials(trials):
+    """Raises a `ValueError` if there are trials and all of them failed: too few in a row for KerasTuner to say so."""
+    if trials and all(trial.score is None for trial in trials):
+        raise ValueError(f"No trial came to its end: {last_line(list(trials)[-1].message)}")
+
+
+def last_line(traceback):
+    """What a traceback says in the end."""
+    return str(traceback).strip().splitlines()[-1]
 
 
 def in_order(names):
