@@ -211,9 +211,10 @@ def main(arguments, typed):
 
 
 def check_trials(trials):
-    """Raises a `ValueError` if there are trials and all of them failed: too few in a row for KerasTuner to say so."""
-    if trials and all(trial.score is None for trial in trials):
-        raise ValueError(f"No trial came to its end: {last_line(list(trials)[-1].message)}")
+    """Raises a `ValueError` if trials failed and none did not: too few in a row for KerasTuner to say so."""
+    messages = [trial.message for trial in trials if trial.message]
+    if messages and all(trial.score is None for trial in trials):
+        raise ValueError(f"No trial came to its end: {last_line(messages[-1])}")
 
 
 def last_line(traceback):
