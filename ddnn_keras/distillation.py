@@ -138,9 +138,9 @@ class EKD:
             ResNet-8 above joint training without distillation, in the mean, wherever both were run on CIFAR-10. It may
             lower ResNet-20: on test images the mean is below joint training in every comparison, in one with its
             interval (40 epochs, -0.46 [-0.85, -0.07]); on validation images in three of six. On Fashion-MNIST, at the
-            published width, it is +0.17 [+0.09, +0.25] points at ResNet-8 and -0.21 [-0.28, -0.13] at ResNet-20 (13
-            pairs, test images). In the screening 0.3 did -0.38 [-0.86, +0.09] to ResNet-8 and +0.40 [-0.02, +0.83] to
-            ResNet-20.
+            published width, EKD over joint training is +0.17 [+0.09, +0.25] points at ResNet-8 and -0.21 [-0.28, -0.13]
+            at ResNet-20 (13 pairs, test images). In the screening 0.3 did -0.38 [-0.86, +0.09] to ResNet-8 and +0.40
+            [-0.02, +0.83] to ResNet-20.
         attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`. Nothing shows that it helps: EKD
             minus KL alone is +0.06 [-0.29, +0.41] points at ResNet-8 and -0.02 [-0.28, +0.25] at ResNet-20 (16 pairs
             of runs on Fashion-MNIST), and +0.11 [-0.70, +0.93] and -0.03 [-0.60, +0.53] with 10,000 images of CIFAR-10
