@@ -79,8 +79,6 @@ ATTENTION_MAPS = {"standardized": standardized_attention, "activation": activati
 
 TEACHERS = ("full-net", "mean")
 
-MEANS = ("sum_over_batch_size", "mean")  # Keras has two names for it
-
 
 def attention_loss(teacher_features, student_features, attention="standardized"):
     """Mean over stages of the mean squared difference between the attention maps of teacher and student.
@@ -210,76 +208,3 @@ class EKD:
     def from_config(cls, config):
         """Makes the object that `get_config` describes."""
         return cls(**config)
-
-
-def check_reductions(losses):
-    """Raises a `ValueError` if a loss is no mean over the batch, as the terms beside it are.
-
-    Args:
-        losses: A dict from output keys to losses.
-    """
-    for key, loss in losses.items():
-        reduction = getattr(loss, "reduction", MEANS[0])
-        if reduction not in MEANS:
-            known = " or ".join(map(repr, MEANS))
-            raise ValueError(
-                f"`loss` must have the reduction {known} beside `distillation`, whose terms are means over the batch. "
-                f"Received: {reduction!r} for {key}"
-            )
-
-
-class CompiledDistillation:
-    """The distillation terms of one network's sub-nets, with a metric for each.
-
-    Args:
-        distillation: An `EKD`, or `None` for no terms.
-        keys: The network's output keys, the full-net's last.
-    """
-
-    def __init__(self, distillation, keys):
-        self.distillation = distillation
-        self._keys = keys
-        self._terms = distillation.terms if distillation else {}
-        self._trackers = {
-            (key, term): keras.metrics.Mean(name=f"{key}_{term}")
-            for key in keys
-            for term in self._terms
-            if key in distillation.students(term, keys)
-        }
-        self._mean = BatchMean()
-
-    @property
-    def metrics(self):
-        """A `keras.metrics.Mean` for each term of each student, such as `depth_18_kl_loss`; without the weights."""
-        return list(self._trackers.values())
-
-    def __call__(self, logits, features, sample_weight=None):
-        """The weighted sum of all terms.
-
-        Args:
-            logits: A dict from output keys to logits.
-            features: A dict from output keys to lists of stage features.
-            sample_weight: Optional dict from output keys to weights of shape `(batch,)` or `(batch, 1)`, or `None`.
-
-        Returns:
-            A scalar.
-        """
-        # Dicts that went through a Keras model need not have the order that they were given.
-        logits, features = ({key: values[key] for key in self._keys} for values in (logits, features))
-        total = 0.0
-        for (key, name), tracker in self._trackers.items():
-            weight, term = self._terms[name]
-            values = term(key, logits, features)
-            if sample_weight is not None and sample_weight[key] is not None:
-                values = values * ops.reshape(ops.cast(sample_weight[key], values.dtype), (-1,))
-            tracker.update_state(values)
-            total = total + weight * self._mean(values, values)
-        return total
-
-
-class BatchMean(keras.losses.Loss):
-    """Reduces values per sample the way every Keras loss does, which includes the scaling for `tf.distribute`."""
-
-    def call(self, y_true, y_pred):
-        """The values themselves."""
-        return y_pred

@@ -7,25 +7,43 @@ import keras
 import numpy as np
 
 from ddnn_keras.backbones import make_backbone
-from ddnn_keras.before_tracing import build_optimizer, make_optimizer_state, make_state
-from ddnn_keras.combinations import combination, compute_statistics
-from ddnn_keras.depth_outputs import grow_outputs, network_with_features, normalize_pixels
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
-from ddnn_keras.distillation import EKD, CompiledDistillation, check_reductions
-from ddnn_keras.fan_out import (
+from ddnn_keras.distillation import EKD
+from ddnn_keras.network.build import (
+    check_channels_last,
+    check_float32,
+    check_images,
+    check_pixels,
+    grow_outputs,
+    network_with_features,
+    normalize_pixels,
+)
+from ddnn_keras.network.layer_overrides import (
+    FROZEN,
+    change_settings,
+    changed_settings,
+    freeze,
+    frozen_config,
+    layer_settings,
+)
+from ddnn_keras.network.untrained_subnets import combination, compute_statistics
+from ddnn_keras.pixels import checked_raw_images
+from ddnn_keras.quantization_aware import fake_quantized
+from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass, check_reductions
+from ddnn_keras.training.per_depth import (
     labels_per_output,
     losses_per_output,
     metrics_per_output,
     sample_weights_per_output,
     weights_per_output,
 )
-from ddnn_keras.frozen_layers import FROZEN, freeze, frozen_config
-from ddnn_keras.fused_normalization import fuse_normalization, use_keras_normalization
-from ddnn_keras.images import checked_raw_images
-from ddnn_keras.layer_settings import change_settings, changed_settings, layer_settings
-from ddnn_keras.model_arguments import check_channels_last, check_float32, check_images, check_pixels
-from ddnn_keras.quantization_aware import fake_quantized
-from ddnn_keras.stage_features import LatestPass
+from ddnn_keras.training.tensorflow_speed import (
+    build_optimizer,
+    fuse_normalization,
+    make_optimizer_state,
+    make_state,
+    use_keras_normalization,
+)
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")

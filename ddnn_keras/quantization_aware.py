@@ -12,8 +12,8 @@ import itertools
 import keras
 from keras import ops
 
-from ddnn_keras.graph import readers
-from ddnn_keras.images import checked_raw_images, in_batches
+from ddnn_keras.network.graph import readers
+from ddnn_keras.pixels import checked_raw_images, in_batches
 
 BITS = 8
 LEVELS = 127  # of a symmetric weight, in each direction

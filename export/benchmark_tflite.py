@@ -14,8 +14,8 @@ import pathlib
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
-from ddnn_keras.tflite.benchmark import Measurement, benchmark
-from ddnn_keras.tflite.metadata import DEFAULT_SIGNATURE
+from ddnn_keras.runtime.benchmark import Measurement, benchmark
+from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 
 
 def argument_parser():

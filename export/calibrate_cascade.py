@@ -16,10 +16,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from to_tflite import load_images
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.cascade import answers
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, run
-from ddnn_keras.run_directory import RunDirectory
+from ddnn_keras.runs.run_directory import RunDirectory
 from ddnn_keras.runtime import Runtime
+from ddnn_keras.runtime.cascade import answers
 
 BATCH = 500
 

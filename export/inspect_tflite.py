@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.tflite.inspection import inspect
-from ddnn_keras.tflite.metadata import read_metadata
+from ddnn_keras.runtime.inspection import inspect
+from ddnn_keras.runtime.metadata import read_metadata
 
 
 def argument_parser():

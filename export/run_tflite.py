@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
-from ddnn_keras.tflite.interpreter import LiteModel
-from ddnn_keras.tflite.metadata import named_depths, read_metadata
+from ddnn_keras.runtime.interpreter import LiteModel
+from ddnn_keras.runtime.metadata import named_depths, read_metadata
 
 # Pillow's, by the number of channels that a network takes.
 MODES = {1: "L", 3: "RGB"}

@@ -21,13 +21,12 @@ from rich.table import Table
 
 from ddnn_keras import data
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.depths import output_key
-from ddnn_keras.images_of_a_run import check_run
-from ddnn_keras.run_directory import RunDirectory
+from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runs.run_directory import RunDirectory, check_run
+from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.tflite.export import export_subnets
-from ddnn_keras.tflite.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.tflite.modes import MODES
 
 # Grey and colours: what a PNG can show, and run_tflite.py reads.

@@ -20,7 +20,7 @@ from run_tflite import UNREADABLE
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.tflite.metadata import named_depths, read_metadata, to_json
+from ddnn_keras.runtime.metadata import named_depths, read_metadata, to_json
 
 WEB = pathlib.Path(__file__).parent / "web"
 PAGE = ("index.html", "page.js", "style.css")

@@ -18,14 +18,12 @@ import shlex
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import train
-from earlier_runs import finished_run, is_finetuned, resumed, unused
-
-from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
-from ddnn_keras.images_of_a_run import check_run
 from ddnn_keras.quantization_aware import quantization_aware
-from ddnn_keras.run_directory import RunDirectory
+from ddnn_keras.runs import trainer
+from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runs.earlier_runs import finished_run, is_finetuned, resumed, unused
+from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
 RANGE_IMAGES = 200  # training images by which the ranges of activations begin
 
@@ -56,7 +54,7 @@ def main(arguments, parser):
         folder = pathlib.Path(os.path.abspath(source.path))  # `.` has no name
         output = arguments.output or folder.with_name(f"{folder.name}_qat")
         run_directory, arguments = unused(RunDirectory(output)), settings
-    train.train(arguments, run_directory, rounded_network)
+    trainer.train(arguments, run_directory, rounded_network)
     model = shlex.quote(str(run_directory.model))
     print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")
 
@@ -81,7 +79,7 @@ def rounded_network(arguments, images):
     check_run(RunDirectory(source.parent), images)
     pixels = images.calibration_images(min(RANGE_IMAGES, images.num_train))
     model = quantization_aware(load_network(source), pixels)
-    train.compile_network(model, arguments, images)
+    trainer.compile_network(model, arguments, images)
     return model
 
 

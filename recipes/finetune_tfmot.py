@@ -20,17 +20,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-from earlier_runs import finished_run, images_of_run
 from rich.console import Console
 from rich.table import Table
 
-from ddnn_keras.checkpoint import load_network
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.distillation import EKD, kl_divergence
+from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
+from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.tflite.convert import check_backend
 from ddnn_keras.tflite.export import export_subnets
-from ddnn_keras.tflite.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import VerificationError
 
@@ -42,7 +42,7 @@ try:
     # The public `cluster_weights` cannot keep the zeros that pruning made.
     from tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster import cluster_weights
 
-    from ddnn_keras.legacy_keras import as_subnet, take_weights, to_tf_keras
+    from ddnn_keras.network.legacy_keras import as_subnet, take_weights, to_tf_keras
 except ModuleNotFoundError as error:
     ArgumentParser(__doc__).error(f'needs {error.name}: pip install "ddnn_keras[tensorflow,optimization]"')
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.data.in_memory import InMemory
 from ddnn_keras.data.loading import SOURCES
-from ddnn_keras.data.source import Options
+from ddnn_keras.data.sources.in_memory import InMemory
+from ddnn_keras.data.sources.source import Options
 
 try:
     from ddnn_keras.data.sources import tfds

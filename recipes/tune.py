@@ -23,19 +23,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-import train
 from comparison_records import OF_THIS_MACHINE, without_folder
-from one_at_a_time import one_at_a_time
 from rich.console import Console
 from rich.table import Column, Table
-from same_images import fingerprint, is_same
-from train_arguments import DISTILLATIONS, TERMS, add_distillation, add_settings, check_depths, load_images
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.before_tracing import build_optimizer
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
+from ddnn_keras.data.fingerprint import fingerprint, is_same
 from ddnn_keras.depths import output_key
 from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
+from ddnn_keras.runs import trainer
+from ddnn_keras.runs.arguments import DISTILLATIONS, TERMS, add_distillation, add_settings, check_depths, load_images
+from ddnn_keras.runs.folder_lock import one_at_a_time
+from ddnn_keras.training.tensorflow_speed import build_optimizer
 
 try:
     import keras_tuner
@@ -74,7 +74,7 @@ class Search(keras_tuner.HyperModel):
         """A compiled network; every trial starts from the same weights."""
         keras.utils.set_random_seed(self.arguments.seed)
         arguments = {**vars(self.arguments), **chosen(hp, self.arguments)}
-        return train.compiled_network(argparse.Namespace(**arguments), self.images)
+        return trainer.compiled_network(argparse.Namespace(**arguments), self.images)
 
     def fit(self, hp, model, epochs=None, initial_epoch=0, callbacks=(), **kwargs):
         """Trains the network, from `initial_epoch` where Hyperband goes on with a trial."""
@@ -194,7 +194,7 @@ def main(arguments, typed):
     with contextlib.nullcontext() if worker else one_at_a_time(output):
         if settings.exists():
             check_settings(arguments, images, settings)
-        train.make_deterministic()
+        trainer.make_deterministic()
         try:
             with contextlib.nullcontext() if worker or settings.exists() else begun(arguments, images, settings):
                 tuner = new_tuner(arguments, images, output)
@@ -229,7 +229,7 @@ def in_order(names):
 
 def check_search(arguments, typed):
     """Raises a `ValueError` if something is searched that has no effect, or that has a value already."""
-    ekd = train.distillation(arguments)
+    ekd = trainer.distillation(arguments)
     for weight, names in TERMS.items():
         for name in [name for name in names if name in arguments.search]:
             if weight in DISTILLATIONS[arguments.distillation]:

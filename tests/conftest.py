@@ -38,7 +38,6 @@ def main(monkeypatch, capsys):
 
     def run(path, *arguments):
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        monkeypatch.syspath_prepend(str((ROOT / path).parent))
         capsys.readouterr()
         try:
             runpy.run_path(str(ROOT / path), run_name="__main__")
@@ -80,7 +79,7 @@ def finished_run(tmp_path_factory, script):
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     """An int8 bundle of two depths that have learned digits."""
-    from test_tflite_nets import held_out, subnets, trained_ddnn, training
+    from small_networks import held_out, subnets, trained_ddnn, training
 
     from ddnn_keras.tflite.export import export_subnets
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ddnn_keras.backbones.resnet import DEPTHS
+from ddnn_keras.backbones.resnet import BASIC_DEPTHS as DEPTHS
 from ddnn_keras.depths import output_key, resolve_depths
 
 

@@ -7,12 +7,12 @@ from keras import ops
 
 from ddnn_keras import EKD
 from ddnn_keras.distillation import (
-    CompiledDistillation,
     activation_attention,
     attention_loss,
     kl_divergence,
     standardized_attention,
 )
+from ddnn_keras.training.distillation_loss import CompiledDistillation
 
 
 @pytest.fixture

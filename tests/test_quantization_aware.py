@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from test_tflite_nets import held_out, subnets, trained_ddnn, training
+from small_networks import held_out, subnets, trained_ddnn, training
 
 from ddnn_keras import DDNN, EKD
 from ddnn_keras.quantization_aware import (
@@ -20,10 +20,10 @@ from ddnn_keras.quantization_aware import (
     quantization_aware,
     rounded_kernel,
 )
+from ddnn_keras.runtime.interpreter import LiteModel
+from ddnn_keras.runtime.tflite_file import parse
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.export import export_subnets
-from ddnn_keras.tflite.flatbuffer import parse
-from ddnn_keras.tflite.interpreter import LiteModel
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("bundle")

@@ -117,7 +117,7 @@ def test_the_ten_lines_run(tmp_path):
 
 @pytest.mark.slow
 def test_the_table_of_families_is_what_the_script_counts(script):
-    finished = script("recipes/family_table.py")
+    finished = script("recipes/study/family_table.py")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout in README
 

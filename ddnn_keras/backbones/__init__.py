@@ -22,9 +22,7 @@ from collections.abc import Mapping
 
 from ddnn_keras.backbones.densenet import DenseNet
 from ddnn_keras.backbones.mobilenet_v2 import MobileNetV2
-from ddnn_keras.backbones.resnet import ResNet
-from ddnn_keras.backbones.resnet_bottleneck import ResNetBottleneck
-from ddnn_keras.backbones.resnet_cifar import ResNetCIFAR
+from ddnn_keras.backbones.resnet import ResNet, ResNetBottleneck, ResNetCIFAR
 from ddnn_keras.backbones.vgg import VGG
 from ddnn_keras.depths import is_positive_integer
 

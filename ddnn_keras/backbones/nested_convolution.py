@@ -17,7 +17,7 @@ def nested_convolution(path, x, segments, filters, name):
     """A 1x1 convolution without bias that shares its kernel, as far as it goes, with shallower paths.
 
     Args:
-        path: The `Path`, see `ddnn_keras.paths`.
+        path: The `Path`, see `ddnn_keras.network.paths`.
         x: A symbolic tensor.
         segments: Of which numbers of channels `x` is made. The paths that share the kernel have the same segments, each
             with as many channels or more than the shallower ones.

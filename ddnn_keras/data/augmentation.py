@@ -6,7 +6,7 @@ So a training that is taken up again sees what it would have seen.
 
 import tensorflow as tf
 
-from ddnn_keras.data.centre import centre_box, size_before_crop
+from ddnn_keras.data.crops import centre_box, size_before_crop
 
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 

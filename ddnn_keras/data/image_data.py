@@ -5,7 +5,7 @@ import numbers
 
 import numpy as np
 
-from ddnn_keras.data.centre import size_before_crop
+from ddnn_keras.data.crops import size_before_crop
 from ddnn_keras.depths import is_positive_integer
 
 DEFAULT_SIZE = (224, 224)
@@ -16,12 +16,12 @@ class ImageData(abc.ABC):
 
     Every pipeline gives float32 images of shape `(batch, height, width, channels)`, from 0 to 255, and int32 labels
     of shape `(batch,)`, in a form that `fit` and `evaluate` take. There are two kinds of pipelines:
-    `ddnn_keras.data.tf_pipelines` for TensorFlow and for all that is read from files,
-    `ddnn_keras.data.backend_pipelines` for arrays on Keras' other backends.
+    `ddnn_keras.data.tensorflow_pipeline` for TensorFlow and for all that is read from files,
+    `ddnn_keras.data.array_pipeline` for arrays on Keras' other backends.
 
     Args:
         name: The data set's name.
-        source: A `ddnn_keras.data.source.Source`.
+        source: A `ddnn_keras.data.sources.source.Source`.
         image_size: Height and width that the model sees. By default the data set's own, where all images have one
             size, else 224.
         mirror: Whether training mirrors half of the images. By default what the source says.

@@ -7,10 +7,10 @@ import warnings
 import keras
 import numpy as np
 
-from ddnn_keras.data.backend_pipelines import BackendPipelines
+from ddnn_keras.data.array_pipeline import BackendPipelines
 from ddnn_keras.data.image_data import ImageData, check_seed
-from ddnn_keras.data.in_memory import InMemory
-from ddnn_keras.data.source import Options
+from ddnn_keras.data.sources.in_memory import InMemory
+from ddnn_keras.data.sources.source import Options
 from ddnn_keras.depths import is_positive_integer
 
 # The module of each kind; every other name is one of TensorFlow Datasets'.
@@ -128,6 +128,8 @@ def pipelines(source):
     """The class that makes the pipelines of a `Source`."""
     if keras.backend.backend() != "tensorflow" and isinstance(source.train, InMemory) and source.decode is None:
         return BackendPipelines
-    from ddnn_keras.data.tf_pipelines import TFPipelines  # who has arrays and another backend need not have TensorFlow
+    from ddnn_keras.data.tensorflow_pipeline import (
+        TFPipelines,  # who has arrays and another backend need not have TensorFlow
+    )
 
     return TFPipelines

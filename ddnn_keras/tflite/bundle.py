@@ -8,9 +8,9 @@ first; and so each depth of a bundle is what its own file is.
 import keras
 import numpy as np
 
+from ddnn_keras.runtime.tflite_file import parse, serialize
 from ddnn_keras.tflite.convert import convert, image_shape
-from ddnn_keras.tflite.flatbuffer import parse, serialize
-from ddnn_keras.tflite.float32 import in_float32
+from ddnn_keras.tflite.model_copies import in_float32
 from ddnn_keras.tflite.modes import mode_named
 from ddnn_keras.tflite.weight_sharing import EMPTY_BUFFER, share_weights
 

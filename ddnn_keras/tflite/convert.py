@@ -7,13 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ddnn_keras.images import checked_raw_images
+from ddnn_keras.pixels import checked_raw_images
 from ddnn_keras.quantization_aware import is_quantization_aware
-from ddnn_keras.tflite.chatter import hushed
-from ddnn_keras.tflite.float32 import in_float32
-from ddnn_keras.tflite.metadata import DEFAULT_SIGNATURE
+from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
+from ddnn_keras.runtime.quiet import hushed
+from ddnn_keras.tflite.model_copies import in_float32, with_strides
 from ddnn_keras.tflite.modes import mode_named
-from ddnn_keras.tflite.subsampling import with_strides
 
 INPUT, OUTPUT = "image", "logits"
 

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 import ddnn_keras
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.cost import count_macs
-from ddnn_keras.images import PIXEL_RANGE
+from ddnn_keras.network.cost import count_macs
+from ddnn_keras.pixels import PIXEL_RANGE
+from ddnn_keras.runtime.interpreter import LiteModel
+from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE, named_depths, to_json, write_metadata
 from ddnn_keras.tflite.bundle import check_subnets, convert_bundle
 from ddnn_keras.tflite.convert import convert
-from ddnn_keras.tflite.interpreter import LiteModel
-from ddnn_keras.tflite.metadata import DEFAULT_SIGNATURE, named_depths, to_json, write_metadata
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import VerificationError, checked_arguments, verify
 

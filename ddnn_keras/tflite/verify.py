@@ -6,13 +6,12 @@ import time
 
 import numpy as np
 
-from ddnn_keras.images import checked_labels, checked_raw_images
+from ddnn_keras.pixels import checked_labels, checked_raw_images
+from ddnn_keras.runtime.interpreter import LiteModel
+from ddnn_keras.runtime.tflite_file import content_of, custom_operators, description, tensor_types
 from ddnn_keras.tflite.convert import image_shape
-from ddnn_keras.tflite.flatbuffer import content_of, description
-from ddnn_keras.tflite.float32 import float32_logits
-from ddnn_keras.tflite.interpreter import LiteModel
+from ddnn_keras.tflite.model_copies import float32_logits
 from ddnn_keras.tflite.modes import FORBIDDEN_TENSOR_TYPES, mode_named
-from ddnn_keras.tflite.operators import custom_operators, tensor_types
 
 # Of the range of all logits. An integer file's come in steps of 1/255 of it: five of them.
 NEAR_TIE = 0.02

@@ -17,8 +17,7 @@ import dataclasses
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ddnn_keras.tflite.flatbuffer import parse, serialize
-from ddnn_keras.tflite.operators import ABSENT
+from ddnn_keras.runtime.tflite_file import ABSENT, parse, serialize
 
 # Where each operator has the output channels of its weights.
 CHANNEL_AXES = {

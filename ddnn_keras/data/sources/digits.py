@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ddnn_keras.data.hold_out import hold_out
-from ddnn_keras.data.in_memory import InMemory
-from ddnn_keras.data.source import Source
+from ddnn_keras.data.sources.in_memory import InMemory
+from ddnn_keras.data.sources.source import Source
+from ddnn_keras.data.splits import hold_out
 
 TEST_IMAGES = 360
 DEFAULT_SIZE = (16, 16)

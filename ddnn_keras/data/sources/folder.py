@@ -9,10 +9,10 @@ import tensorflow as tf
 from PIL import Image
 
 from ddnn_keras.data.augmentation import PARALLEL
-from ddnn_keras.data.hold_out import hold_out
-from ddnn_keras.data.in_memory import InMemory
-from ddnn_keras.data.orientation import UPRIGHT, orientations, upright
-from ddnn_keras.data.source import Source
+from ddnn_keras.data.sources.in_memory import InMemory
+from ddnn_keras.data.sources.orientation import UPRIGHT, orientations, upright
+from ddnn_keras.data.sources.source import Source
+from ddnn_keras.data.splits import hold_out
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png"}
 CHANNELS = 3

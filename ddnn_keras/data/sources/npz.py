@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 
-from ddnn_keras.data.hold_out import hold_out
-from ddnn_keras.data.in_memory import InMemory
-from ddnn_keras.data.source import Source
+from ddnn_keras.data.sources.in_memory import InMemory
+from ddnn_keras.data.sources.source import Source
+from ddnn_keras.data.splits import hold_out
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 

@@ -8,9 +8,9 @@ import textwrap
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
-from ddnn_keras.data.hold_out import held_out_count
-from ddnn_keras.data.source import Source
-from ddnn_keras.data.streamed import Streamed
+from ddnn_keras.data.sources.source import Source
+from ddnn_keras.data.sources.streamed import Streamed
+from ddnn_keras.data.splits import held_out_count
 
 # Images of one size are decoded once and kept, if all splits together take no more than this.
 IN_MEMORY_BYTES = 2**30

@@ -1,0 +1,122 @@
+"""Pipelines of Keras' own backend: arrays lie on the device that trains, and are varied there.
+
+They need no TensorFlow, and on a GPU no image crosses from host to device while training. Random numbers come from
+NumPy, so that all these backends see the same images.
+"""
+
+import itertools
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from ddnn_keras.data.crops import centre_box
+from ddnn_keras.data.image_data import ImageData, check_batch_size, check_seed
+
+# Images are resized this many at a time.
+RESIZE_BATCH = 1024
+
+ORDER, VARIATION = 1, 2
+
+
+class BackendPipelines(ImageData):
+    """An `ImageData` of arrays, for any backend: `train` gives a generator, the others a `keras.utils.PyDataset`."""
+
+    def __init__(self, name, source, image_size=None, mirror=None):
+        super().__init__(name, source, image_size, mirror)
+        self._splits = {split: self._on_device(getattr(source, split)) for split in ("train", "validation", "test")}
+
+    def train(self, batch_size, seed=0, first_epoch=0):
+        """See `ImageData`."""
+        check_seed(seed)
+        steps = self.steps_per_epoch(batch_size)
+        return self._batches(steps, batch_size, seed, first_epoch)
+
+    def validation(self, batch_size):
+        """See `ImageData`."""
+        return InOrder(*self._splits["validation"], batch_size)
+
+    def test(self, batch_size):
+        """See `ImageData`."""
+        return InOrder(*self._splits["test"], batch_size)
+
+    def _batches(self, steps, batch_size, seed, first_epoch):
+        images, labels = self._splits["train"]
+        for epoch in itertools.count(first_epoch):
+            # The last numbers tell the two uses apart. Not 0: NumPy takes (1, 0) for the same seed as (1,).
+            order = np.random.default_rng((seed, epoch, 0, ORDER)).permutation(self.num_train)
+            for step in range(steps):
+                chosen = order[step * batch_size : (step + 1) * batch_size]
+                random = np.random.default_rng((seed, epoch, step, VARIATION))
+                yield varied(ops.take(images, chosen, axis=0), self.mirror, random), ops.take(labels, chosen, axis=0)
+
+    def _shuffled(self, split, count):
+        (images, labels) = next(pair for name, pair in self._splits.items() if getattr(self._source, name) is split)
+        chosen = np.random.default_rng(0).permutation(len(split))[:count]
+        images, labels = ops.take(images, chosen, axis=0), ops.take(labels, chosen, axis=0)
+        return ops.convert_to_numpy(ops.cast(images, "float32")), ops.convert_to_numpy(labels)
+
+    def _on_device(self, split):
+        images, size = split.images, self.image_shape[:2]
+        if images.shape[1:3] != size:
+            rows, columns = centre_box(images.shape[1:3], size)
+            batches = np.array_split(images[:, rows, columns], math.ceil(len(images) / RESIZE_BATCH))
+            images = np.concatenate([resized(batch, size) for batch in batches])
+        return ops.convert_to_tensor(images), ops.convert_to_tensor(split.labels)
+
+
+class InOrder(keras.utils.PyDataset):
+    """Batches of images and labels as they are."""
+
+    def __init__(self, images, labels, batch_size):
+        super().__init__()
+        check_batch_size(batch_size)
+        self._images, self._labels, self._batch_size = images, labels, batch_size
+
+    def __len__(self):
+        return math.ceil(len(self._labels) / self._batch_size)
+
+    def __getitem__(self, index):
+        batch = slice(index * self._batch_size, (index + 1) * self._batch_size)
+        return ops.cast(self._images[batch], "float32"), self._labels[batch]
+
+
+def varied(images, mirror, random):
+    """Shifts each image by up to an eighth of its size, fills with zeros, and mirrors half of them where asked to.
+
+    The same variation as `ddnn_keras.data.augmentation.PadAndCrop`.
+
+    Args:
+        images: A tensor of shape `(batch, height, width, channels)`.
+        mirror: Whether to mirror.
+        random: A `numpy.random.Generator`.
+
+    Returns:
+        A float32 tensor of that shape.
+
+    Example:
+    >>> images = np.ones((1, 8, 8, 1))
+    >>> tuple(varied(images, True, np.random.default_rng(0)).shape)
+    (1, 8, 8, 1)
+    """
+    count, height, width, channels = images.shape
+    pad_y, pad_x = height // 8, width // 8
+    padded = ops.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)))
+    rows = random.integers(0, 2 * pad_y + 1, (count, 1)) + np.arange(height)
+    columns = random.integers(0, 2 * pad_x + 1, (count, 1)) + np.arange(width)
+    if mirror:
+        columns = np.where(random.random((count, 1)) < 0.5, columns, columns[:, ::-1])
+    # One gather for both axes, from images whose positions are in one.
+    positions = rows[:, :, np.newaxis] * (width + 2 * pad_x) + columns[:, np.newaxis, :]
+    flat = ops.reshape(padded, (count, -1, channels))
+    gathered = ops.take_along_axis(flat, positions.reshape(count, -1, 1).astype("int32"), axis=1)
+    return ops.cast(ops.reshape(gathered, images.shape), "float32")
+
+
+def resized(images, size):
+    """Bilinearly resized images as a float32 array, like `ddnn_keras.data.augmentation.resize`."""
+    # Enlarging needs no antialiasing.
+    antialias = size[0] < images.shape[1]
+    tensor = ops.image.resize(images.astype("float32"), size, antialias=antialias, data_format="channels_last")
+    return ops.convert_to_numpy(ops.clip(tensor, 0.0, 255.0))

@@ -1,0 +1,1 @@
+"""The graph of a network: how it is built, walked over, changed and counted."""

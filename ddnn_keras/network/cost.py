@@ -1,0 +1,37 @@
+"""What a network costs a device: parameters and multiply-accumulates."""
+
+import math
+
+from ddnn_keras.network.graph import nodes_before
+
+
+def count_parameters(model):
+    """Number of trainable parameters, the figure that papers give.
+
+    Args:
+        model: A built `keras.Model`, such as `DDNN.subnet(18)`.
+
+    Returns:
+        An integer.
+    """
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
+def count_macs(model):
+    """Number of multiply-accumulates that one image takes in convolutions and dense layers.
+
+    Args:
+        model: A functional `keras.Model`, such as `DDNN.subnet(18)`. In a network of several depths, a shared layer
+            counts as often as it is called.
+
+    Returns:
+        An integer. Each position of a layer's output takes one multiply-accumulate for each element of its kernel.
+
+    Example:
+    >>> import keras
+    >>> image = keras.Input((8, 8, 3))
+    >>> count_macs(keras.Model(image, keras.layers.Conv2D(4, 3, padding="same")(image)))  # 8 * 8 * 3 * 3 * 3 * 4
+    6912
+    """
+    calls = [node for node in nodes_before(model.outputs) if hasattr(node.operation, "kernel")]
+    return sum(math.prod(node.output_tensors[0].shape[1:-1]) * math.prod(node.operation.kernel.shape) for node in calls)

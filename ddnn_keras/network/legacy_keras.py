@@ -1,0 +1,110 @@
+"""A sub-net in tf_keras, the Keras 2 that TensorFlow Model Optimization takes, and back."""
+
+import inspect
+
+import keras
+import numpy as np
+import tf_keras
+
+from ddnn_keras.network.graph import nodes_before
+
+# What a layer computes is told by such arguments; initializers, constraints and policies are objects.
+PLAIN = int | float | str | list | tuple | None
+
+
+def to_tf_keras(subnet):
+    """The same function of the same weights, built of tf_keras' layers.
+
+    Args:
+        subnet: A functional `keras.Model` of one input and one output, such as `DDNN.subnet(18)`.
+
+    Returns:
+        A `tf_keras.Model`. Pixels are normalised by a depthwise 1x1 convolution, since TensorFlow Model Optimization
+        quantizes such a layer and no `Rescaling`.
+
+    Raises:
+        ValueError: If tf_keras does not have one of the layers.
+    """
+    tensors = {}
+    for node in nodes_before(subnet.outputs):
+        (output,) = node.output_tensors
+        inputs = [tensors[id(tensor)] for tensor in node.input_tensors] if not node.is_input else []
+        if node.is_input:
+            tensors[id(output)] = tf_keras.Input(output.shape[1:], name=node.operation.name)
+        else:
+            tensors[id(output)] = counterpart(node.operation, output.shape[-1])(
+                inputs if len(inputs) > 1 else inputs[0]
+            )
+    (image,), (logits,) = subnet.inputs, subnet.outputs
+    model = tf_keras.Model(tensors[id(image)], tensors[id(logits)], name=subnet.name)
+    for layer in subnet.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+        elif isinstance(layer, keras.layers.Rescaling):
+            model.get_layer(layer.name).set_weights(weights_of_rescaling(layer, image.shape[-1]))
+    return model
+
+
+def counterpart(layer, channels):
+    """A tf_keras layer that computes the same, once it has the same weights."""
+    name = type(layer).__name__
+    if isinstance(layer, keras.layers.Rescaling):
+        return tf_keras.layers.DepthwiseConv2D(1, name=layer.name)
+    if not hasattr(tf_keras.layers, name):
+        raise ValueError(f"`subnet` must be made of layers that tf_keras has. Received: {layer.name}, a {name}")
+    layer_class = getattr(tf_keras.layers, name)
+    known = inspect.signature(layer_class.__init__).parameters
+    config = layer.get_config()
+    return layer_class(
+        **{key: value for key, value in config.items() if key in known and isinstance(value, PLAIN)}, name=layer.name
+    )
+
+
+def weights_of_rescaling(layer, channels):
+    """Kernel and bias of the depthwise convolution that computes what a `Rescaling` does."""
+    scale, offset = (np.broadcast_to(np.float32(value), channels) for value in (layer.scale, layer.offset))
+    return scale.reshape(1, 1, channels, 1), offset
+
+
+def take_weights(subnet, model):
+    """Gives a sub-net the weights of its tf_keras counterpart, after `model` was trained and its wrappers stripped."""
+    for layer in subnet.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+
+
+def as_subnet(model):
+    """A tf_keras model within a Keras 3 model, to be exported like any other sub-net.
+
+    Args:
+        model: A `tf_keras.Model` of one input and one output.
+
+    Returns:
+        A functional `keras.Model`, without variables that Keras 3 knows of: it can be run and exported, not trained.
+    """
+    image = keras.Input(model.input_shape[1:], name="image")
+    return keras.Model(image, LegacyModel(model)(image), name=model.name)
+
+
+class LegacyModel(keras.layers.Layer):
+    """A tf_keras model as a layer, for inference.
+
+    Args:
+        model: A `tf_keras.Model`.
+    """
+
+    def __init__(self, model, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+
+    def call(self, inputs):
+        """The model's output."""
+        return self.model(inputs, training=False)
+
+    def compute_output_shape(self, input_shape):
+        """The model's, whatever the batch."""
+        return (input_shape[0], *self.model.output_shape[1:])
+
+    def get_config(self):
+        """The constructor's arguments; the model itself is among them, so that copies of this layer share it."""
+        return {**super().get_config(), "model": self.model}

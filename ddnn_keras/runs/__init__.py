@@ -1,0 +1,1 @@
+"""A training from the command line to its run directory."""

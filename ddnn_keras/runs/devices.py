@@ -1,0 +1,158 @@
+"""Trains on all devices of a machine, or of several, each of which computes a part of every batch.
+
+On TensorFlow `tf.distribute.MirroredStrategy` does it, for one machine. On JAX `keras.distribution` does it, for one or
+several machines: each runs the same command with its own `--rank`.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import re
+
+import keras
+
+from ddnn_keras.command_line import non_negative_integer
+from ddnn_keras.runs.hosts import connected
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What this process does of a training.
+
+    Args:
+        rank: Which host this is. The first one, 0, writes all files.
+        hosts: How many there are.
+        callbacks: What Keras needs for it, in training and in evaluation.
+    """
+
+    rank: int = 0
+    hosts: int = 1
+    callbacks: tuple = ()
+
+    @property
+    def is_first(self):
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def of(self, batches):
+        """This host's part of every batch: the images that are its own, in the batch's order."""
+        return batches if self.hosts == 1 else self._parts(batches)
+
+    def _parts(self, batches):
+        for batch in batches:
+            size = len(batch[0]) // self.hosts
+            own = slice(self.rank * size, (self.rank + 1) * size)
+            yield tuple(keras.ops.convert_to_numpy(values)[own] for values in batch)
+
+
+ALONE = Share()
+
+
+def add_arguments(parser):
+    """The arguments that say where a training runs. They do not change what comes out of it."""
+    add = parser.add_argument
+    add("--distribute", action="store_true", help="trains on all devices of this machine, and of the --hosts")
+    add(
+        "--hosts",
+        nargs="+",
+        type=address,
+        metavar="ADDRESS:PORT",
+        help="all machines that run this command, in one order (JAX)",
+    )
+    add("--rank", type=non_negative_integer, default=0, help="which of the --hosts this machine is, from 0")
+
+
+def address(text):
+    """An address and its port, as JAX wants every host."""
+    found = re.fullmatch(r"\S+:(\d+)", text)
+    if not found or not 0 < int(found[1]) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not ADDRESS:PORT")
+    return text
+
+
+@contextlib.contextmanager
+def several_devices(arguments, batch_size):
+    """A context in which networks are trained on all devices, as `arguments` say; gives this process's `Share`."""
+    if arguments.rank >= len(arguments.hosts or [""]):
+        allowed = f"less than {len(arguments.hosts)}, the number of --hosts" if arguments.hosts else "0 without --hosts"
+        raise ValueError(f"--rank must be {allowed}. Received: {arguments.rank}")
+    if arguments.distribute:
+        with engine()(arguments, batch_size) as share:
+            yield share
+    elif arguments.hosts:
+        raise ValueError("--hosts must go with --distribute.")
+    else:
+        yield ALONE
+
+
+def engine():
+    """What trains on several devices with the backend at hand."""
+    engines = {"tensorflow": mirrored, "jax": data_parallel}
+    if (backend := keras.backend.backend()) not in engines:
+        raise ValueError(f"--distribute needs KERAS_BACKEND to be {' or '.join(engines)}. Received: {backend}")
+    return engines[backend]
+
+
+@contextlib.contextmanager
+def mirrored(arguments, batch_size):
+    """All devices of one machine, with TensorFlow."""
+    import tensorflow as tf
+
+    if arguments.hosts:
+        raise ValueError("--hosts needs KERAS_BACKEND=jax: Keras 3 does not train on several hosts with TensorFlow.")
+    strategy = tf.distribute.MirroredStrategy()
+    check_batch_size(batch_size, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        yield ALONE
+
+
+@contextlib.contextmanager
+def data_parallel(arguments, batch_size):
+    """All devices of one or several machines, with JAX."""
+    import jax
+
+    hosts = arguments.hosts or [""]
+    with connected(hosts, arguments.rank) if len(hosts) > 1 else contextlib.nullcontext():
+        check_batch_size(batch_size, len(jax.devices()))
+        distribution = DataParallelTraining(auto_shard_dataset=False)
+        with distribution.scope():
+            yield Share(arguments.rank, len(hosts), (WholeBatches(distribution),))
+
+
+def check_batch_size(batch_size, num_devices):
+    """Raises a `ValueError` unless all devices can have parts of the same size."""
+    if batch_size % num_devices:
+        raise ValueError(
+            f"--batch-size must be a multiple of {num_devices}, the number of devices. Received: {batch_size}"
+        )
+
+
+class DataParallelTraining(keras.distribution.DataParallel):
+    """Every device has a part of each batch in training; in evaluation, all of it.
+
+    The last batch of a split need not go into equal parts, and evaluating takes little time.
+    """
+
+    evaluating = False
+
+    def get_data_layout(self, data_shape):
+        """Where which part of a batch goes."""
+        if self.evaluating:
+            return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
+        return super().get_data_layout(data_shape)
+
+
+class WholeBatches(keras.callbacks.Callback):
+    """Tells a `DataParallelTraining` when networks are evaluated."""
+
+    def __init__(self, distribution):
+        super().__init__()
+        self._distribution = distribution
+
+    def on_test_begin(self, logs=None):
+        """Before the first batch."""
+        self._distribution.evaluating = True
+
+    def on_test_end(self, logs=None):
+        """After the last one."""
+        self._distribution.evaluating = False

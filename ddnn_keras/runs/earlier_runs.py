@@ -1,0 +1,101 @@
+"""Runs that train.py made before: taken up again, gone on from, or looked at together."""
+
+import argparse
+
+import keras
+
+from ddnn_keras.runs.arguments import DEVICES, load_images, saved_arguments, with_absolute_paths
+from ddnn_keras.runs.run_directory import RunDirectory, check_run
+
+# What decides which images a run was trained on, and which it was validated on.
+OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
+
+
+def unused(run_directory):
+    """The directory of a new run, which must not hold another."""
+    if found := [file.name for file in run_directory.files if file.exists()]:
+        raise ValueError(
+            f"--output {run_directory.path} holds {', '.join(found)} already: --resume goes on with a run."
+        )
+    return run_directory
+
+
+def finished_run(path):
+    """The run that a recipe takes up.
+
+    Args:
+        path: Its directory, or `None` for the newest in runs/ that train.py finished.
+
+    Returns:
+        A pair of the `RunDirectory` and its arguments, an `argparse.Namespace`.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        ValueError: If it is not finished, or fine-tuned already.
+    """
+    if path is None:
+        run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: not is_finetuned(run))
+        print(f"Run: {run_directory.path} (the newest)")
+    else:
+        run_directory = RunDirectory(path)
+    config = run_directory.read_config()
+    if is_finetuned(run_directory):
+        raise ValueError(f"--run must be a run of train.py. Received: {path}, which is fine-tuned already")
+    if not run_directory.metrics.is_file():
+        raise ValueError(f"--run must be a finished run. Received: {path}, which train.py --resume finishes")
+    return run_directory, argparse.Namespace(**saved_arguments(config))
+
+
+def is_finetuned(run_directory):
+    """Whether a run went on from another one."""
+    return "source" in run_directory.read_config()["arguments"]
+
+
+def resumed(run_directory, parser):
+    """A run's own arguments; other ones on the command line would not give the run that was begun."""
+    config, typed = run_directory.read_config(), parser.typed()
+    saved, backend = saved_arguments(config), keras.backend.backend()
+    begun_with = config.get("backend", backend)
+    if begun_with != backend:
+        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={begun_with}. Received: {backend}")
+    wanted = vars(with_absolute_paths(argparse.Namespace(**{**saved, **typed})))
+    for name in sorted(typed.keys() - {"resume", *DEVICES}):
+        flag = "--" + name.replace("_", "-")
+        if name not in saved:
+            raise ValueError(f"{flag} does not go with --resume.")
+        if wanted[name] != saved[name]:
+            raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
+    return argparse.Namespace(**saved)
+
+
+def images_of_run(run_directory, arguments):
+    """The data set that a run with these arguments was trained on; a `ValueError` if it is another by now."""
+    images = load_images(arguments)
+    check_run(run_directory, images)
+    return images
+
+
+def images_of_runs(runs):
+    """The data set that runs were trained on.
+
+    Args:
+        runs: A list of `RunDirectory`.
+
+    Returns:
+        A `ddnn_keras.data.ImageData`, with the same split into training and validation images.
+
+    Raises:
+        FileNotFoundError: If one of them is no run.
+        ValueError: If they had not all the same images, or the data set is another by now.
+    """
+    first, *others = (saved_arguments(run.read_config()) for run in runs)
+    for run, arguments in zip(runs[1:], others):
+        for name in OF_THE_DATA:
+            if arguments[name] != first[name]:
+                raise ValueError(
+                    f"{run.path} must have the {name} of {runs[0].path}, {first[name]}. Received: {arguments[name]}"
+                )
+    images = load_images(argparse.Namespace(**first))
+    for run in runs:
+        check_run(run, images)
+    return images

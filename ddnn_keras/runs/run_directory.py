@@ -1,0 +1,117 @@
+"""What a training leaves behind, and where: the one place that knows the names of a run's files."""
+
+import csv
+import json
+import pathlib
+import shutil
+
+from ddnn_keras.atomic_write import atomic_write
+
+
+class RunDirectory:
+    """The folder of one training run.
+
+    Args:
+        path: The folder. It need not exist yet.
+
+    Its files: `model.keras`, the network after the last finished epoch, ready to go on; `config.json`, all that was
+    asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results on the test split or on the one
+    that was asked for, written last; `curves.png`; `tensorboard`, a folder, if it was asked for.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.model = self.path / "model.keras"
+        self.config = self.path / "config.json"
+        self.history = self.path / "history.csv"
+        self.metrics = self.path / "metrics.json"
+        self.curves = self.path / "curves.png"
+        self.tensorboard = self.path / "tensorboard"
+
+    @classmethod
+    def newest(cls, root="runs", holding="model", suitable=lambda run: True):
+        """The run in `root` whose file changed last.
+
+        Args:
+            root: The folder of all runs. Defaults to `"runs"`.
+            holding: The file that counts: `"model"` (the default) or another attribute's name.
+            suitable: A function from runs to whether they count. Defaults to all.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        # Other folders may lie there too.
+        runs = [run for run in map(cls, pathlib.Path(root).glob("*/")) if run.config.is_file()]
+        runs = [run for run in runs if getattr(run, holding).is_file() and suitable(run)]
+        if not runs:
+            raise FileNotFoundError(f"No run with a {holding} file in {root!s}: recipes/train.py makes one.")
+        return max(runs, key=lambda run: getattr(run, holding).stat().st_mtime_ns)
+
+    def write_json(self, path, content):
+        """Writes `content` to one of the run's JSON files."""
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def read_config(self):
+        """The content of `config.json`.
+
+        Raises:
+            FileNotFoundError: If there is no such run.
+            ValueError: If the file is damaged.
+        """
+        if not self.config.is_file():
+            raise FileNotFoundError(f"{self.path} holds no run: there is no {self.config.name} in it.")
+        try:
+            config = json.loads(self.config.read_text())
+            return {**config, "arguments": dict(config["arguments"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.config} is damaged: {error}.") from None
+
+    @property
+    def files(self):
+        """All of the above."""
+        return [self.model, self.config, self.history, self.metrics, self.curves]
+
+    def read_history(self):
+        """The rows of `history.csv`: a list of dicts of floats, empty before the first epoch ends.
+
+        Where an epoch was not validated, its `val_` entries are NaN.
+        """
+        if not self.history.is_file():
+            return []
+        with open(self.history, newline="") as file:
+            rows = list(csv.DictReader(file))
+        # Keras writes NA.
+        return [{name: float("nan" if value == "NA" else value) for name, value in row.items()} for row in rows]
+
+    def tidy(self, finished_epochs):
+        """Removes what a killed run left half done: the row of an epoch that was not saved, and temporary folders."""
+        for file in self.files:
+            for folder in self.path.glob(f".{file.name}.*"):
+                shutil.rmtree(folder)
+        if self.history.is_file():
+            lines = self.history.read_bytes().splitlines(keepends=True)
+            with atomic_write(self.history) as temporary:
+                temporary.write_bytes(b"".join(lines[: finished_epochs + 1]))
+
+
+def data_facts(images):
+    """What a run keeps of its images, at no cost: a dict."""
+    return {
+        "class_names": images.class_names,
+        "image_shape": list(images.image_shape),
+        "num_images": {"train": images.num_train, "validation": images.num_validation, "test": images.num_test},
+    }
+
+
+def check_run(run_directory, images):
+    """Raises a `ValueError` if a run was trained on other images than these, as far as its configuration says.
+
+    Where images were added, others are held out for validation and test, so that the run has seen some of them.
+    """
+    config = run_directory.read_config()
+    for name, value in data_facts(images).items():
+        if config.get(name, value) != value:
+            raise ValueError(
+                f"{run_directory.path} was trained on images whose {name} was {config[name]}. Now it is {value}."
+            )

@@ -1,0 +1,273 @@
+"""Trains one network that holds several depths, and writes a run directory: what every recipe that trains calls."""
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.util
+import math
+import os
+import re
+import shlex
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+from rich.console import Console
+from rich.table import Table
+
+from ddnn_keras import DDNN, EKD
+from ddnn_keras.command_line import run
+from ddnn_keras.depths import output_key
+from ddnn_keras.network.cost import count_macs, count_parameters
+from ddnn_keras.runs.arguments import (
+    DISTILLATIONS,
+    argument_parser,
+    check_depths,
+    load_images,
+    of_the_run,
+    with_absolute_paths,
+)
+from ddnn_keras.runs.checkpoint import Checkpoint, finished_epochs, load_network, restore_random_states
+from ddnn_keras.runs.curves import draw_curves
+from ddnn_keras.runs.devices import ALONE, several_devices
+from ddnn_keras.runs.earlier_runs import is_finetuned, resumed, unused
+from ddnn_keras.runs.folder_lock import one_at_a_time
+from ddnn_keras.runs.provenance import provenance
+from ddnn_keras.runs.run_directory import RunDirectory, check_run, data_facts
+from ddnn_keras.training.tensorflow_speed import SGD
+
+MOMENTUM = 0.9
+
+
+def command(description, **defaults):
+    """Runs the command line of a recipe."""
+    parser = argument_parser(description, **defaults)
+    run(lambda arguments: main(arguments, parser), parser)
+
+
+def main(arguments, parser):
+    """Trains a new network, or goes on with a run."""
+    devices = arguments
+    if arguments.resume:
+        run_directory = RunDirectory(arguments.resume)
+        arguments = resumed(run_directory, parser)
+        if is_finetuned(run_directory):
+            raise ValueError(f"{run_directory.path} was begun by finetune_qat.py: its --resume goes on with it.")
+    else:
+        check_depths(arguments)
+        if devices.hosts and not arguments.output:
+            raise ValueError("--hosts must go with --output, one folder for all hosts.")
+        run_directory = RunDirectory(arguments.output or new_output(arguments))
+        unused(run_directory)
+        arguments = with_absolute_paths(arguments)
+    if arguments.tensorboard:
+        check_tensorboard()
+    with several_devices(devices, arguments.batch_size) as share:
+        train(arguments, run_directory, share=share)
+    print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all")
+
+
+def new_output(arguments):
+    """A run directory that names what was trained, and when."""
+    depths = "-".join(map(str, arguments.depths))
+    dataset = re.sub(r"[^A-Za-z0-9]+", "-", arguments.dataset)
+    # To the microsecond: a shell can begin several trainings in one second.
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    return f"runs/{dataset}_{arguments.backbone}_{depths}_{arguments.distillation}_{now}"
+
+
+def train(arguments, run_directory, new_network=None, share=ALONE):
+    """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it.
+
+    A new run begins with `new_network(arguments, images)`, by default `compiled_network`. `share` is what this process
+    does of it.
+    """
+    print(f"Run directory: {run_directory.path}")
+    images = load_images(arguments)
+    if run_directory.config.exists():
+        check_run(run_directory, images)
+    # Not before: preparing a data set draws random numbers too.
+    keras.utils.set_random_seed(arguments.seed)
+    with one_at_a_time(run_directory.path) if share.is_first else contextlib.nullcontext():
+        model, first_epoch = begun_network(arguments, images, run_directory, new_network or compiled_network)
+        if share.is_first:
+            write_config(arguments, images, run_directory)
+            run_directory.tidy(first_epoch)
+        make_deterministic()
+        if arguments.warmup_epochs >= arguments.epochs:
+            print(f"Warm-up takes all of --epochs {arguments.epochs}: no cosine follows. --warmup-epochs can be fewer.")
+        fit(model, arguments, images, run_directory, first_epoch, share)
+        split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
+        metrics = final_metrics(model, split(arguments.batch_size), share)
+        if share.is_first:
+            draw_curves(run_directory.read_history(), run_directory.curves)
+            run_directory.write_json(run_directory.metrics, metrics)
+    print_table(metrics, arguments.evaluate_on)
+
+
+def begun_network(arguments, images, run_directory, new_network):
+    """The network as the run left it, and how many epochs it has behind it; a new one for a new run."""
+    if run_directory.model.exists():
+        model, first_epoch = load_network(run_directory.model), finished_epochs(run_directory.model)
+        restore_random_states(model, run_directory.model)
+        return model, first_epoch
+    return new_network(arguments, images), 0
+
+
+def write_config(arguments, images, run_directory):
+    """Writes down what a new run is."""
+    if not run_directory.config.exists():
+        run_directory.write_json(run_directory.config, configuration(arguments, images))
+
+
+def fit(model, arguments, images, run_directory, first_epoch, share):
+    """Plain `model.fit`, with a log and a checkpoint of every epoch."""
+    model.fit(
+        share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
+        steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
+        initial_epoch=first_epoch,
+        epochs=arguments.epochs,
+        validation_data=images.validation(arguments.batch_size),
+        validation_freq=arguments.validation_freq,
+        callbacks=[
+            FiniteLoss(),
+            *share.callbacks,
+            *(writers(arguments, run_directory) if share.is_first else []),
+        ],
+        shuffle=False,  # `train` shuffles
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Ends a training whose loss is no number, before that epoch is saved.
+
+    Keras' own `TerminateOnNaN` reads the loss of each step, and so waits for the device before the next one is sent
+    there. The mean over an epoch is no number either, once a step's is not.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at the epoch's mean loss."""
+        if not math.isfinite(logs["loss"]):
+            raise ValueError(f"NaN or Inf loss in epoch {epoch + 1}. A smaller --learning-rate may help.")
+
+
+def writers(arguments, run_directory):
+    """The callbacks that write files, in this order: an epoch that is saved is also logged."""
+    tensorboard = [keras.callbacks.TensorBoard(run_directory.tensorboard)] if arguments.tensorboard else []
+    return [
+        keras.callbacks.CSVLogger(run_directory.history, append=True),
+        *tensorboard,
+        Checkpoint(run_directory.model),
+    ]
+
+
+def make_deterministic():
+    """Makes a run a function of its arguments, so that a resumed one ends as if it had never been killed."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # This also turns XLA off, which on a CPU takes three times as long as TensorFlow's own kernels.
+        tf.config.experimental.enable_op_determinism()
+
+
+def check_tensorboard():
+    """Says before a run begins what Keras' callback would miss in it."""
+    for package in ("tensorflow", "tensorboard"):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f'--tensorboard needs {package}: pip install "ddnn_keras[{package}]"')
+
+
+def compiled_network(arguments, images):
+    """A new network with its optimizer and objective."""
+    model = DDNN(
+        depths=arguments.depths,
+        backbone=arguments.backbone,
+        num_classes=images.num_classes,
+        input_shape=images.image_shape,
+        width=arguments.width,
+        stem=arguments.stem,
+        dtype=arguments.precision,
+    )
+    compile_network(model, arguments, images)
+    return model
+
+
+def compile_network(model, arguments, images):
+    """Gives a network its optimizer and objective."""
+    steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
+    *students, full_net = model.output_keys
+    model.compile(
+        optimizer(arguments, steps_per_epoch),
+        loss_weights={**dict.fromkeys(students, arguments.student_weight), full_net: 1.0},
+        metrics=["accuracy"],
+        distillation=distillation(arguments),
+        # Beside a GPU Keras would have TensorFlow's steps compiled by XLA, which has not every operation deterministic.
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+    )
+
+
+def optimizer(arguments, steps_per_epoch):
+    """SGD with Nesterov momentum, linear warm-up and a cosine to zero."""
+    warmup_steps = arguments.warmup_epochs * steps_per_epoch
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=arguments.learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, arguments.epochs * steps_per_epoch - warmup_steps),
+    )
+    # Keras decays weights outside the momentum; an L2 penalty goes through it and so acts 1 / (1 - momentum) times.
+    weight_decay = arguments.weight_decay / (1 - MOMENTUM)
+    return SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
+
+
+def distillation(arguments):
+    """The `EKD` that the command line asks for."""
+    ekd = EKD(
+        temperature=arguments.temperature,
+        kl_weight=arguments.kl_weight,
+        attention_weight=arguments.attention_weight,
+        attention=arguments.attention,
+        teacher=arguments.teacher,
+    )
+    return dataclasses.replace(ekd, **DISTILLATIONS[arguments.distillation])
+
+
+def configuration(arguments, images):
+    """All that made a run: arguments, data facts, code, packages, processor."""
+    return {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
+
+
+def final_metrics(model, images, share=ALONE):
+    """Each depth's accuracy and loss on a split, and its cost."""
+    results = model.evaluate(images, return_dict=True, verbose=0, callbacks=list(share.callbacks))
+    metrics = metrics_of_depths(results, model.depths)
+    for depth in model.depths:
+        subnet = model.subnet(depth)
+        metrics[output_key(depth)] |= {"parameters": count_parameters(subnet), "macs": count_macs(subnet)}
+    return metrics
+
+
+def metrics_of_depths(results, depths):
+    """Each depth's accuracy and loss among Keras' results; a loss that is no number is `None`, as JSON wants it."""
+    results = {name: value if math.isfinite(value) else None for name, value in results.items()}
+    return {
+        key: {
+            # Keras drops the prefix where there is one output.
+            "accuracy": results.get(f"{key}_accuracy", results.get("accuracy")),
+            "loss": results.get(f"{key}_loss", results["loss"]),
+        }
+        for key in map(output_key, depths)
+    }
+
+
+def print_table(metrics, split):
+    """The results, for people."""
+    table = Table("depth", f"{split} accuracy", "parameters", "MACs")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for key, row in metrics.items():
+        depth = key.removeprefix("depth_")
+        table.add_row(depth, f"{row['accuracy']:.2%}", f"{row['parameters']:,}", f"{row['macs'] / 1e6:,.1f} M")
+    Console().print(table)

@@ -1,0 +1,183 @@
+"""The shallow network answers where it is sure, and a deeper one where it is not."""
+
+import itertools
+import math
+import numbers
+
+import numpy as np
+
+from ddnn_keras.pixels import checked_labels
+from ddnn_keras.runtime.runtime import Prediction, softmax
+
+QUANTILES = 50  # how many thresholds of each depth are tried
+NEVER = 1.01  # a threshold that no probability reaches
+
+
+class Cascade:
+    """Asks depth after depth until one is sure.
+
+    A depth is sure if its likeliest class has a probability of at least the depth's threshold. As in "BranchyNet"
+    (arXiv 1709.01686) and "Big/Little Deep Neural Network" (Park et al. 2015), but with whole networks of one bundle.
+
+    Args:
+        runtime: A `ddnn_keras.runtime.Runtime`.
+        thresholds: A dict from depths to probabilities, or a list of such pairs, the shallowest first; the last depth,
+            which answers in any case, has the threshold 0. Depths that are not in it are not asked. `calibrate` finds
+            them.
+
+    Raises:
+        ValueError: If `thresholds` is not as above.
+
+    Example:
+    >>> cascade = Cascade.calibrate(runtime, images, labels, accuracy=0.95)  # doctest: +SKIP
+    >>> cascade.thresholds  # doctest: +SKIP
+    {18: 0.83, 50: 0.0}
+    >>> cascade.predict(image).depth  # doctest: +SKIP
+    18
+    """
+
+    def __init__(self, runtime, thresholds):
+        thresholds = dict(thresholds)
+        _check_thresholds(thresholds, runtime.depths)
+        self.runtime, self.thresholds = runtime, thresholds
+
+    def predict(self, image):
+        """Classifies an image.
+
+        Args:
+            image: Raw pixels 0..255, shape `(height, width, channels)`.
+
+        Returns:
+            A `ddnn_keras.runtime.Prediction` of the depth that was sure; `milliseconds` is what all asked took.
+        """
+        milliseconds = 0
+        for depth, threshold in self.thresholds.items():
+            prediction = self.runtime.predict(image, depth=depth)
+            milliseconds += prediction.milliseconds
+            if prediction.confidence >= threshold:
+                break
+        return Prediction(prediction.depth, prediction.label, prediction.probabilities, milliseconds)
+
+    def evaluate(self, images, labels):
+        """Accuracy and mean cost on images.
+
+        Args:
+            images: Raw pixels 0..255, shape `(n, height, width, channels)`.
+            labels: n class indices.
+
+        Returns:
+            The accuracy as a fraction, and the mean cost of an image in units of the deepest depth's latency.
+        """
+        return answers(self.runtime, [(images, labels)]).accuracy_and_cost(self.thresholds)
+
+    @classmethod
+    def calibrate(cls, runtime, images, labels, accuracy):
+        """The cascade that is cheapest on validation data among those that reach an accuracy.
+
+        Every choice of depths is tried; for each, thresholds are lowered one at a time, whichever saves most, as long
+        as the accuracy is kept.
+
+        Args:
+            runtime: A `ddnn_keras.runtime.Runtime`.
+            images: Raw pixels 0..255 of shape `(n, height, width, channels)` that were not used in training.
+            labels: n class indices.
+            accuracy: The accuracy to reach on these images, a fraction.
+
+        Returns:
+            A `Cascade`.
+
+        Raises:
+            ValueError: If none is found that reaches the accuracy.
+        """
+        return cls(runtime, answers(runtime, [(images, labels)]).cheapest_thresholds(accuracy))
+
+
+def _check_thresholds(thresholds, depths):
+    known = [depth for depth in depths if depth in thresholds]
+    numbers_only = all(isinstance(value, numbers.Real) and 0 <= value <= 1 for value in thresholds.values())
+    if not thresholds or list(thresholds) != known or not numbers_only or thresholds[known[-1]] != 0:
+        raise ValueError(
+            f"`thresholds` must go from depths among {', '.join(map(str, depths))}, in this order, to "
+            f"probabilities, of which the last is 0. Received: thresholds={thresholds!r}"
+        )
+
+
+def answers(runtime, batches):
+    """The `Answers` to images that need not fit into memory.
+
+    Args:
+        runtime: A `ddnn_keras.runtime.Runtime`.
+        batches: Pairs of images, raw pixels 0..255 of shape `(n, height, width, channels)`, and of n class indices.
+    """
+    logits, labels = {depth: [] for depth in runtime.depths}, []
+    for images, of_images in batches:
+        images = np.asarray(images)
+        for depth, known in logits.items():
+            known.append(runtime.logits(images, depth))
+        labels.append(checked_labels(of_images, len(images), len(runtime.labels)))
+    logits = {depth: np.concatenate(known) for depth, known in logits.items()}
+    return Answers(logits, np.concatenate(labels), runtime.latencies)
+
+
+class Answers:
+    """What every depth says of every image, so that any thresholds can be judged.
+
+    Args:
+        logits: A dict from depths, the shallowest first, to arrays of shape `(n, classes)`.
+        labels: n class indices.
+        latencies: A dict from depths to milliseconds.
+    """
+
+    def __init__(self, logits, labels, latencies):
+        probabilities = {depth: softmax(values) for depth, values in logits.items()}
+        # In double precision, as `Prediction.confidence`: NumPy would round a threshold to that of the array.
+        self.confidences = {depth: values.max(-1).astype("float64") for depth, values in probabilities.items()}
+        self.correct = {depth: values.argmax(-1) == labels for depth, values in probabilities.items()}
+        self.costs = {depth: latencies[depth] / latencies[list(logits)[-1]] for depth in logits}
+
+    def accuracy_and_cost(self, thresholds):
+        """What a cascade with these thresholds reaches, and its mean cost in units of the deepest depth's."""
+        num_images = len(next(iter(self.correct.values())))
+        asked, right, cost = np.ones(num_images, bool), 0, 0
+        for depth, threshold in thresholds.items():
+            cost += asked.sum() * self.costs[depth]
+            sure = asked & (self.confidences[depth] >= threshold)
+            right += (self.correct[depth] & sure).sum()
+            asked &= ~sure
+        return right / num_images, cost / num_images
+
+    def cheapest_thresholds(self, accuracy):
+        """The thresholds of the cheapest cascade that reaches an accuracy, see `Cascade.calibrate`."""
+        *shallower, _ = depths = list(self.correct)
+        candidates = [
+            self._lowered({**dict.fromkeys(chosen, NEVER), deepest: 0.0}, accuracy)
+            for count, deepest in enumerate(depths)
+            for size in range(count + 1)
+            for chosen in itertools.combinations(shallower[:count], size)
+        ]
+        outcomes = [(self.accuracy_and_cost(thresholds), thresholds) for thresholds in candidates]
+        reached = [(cost, thresholds) for (found, cost), thresholds in outcomes if found >= accuracy]
+        if not reached:
+            best = max(found for (found, _), _ in outcomes)
+            alone = math.floor(best * 1e4) / 1e4  # so that it can be given as it stands
+            raise ValueError(
+                "`accuracy` must be what a cascade reaches on these images, and none was found; the best depth alone "
+                f"reaches {alone:.4f}. Received: accuracy={accuracy!r}"
+            )
+        return min(reached, key=lambda pair: pair[0])[1]
+
+    def _lowered(self, thresholds, accuracy):
+        """The thresholds when each was lowered as far as the accuracy allows, the most saving step first."""
+        while True:
+            steps = []
+            for depth in list(thresholds)[:-1]:
+                levels = np.quantile(self.confidences[depth], np.linspace(0, 1, QUANTILES))
+                for level in levels[levels < thresholds[depth]]:
+                    changed = {**thresholds, depth: float(level)}
+                    found, cost = self.accuracy_and_cost(changed)
+                    if found >= accuracy:
+                        steps.append((cost, changed))
+            cheaper = [step for step in steps if step[0] < self.accuracy_and_cost(thresholds)[1]]
+            if not cheaper:
+                return thresholds
+            thresholds = min(cheaper, key=lambda step: step[0])[1]

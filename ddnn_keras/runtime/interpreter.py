@@ -1,0 +1,150 @@
+"""Runs a `.tflite` file on raw pixels. NumPy and ai_edge_litert are all it needs."""
+
+import dataclasses
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from ddnn_keras.pixels import checked_images
+from ddnn_keras.runtime.tflite_file import description, existing_file
+
+
+class LiteModel:
+    """A `.tflite` file as a function from raw pixels to logits.
+
+    Args:
+        model: The path of a `.tflite` file, its bytes, or an `ai_edge_litert` interpreter.
+        signature: Which of the file's signatures to run. Defaults to its only one.
+        num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a whole TFLite file, or an argument is not as above.
+
+    Example:
+    >>> model = LiteModel("resnet18.tflite")  # doctest: +SKIP
+    >>> model(images).argmax(axis=-1)  # doctest: +SKIP
+    array([7, 2, 1])
+    """
+
+    def __init__(self, model, signature=None, num_threads=1):
+        interpreter = model if isinstance(model, Interpreter) else _interpreter(model, num_threads)
+        self.signature = _chosen(signature, list(interpreter.get_signature_list()))
+        self._runner = interpreter.get_signature_runner(self.signature)
+        self.input = _only_tensor("input", self._runner.get_input_details())
+        self.output = _only_tensor("output", self._runner.get_output_details())
+
+    def __call__(self, images):
+        """Logits of raw-pixel images.
+
+        Args:
+            images: Raw pixels 0..255 of shape `(n, height, width, channels)`.
+
+        Returns:
+            A float32 array of shape `(n, classes)`.
+
+        Raises:
+            ValueError: If `images` has another shape or range.
+        """
+        images = checked_images("images", images, self.input.shape[1:])
+        logits = [self.invoke(self.input.encode(image[np.newaxis])) for image in images]
+        return self.output.decode(np.concatenate(logits))
+
+    def invoke(self, image):
+        """Runs the file once on what `input.encode` gave for one image; `output.decode` reads the result."""
+        return self._runner(**{self.input.name: image})[self.output.name]
+
+
+def lite_models(model, num_threads=1):
+    """All signatures of a file in one interpreter.
+
+    Args:
+        model: The path of a `.tflite` file, or its bytes.
+        num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
+
+    Returns:
+        A dict from signatures to `LiteModel`s.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a whole TFLite file, or an argument is not as above.
+    """
+    interpreter = _interpreter(model, num_threads)
+    return {signature: LiteModel(interpreter, signature) for signature in interpreter.get_signature_list()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """An input or output of a file, and how real numbers are stored in it.
+
+    Args:
+        name: Its name in the signature.
+        shape: Its shape, with the batch.
+        dtype: The name of its NumPy dtype.
+        scale: What one step of an integer dtype stands for; `None` for a floating one.
+        zero_point: The integer that stands for 0; `None` for a floating dtype.
+
+    Example:
+    >>> byte = Tensor("image", (1, 2), "int8", scale=1.0, zero_point=-128)
+    >>> byte.encode([[0, 255]])
+    array([[-128,  127]], dtype=int8)
+    >>> byte.decode(byte.encode([[0, 255]]))
+    array([[  0., 255.]], dtype=float32)
+    """
+
+    name: str
+    shape: tuple
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+    def encode(self, values):
+        """Real numbers as this tensor stores them, saturated at the ends of its range."""
+        if self.scale is None:
+            return np.asarray(values, self.dtype)
+        limits = np.iinfo(self.dtype)
+        steps = np.rint(np.asarray(values) / self.scale) + self.zero_point
+        return np.clip(steps, limits.min, limits.max).astype(self.dtype)
+
+    def decode(self, values):
+        """What this tensor stores, as float32 numbers."""
+        values = np.asarray(values, "float32")
+        return values if self.scale is None else (values - self.zero_point) * np.float32(self.scale)
+
+
+def _interpreter(model, num_threads):
+    if not isinstance(num_threads, int) or num_threads < 1:
+        raise ValueError(f"`num_threads` must be a positive integer. Received: num_threads={num_threads!r}")
+    # A file is mapped, not read: on a small device its weights then take memory only while they are used.
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(existing_file(model))}
+    try:
+        interpreter = Interpreter(**source, num_threads=num_threads)
+        # It tells only now of operators that it does not know.
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"`model` must be a whole TFLite file of operators that this interpreter has. Received: "
+            f"{description(model)}, of which it says: {' '.join(str(error).split())}"
+        ) from error
+    if not interpreter.get_signature_list():
+        raise ValueError(f"`model` must be a TFLite file with signatures. Received: {description(model)}, without any")
+    return interpreter
+
+
+def _chosen(signature, known):
+    if signature is None and len(known) == 1:
+        return known[0]
+    if signature not in known:
+        raise ValueError(
+            f"`signature` must be one of the file's, {', '.join(map(repr, known))}. Received: signature={signature!r}"
+        )
+    return signature
+
+
+def _only_tensor(kind, details):
+    if len(details) != 1:
+        raise ValueError(f"`model` must have one {kind}. Received: {', '.join(map(repr, details)) or 'none'}")
+    ((name, tensor),) = details.items()
+    scale, zero_point = tensor["quantization"]
+    quantized = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
+    return Tensor(name, tuple(map(int, tensor["shape"])), np.dtype(tensor["dtype"]).name, **quantized)

@@ -1,0 +1,56 @@
+"""The runs of a comparison as `results.json` keeps them: what was trained, with what, and what came out of it."""
+
+import json
+import os
+
+from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.runs.arguments import DEVICES
+
+# Where things are on this machine is nobody else's business.
+OF_THIS_MACHINE = {"data_dir", "manual_dir"}
+
+
+def read_records(output):
+    """The runs in `results.json`: a list of dicts."""
+    path = output / "results.json"
+    if not path.exists():
+        return []
+    try:
+        return json.loads(path.read_text())["runs"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from None
+
+
+def read_comparison(folder):
+    """The runs of a comparison that must exist."""
+    if not (folder / "results.json").is_file():
+        raise FileNotFoundError(f"FOLDER must have a results.json of compare.py. Received: {folder}")
+    return read_records(folder)
+
+
+def write_records(output, records):
+    """Writes `results.json`, in the order of names, which it gives: the order in which runs end is chance."""
+    records = sorted(records, key=lambda record: record["name"])
+    with atomic_write(output / "results.json") as temporary:
+        temporary.write_text(json.dumps({"runs": records}, indent=1, allow_nan=False) + "\n")
+    return records
+
+
+def portable(arguments):
+    """The arguments without those of this machine."""
+    local = OF_THIS_MACHINE | DEVICES | {"output", "resume"}
+    arguments = {name: value for name, value in arguments.items() if name not in local}
+    return {**arguments, "dataset": without_folder(arguments["dataset"])}
+
+
+def portable_flags(flags):
+    """The flags without those of this machine."""
+    local = {"--" + name.replace("_", "-") for name in OF_THIS_MACHINE}
+    found = [(before, flag) for before, flag in zip(("", *flags), flags) if not {before, flag} & local]
+    return [without_folder(flag) if before == "--dataset" else flag for before, flag in found]
+
+
+def without_folder(dataset):
+    """The data set's name, with the last part of its path if it has one."""
+    kind, colon, path = dataset.partition(":")
+    return kind + colon + os.path.basename(path.rstrip("/"))

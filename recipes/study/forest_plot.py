@@ -1,0 +1,97 @@
+"""Shows what one way of training gains over another in every comparison: a table, and a picture of all intervals.
+
+For example:
+
+    python recipes/study/forest_plot.py recipes/results/cifar10_* recipes/results/fashion_mnist* --output .
+
+A gain is the mean over seeds of paired differences, with its confidence interval (Student's t): on the test split once
+all runs of a comparison were on it, and else on the validation split. A folder without such pairs is left out.
+"""
+
+import pathlib
+
+import comparison_report
+from comparison_records import read_comparison
+from comparison_report import Gain, pairs, split_of
+from intervals import interval_plot
+
+from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.command_line import ArgumentParser, run
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote")
+    add("--method", default="ekd", help="whose gain: a method of compare.py, or a variant in these folders")
+    add("--baseline", default="alone", help="over which method")
+    add("--output", help="folder for the picture, gains.png")
+    return parser
+
+
+def main(arguments):
+    """Prints the table and draws the picture."""
+    comparisons = [read_comparison(pathlib.Path(folder)) for folder in arguments.folders]
+    methods = arguments.method, arguments.baseline
+    rows = [(settings(records, *methods), gains(records, *methods)) for records in comparisons]
+    rows = [(of_run, of_depths) for of_run, of_depths in rows if of_depths]
+    if not rows:
+        received = " and ".join(methods)
+        raise ValueError(f"--method and --baseline must be methods of one comparison. Received: {received}")
+    keys = depths(comparisons, {key for _, of_depths in rows for key in of_depths})
+    print(table(rows, keys))
+    if arguments.output:
+        label = f"gain of {' over '.join(methods)}, in points"
+        with atomic_write(pathlib.Path(arguments.output) / "gains.png") as temporary:
+            picture(rows, keys, label).savefig(temporary, dpi=120)
+
+
+def gains(records, method, baseline):
+    """The `Gain` of a method at each depth: a dict, without the depths that have no pair of runs."""
+    grouped = comparison_report.accuracies(records, split_of(records))
+    found = {key: pairs(grouped, method, key, baseline) for _, key in grouped}
+    return {key: Gain(*zip(*both)) for key, both in found.items() if both and method != baseline}
+
+
+def settings(records, method, baseline):
+    """What tells a comparison from others: a dict of strings."""
+    arguments = records[0]["arguments"]
+    ours, theirs = ([record for record in records if record["method"] == name] for name in (method, baseline))
+    # A variant may have been trained for longer.
+    epochs = dict.fromkeys(record["arguments"]["epochs"] for record in [*theirs, *ours])
+    return {
+        "data set": arguments["dataset"],
+        "images": f"{arguments['train_images']:,}" if arguments["train_images"] else "all",
+        "width": str(arguments["width"] or BACKBONES[arguments["backbone"]].WIDTH),
+        "precision": arguments["precision"],
+        "epochs": " and ".join(map(str, epochs)),
+        "split": split_of(records),
+        "seeds": str(len({record["seed"] for record in ours} & {record["seed"] for record in theirs})),
+    }
+
+
+def depths(comparisons, keys):
+    """The keys of depths, from the cheapest on."""
+    records = [record for comparison in comparisons for record in comparison]
+    return sorted(keys, key=lambda key: comparison_report.cost(records, key))
+
+
+def table(rows, keys):
+    """A Markdown table: a line for each comparison, a column for each depth."""
+    names = [*rows[0][0], *(key.replace("_", " ") for key in keys)]
+    cells = [[*of_run.values(), *(str(found.get(key, "")) for key in keys)] for of_run, found in rows]
+    lines = [names, ["---"] * len(names), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def picture(rows, keys, label):
+    """All intervals, a group for each comparison."""
+    text = "{data set}, {images} images\nwidth {width}, {precision}, {epochs} epochs\n{split} split, {seeds} seeds"
+    estimates = {key.replace("_", " "): [found.get(key) for _, found in rows] for key in keys}
+    return interval_plot([text.format(**of_run) for of_run, _ in rows], estimates, label)
+
+
+if __name__ == "__main__":
+    run(main, argument_parser())

@@ -1,0 +1,123 @@
+"""Draws what every depth attends to: the attention maps of each stage, of one or several runs.
+
+For example, before and after EKD:
+
+    python recipes/study/visualize.py runs/joint runs/ekd --output attention.png
+
+Each map is the sum of a stage's features over channels, standardized over positions, which is what EKD compares. Above
+it stands its correlation with the full-net's map of the same stage, the mean over 500 validation images (or all, if
+there are fewer).
+"""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+from keras import ops
+from matplotlib.figure import Figure
+
+from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer
+from ddnn_keras.command_line import run as run_command
+from ddnn_keras.distillation import standardized_attention
+from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runs.earlier_runs import images_of_runs
+from ddnn_keras.runs.run_directory import RunDirectory
+
+CORRELATION_IMAGES = 500
+BATCH = 100
+
+
+def argument_parser():
+    """The command line."""
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="run directories of train.py, on the same data")
+    add("--image", type=non_negative_integer, default=0, help="number of the validation image")
+    add("--output", default="attention.png", help="the picture")
+    return parser
+
+
+def main(arguments):
+    """Draws the picture."""
+    runs = [RunDirectory(path) for path in arguments.runs]
+    if pathlib.Path(arguments.output).suffix != ".png":
+        raise ValueError(f"--output must end in .png. Received: {arguments.output}")
+    images = validation_images(runs)
+    if arguments.image >= len(images):
+        raise ValueError(f"--image must be from 0 to {len(images) - 1}. Received: {arguments.image}")
+    rows = [row for run in runs for row in attention_rows(run, images)]
+    figure = picture(images[arguments.image], arguments.image, rows)
+    with atomic_write(pathlib.Path(arguments.output)) as temporary:
+        figure.savefig(temporary, dpi=120)
+    print(f"Picture: {arguments.output}")
+
+
+def validation_images(runs):
+    """The first validation images of the runs' data set, which none of them was trained on."""
+    batches, count = [], 0
+    for images, _ in images_of_runs(runs).validation(BATCH):
+        batches.append(np.asarray(images))
+        count += len(images)
+        if count >= CORRELATION_IMAGES:
+            break
+    return np.concatenate(batches)[:CORRELATION_IMAGES]
+
+
+def attention_rows(run, images):
+    """For each depth of a run: its label, and for each stage all images' maps and their correlation."""
+    model = load_network(run.model)
+    maps = attention_maps(model, images)
+    full_net = maps[model.output_keys[-1]]
+    return [
+        (
+            f"{run.path.resolve().name}\n{key.replace('_', ' ')}",
+            [(stage, correlation(stage, of)) for stage, of in zip(maps[key], full_net)],
+        )
+        for key in model.output_keys
+    ]
+
+
+def attention_maps(model, images):
+    """The attention maps of all images: a dict from output keys to lists with an array for each stage."""
+    batches = []
+    for start in range(0, len(images), BATCH):
+        features = model.features(images[start : start + BATCH])
+        batches.append(
+            {key: [ops.convert_to_numpy(standardized_attention(stage)) for stage in features[key]] for key in features}
+        )
+    return {key: [np.concatenate(stage) for stage in zip(*(batch[key] for batch in batches))] for key in batches[0]}
+
+
+def correlation(maps, others):
+    """The mean over images of Pearson's correlation; standardized maps need but the mean of their product."""
+    return float(np.mean(maps * others))
+
+
+def picture(image, number, rows):
+    """The image and the maps of it: a row for each depth of each run."""
+    columns = 1 + max(len(stages) for _, stages in rows)
+    figure = Figure(figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained")
+    for axes, (label, stages) in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
+        axes[0].imshow(shown(image), cmap="gray")
+        axes[0].set_ylabel(label, fontsize="small")
+        for stage, (axis, (maps, r)) in enumerate(zip(axes[1:], stages)):
+            axis.imshow(maps[number])
+            # A map of one position has nothing to correlate.
+            title = f"stage {stage + 1}" + (f", r = {r:.2f}" if maps[number].size > 1 else "")
+            axis.set_title(title, fontsize="small")
+        for axis in axes:
+            axis.set(xticks=[], yticks=[])
+    return figure
+
+
+def shown(image):
+    """An image as Matplotlib takes it: in colours if it has three, else the mean over its channels."""
+    image = image / 255
+    return image if image.shape[-1] == 3 else image.mean(-1)
+
+
+if __name__ == "__main__":
+    run_command(main, argument_parser())

@@ -1,0 +1,68 @@
+"""export/calibrate_cascade.py, after the export that it needs."""
+
+import argparse
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from ddnn_keras import data
+from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runtime import Runtime
+from ddnn_keras.runtime.cascade import Cascade
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
+
+@pytest.mark.slow
+def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main, mistake):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    bundle = run / "tflite" / "bundle.tflite"
+    assert "bundle.tflite" in mistake("export/calibrate_cascade.py", bundle)
+    code, _, errors = main("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--bundle")
+    assert code == 0, errors
+    calibrate = ["export/calibrate_cascade.py", bundle]
+    code, output, errors = main(*calibrate)
+    assert code == 0, errors
+    rows = {
+        name: [float(share) for share in shares]
+        for name, *shares in re.findall(r"^(depth \d+|cascade) +([\d.]+)% +([\d.]+)%", output, re.MULTILINE)
+    }
+    # By default as accurate on validation images as the deepest.
+    assert rows["cascade"][0] >= rows["depth 18"][0]
+    images, model = data.load("digits", seed=0), load_network(run / "model.keras")
+    for depth in (10, 18):
+        for split, share in zip((images.validation, images.test), rows[f"depth {depth}"]):
+            right = [model.subnet(depth)(pixels).numpy().argmax(-1) == labels for pixels, labels in split(500)]
+            # Within what a class or two on the edge make.
+            assert share == pytest.approx(100 * np.concatenate(right).mean(), abs=1.5)
+    assert "--accuracy must be what a cascade reaches" in mistake(*calibrate, "--accuracy", 1.5)
+    code, output, errors = main(*calibrate, "--accuracy", 0.2)
+    assert code == 0, errors
+    for name in ("depth 10", "depth 18", "cascade"):
+        assert name in output
+    thresholds = dict(json.loads((run / "tflite" / "bundle.cascade.json").read_text()))
+    assert str(thresholds) in output
+    Cascade(Runtime(bundle), thresholds)
+
+    # A bundle that was moved away from its run.
+    moved = shutil.copy(bundle, tmp_path)
+    for flags in ([], ["--dataset", "digits"], ["--dataset", "digits", "--model", tmp_path / "model.keras"]):
+        # Other seeds' validation images are images that the network was trained on.
+        assert "--model must be the .keras file that" in mistake("export/calibrate_cascade.py", moved, *flags)
+    code, _, errors = main("export/calibrate_cascade.py", moved, "--model", run / "model.keras", "--accuracy", 0.2)
+    assert code == 0, errors
+    assert dict(json.loads((tmp_path / "bundle.cascade.json").read_text())).keys() == thresholds.keys()
+
+
+def test_the_validation_images_are_those_that_the_run_held_out(finished_run):
+    from to_tflite import data_arguments
+
+    nothing = argparse.Namespace(dataset=None, data_dir=None, manual_dir=None)
+    own = data_arguments(nothing, finished_run / "model.keras")
+    moved = argparse.Namespace(dataset="digits", data_dir=None, manual_dir=None)
+    assert data_arguments(moved, finished_run / "model.keras")["seed"] == own["seed"]

@@ -1,0 +1,54 @@
+"""export/inspect_tflite.py, and what it shows: ddnn_keras.runtime.inspection."""
+
+import json
+import re
+
+import pytest
+from small_networks import converted
+
+from ddnn_keras.runtime.inspection import inspect
+from ddnn_keras.runtime.metadata import read_metadata
+from ddnn_keras.runtime.tflite_file import parse
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
+
+
+def test_a_bundle_s_depths_and_what_they_share(bundle):
+    shallow, deep = inspect(bundle)
+    assert (shallow.name, deep.name) == ("depth_8", "depth_14")
+    assert shallow.inputs == {"image": "INT8 (1, 16, 16, 1)"}
+    assert shallow.outputs == {"logits": "INT8 (1, 10)"}
+    # Three stages of one block or two, and projections in two of them.
+    assert (shallow.operators["CONV_2D"], deep.operators["CONV_2D"]) == (1 + 3 * 2 + 2, 1 + 3 * 4 + 2)
+    assert shallow.types.keys() == {"INT8", "INT32"}
+    # All of the shallow one's but its classifier, biases and scales.
+    assert shallow.shared_bytes > 0.9 * shallow.constant_bytes
+    assert deep.shared_bytes == shallow.shared_bytes
+    stored = sum(0 if buffer.data is None else len(buffer.data) for buffer in parse(bundle).buffers)
+    apart = shallow.constant_bytes + deep.constant_bytes
+    assert 0 < stored - (apart - deep.shared_bytes) < 20_000  # the description
+
+
+def test_a_single_file_shares_nothing():
+    (signature,) = inspect(converted("none"))
+    assert (signature.name, signature.shared_bytes) == ("serving_default", 0)
+
+
+def test_the_script(bundle, main, mistake, tmp_path):
+    code, output, errors = main("export/inspect_tflite.py", bundle)
+    assert code == 0, errors
+    for expected in ("depth_14", "CONV_2D 15", "quantize: int8", "digit 9"):
+        assert expected in output
+    verification = read_metadata(bundle)["signatures"]["depth_8"]["verification"]
+    assert f"depth_8: {verification['accuracy']:.2%} accurate on 200 images" in output
+    code, output, _ = main("export/inspect_tflite.py", bundle, "--json")
+    assert json.loads(output) == read_metadata(bundle)
+    # Rich would take it for markup.
+    named = tmp_path / "width[bold]" / "net.tflite"
+    named.parent.mkdir()
+    named.write_bytes(converted("none"))
+    assert "width[bold]" in re.sub(r"\s", "", main("export/inspect_tflite.py", named)[1])
+    (tmp_path / "bare.tflite").write_bytes(converted("none"))
+    assert "wrote no description" in main("export/inspect_tflite.py", tmp_path / "bare.tflite")[1]
+    assert "gone.tflite" in mistake("export/inspect_tflite.py", tmp_path / "gone.tflite")

@@ -1,0 +1,242 @@
+"""export/to_tflite.py, as a user runs it."""
+
+import json
+import shlex
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN, data
+from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runtime.interpreter import LiteModel
+from ddnn_keras.runtime.metadata import read_metadata
+from ddnn_keras.tflite.export import describe_images
+from ddnn_keras.tflite.modes import MODES
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
+
+@pytest.fixture
+def runs(finished_run, tmp_path):
+    """A folder with runs/, as the project's own after a training."""
+    shutil.copytree(finished_run, tmp_path / "runs" / "newest")
+    (tmp_path / "runs" / "empty").mkdir()
+    return tmp_path
+
+
+def test_a_depth_alone_takes_the_newest_run(script, runs):
+    finished = script("export/to_tflite.py", "--depth", 18, cwd=runs)
+    assert finished.returncode == 0, finished.stderr
+    assert "runs/newest/model.keras (the newest run)" in finished.stdout
+    folder = runs / "runs" / "newest" / "tflite"
+    assert {"depth_18.tflite", "depth_18.json"} < {path.name for path in folder.iterdir()}
+    model = load_network(runs / "runs" / "newest" / "model.keras")
+    images = data.load("digits").calibration_images(20)
+    logits = LiteModel(folder / "depth_18.tflite")(images)
+    np.testing.assert_allclose(logits, model.subnet(18).predict(images, verbose=0), atol=1e-4)
+    metadata = read_metadata(folder / "depth_18.tflite")
+    assert metadata == json.loads((folder / "depth_18.json").read_text())
+    assert metadata["labels"] == list("0123456789")
+    assert metadata["depths"] == {"serving_default": {"depth": 18, "blocks_per_stage": [2, 2, 2, 2]}}
+
+    # The next command that it names works as it stands.
+    *_, command = (line for line in finished.stdout.splitlines() if line.startswith("Next: python "))
+    path, *arguments = command.removeprefix("Next: python ").split()
+    classified = script(path, *arguments, cwd=runs)
+    assert classified.returncode == 0, classified.stderr
+    assert "ms)" in classified.stdout
+
+
+def test_a_run_of_some_of_the_training_images(finished_run, tmp_path, main):
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["arguments"]["train_images"] = config["num_images"]["train"] = 1000
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    model = tmp_path / "run" / "model.keras"
+    code, _, errors = main("export/to_tflite.py", "--depth", 18, "--model", model, "--verification-images", 10)
+    assert code == 0, errors
+
+
+# The other modes' files are checked in test_tflite_export.py; here they only take their way through the script.
+@pytest.mark.parametrize(
+    "quantize",
+    ["none", "int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("float16", "dynamic", "int16x8"))],
+)
+def test_every_depth_in_every_mode(finished_run, tmp_path, main, quantize):
+    model = finished_run / "model.keras"
+    flags = ["--depth", "all", "--quantize", quantize, "--output", tmp_path, "--calibration-images", 50]
+    flags += ["--verification-images", 100]
+    code, output, errors = main("export/to_tflite.py", "--model", model, *flags)
+    assert code == 0, errors
+    suffix = "" if quantize == "none" else f"_{quantize}"
+    for depth in (10, 18):
+        metadata = read_metadata(tmp_path / f"depth_{depth}{suffix}.tflite")
+        verification = metadata["signatures"]["serving_default"]["verification"]
+        assert verification["num_images"] == 100
+        assert f"{verification['accuracy']:.2%}" in output
+        training = describe_images(data.load("digits").calibration_images(50))
+        assert metadata["calibration"] == (training if MODES[quantize].needs_calibration else None)
+
+
+def test_a_model_without_its_run_takes_a_data_set(finished_run, tmp_path, main, mistake):
+    shutil.copy(finished_run / "model.keras", tmp_path / "lonely.keras")
+    flags = ["--model", tmp_path / "lonely.keras", "--depth", 10]
+    assert "--dataset must be given" in mistake("export/to_tflite.py", *flags)
+    code, _, errors = main("export/to_tflite.py", *flags, "--dataset", "digits")
+    assert code == 0, errors
+    assert (tmp_path / "tflite" / "depth_10.tflite").exists()
+
+
+@pytest.mark.slow
+def test_a_run_on_few_oblong_images_with_unusual_class_names(main, script, tmp_path, monkeypatch):
+    """A run begun with a relative path to its data, exported from another folder."""
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    images = random.integers(0, 100, (60, 12, 20, 1)) + 150 * labels[:, None, None, None]
+    arrays = {"x_train": images[:40], "y_train": labels[:40], "x_test": images[40:], "y_test": labels[40:]}
+    names = ["T-shirt/top", "Ankle boot" + 30 * ", or the like"]
+    np.savez(tmp_path / "a.npz", **{name: array.astype("uint8") for name, array in arrays.items()}, class_names=names)
+    flags = ["--depths", 10, "--width", 4, "--epochs", 4, "--batch-size", 6, "--output", tmp_path / "my run"]
+    finished = script("recipes/train.py", "--dataset", "npz:a.npz", *flags, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for quantize in ("none", "int8"):
+        model = tmp_path / "my run" / "model.keras"
+        code, output, errors = main("export/to_tflite.py", "--model", model, "--depth", 10, "--quantize", quantize)
+        assert code == 0, errors
+    (sample,) = (tmp_path / "my run" / "tflite").glob("*.png")
+    assert sample.name in ("sample_T-shirt-top.png", f"sample_{('Ankle-boot' + 30 * '-or-the-like')[:60]}.png")
+    command = output.splitlines()[-1].removeprefix("Next: python ")
+    code, output, errors = main(*shlex.split(command))
+    assert code == 0, errors
+    assert "T-shirt/top" in output and "Ankle boot" in output
+
+
+def test_a_failed_verification_shows_the_numbers_and_leaves_no_file(tmp_path, mistake):
+    """Weights that overflow float16 and nothing else: no file in that mode can do what the model does."""
+    model = DDNN(depths=(10,), width=2, input_shape=(16, 16, 1))
+    for layer in model.layers:
+        if layer.name == "stem_conv":
+            layer.set_weights([1e6 * weight for weight in layer.get_weights()])
+    model.save(tmp_path / "model.keras")
+    flags = ["--model", tmp_path / "model.keras", "--depth", 10, "--dataset", "digits", "--quantize", "float16"]
+    sentence = mistake("export/to_tflite.py", *flags)
+    assert "allowed is" in sentence
+    assert not list((tmp_path / "tflite").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "allowed"),
+    [
+        (["--depth", "34"], "34", "all or one of 10, 18"),
+        ([], "--depth", "required"),
+        (["--depth", "18", "--quantize", "int4"], "int4", "'none', 'float16', 'dynamic', 'int8', 'int16x8'"),
+        (["--depth", "18", "--bundle"], "--depth 18", "must go with --depth all"),
+        (["--depth", "18", "--io-dtype", "uint8"], "uint8", "must be float32 with --quantize none"),
+        (["--depth", "18", "--model", "/no/model.keras"], "/no/model.keras", "no model file"),
+        (["--depth", "18", "--dataset", "npz:/no/file.npz"], "/no/file.npz", "no file"),
+    ],
+)
+def test_mistakes(mistake, finished_run, tmp_path, arguments, named, allowed):
+    model = [] if "--model" in arguments else ["--model", finished_run / "model.keras"]
+    sentence = mistake("export/to_tflite.py", *model, *arguments, "--output", tmp_path / "out")
+    assert named in sentence
+    assert allowed in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_run_at_all(mistake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "recipes/train.py makes one" in mistake("export/to_tflite.py", "--depth", "18")
+
+
+def test_other_models_and_other_data(mistake, finished_run, tmp_path):
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
+    flags = ["--depth", 18, "--dataset", "digits"]
+    assert "ddnn_keras.DDNN" in mistake("export/to_tflite.py", "--model", tmp_path / "other.keras", *flags)
+    random = np.random.default_rng(0)
+    arrays = {"x": random.integers(0, 256, (20, 16, 16, 3)).astype("uint8"), "y": np.arange(20) % 3}
+    np.savez(tmp_path / "colour.npz", x_train=arrays["x"], y_train=arrays["y"], x_test=arrays["x"], y_test=arrays["y"])
+    flags = ["--model", finished_run / "model.keras", "--depth", 18, "--dataset", f"npz:{tmp_path}/colour.npz"]
+    assert "(16, 16, 3)" in mistake("export/to_tflite.py", *flags)
+
+
+def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(main, mistake, tmp_path, monkeypatch):
+    """Neither is a picture that a PNG can show, nor can the script know that loss."""
+
+    def my_loss(labels, logits):
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+    model = DDNN((8,), "resnet_cifar", width=2, num_classes=3, input_shape=(12, 12, 2))
+    model.compile("sgd", loss=my_loss)
+    model.save(tmp_path / "model.keras")
+    images, labels = np.random.default_rng(0).integers(0, 256, (20, 12, 12, 2)).astype("uint8"), np.arange(20) % 3
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--depth", "all", "--dataset", "npz:a.npz"]
+    code, output, errors = main("export/to_tflite.py", "--model", "model.keras", *flags)
+    assert code == 0, errors
+    assert "Next: " not in output
+    file = tmp_path / "tflite" / "depth_8.tflite"
+    assert read_metadata(file)["source"] == f"{tmp_path.name}/model.keras"
+    keras.utils.save_img(tmp_path / "grey.png", np.zeros((12, 12, 1)))
+    sentence = mistake("export/run_tflite.py", file, tmp_path / "grey.png")
+    assert "must take 1 or 3 channels to read image files for it. Received: 2" in sentence
+
+
+def test_an_unwritable_folder(mistake, finished_run, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    flags = ["--model", finished_run / "model.keras", "--depth", 18, "--output", tmp_path / "file" / "out"]
+    assert str(tmp_path / "file") in mistake("export/to_tflite.py", *flags)
+
+
+def test_a_bundle(finished_run, tmp_path, main):
+    """All depths in one file, and the next command that the script names, with a depth."""
+    flags = ["--depth", "all", "--bundle", "--quantize", "int8", "--io-dtype", "uint8", "--calibration-images", 50]
+    code, output, errors = main(
+        "export/to_tflite.py", "--model", finished_run / "model.keras", *flags, "--output", tmp_path
+    )
+    assert code == 0, errors
+    metadata = read_metadata(tmp_path / "bundle_int8_uint8.tflite")
+    assert [(name, facts["depth"]) for name, facts in metadata["depths"].items()] == [
+        ("depth_10", 10),
+        ("depth_18", 18),
+    ]
+    for signature in ("depth_10", "depth_18"):
+        assert f"{metadata['signatures'][signature]['verification']['accuracy']:.2%}" in output
+    command = shlex.split(output.splitlines()[-1].removeprefix("Next: python "))
+    for depth in ([], ["--depth", "10"]):
+        code, output, errors = main(*command, *depth)
+        assert code == 0, errors
+    code, _, errors = main(*command, "--depth", "34")
+    assert code == 2
+    assert "--depth must be one of 10, 18. Received: 34" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "depths", "stem"),
+    [
+        # With its dense layers, which have no batch normalisation.
+        ("vgg", [11, 13], "imagenet"),
+        ("mobilenet_v2", [23, 38], "cifar"),
+        ("resnet_bottleneck", [26, 50], "cifar"),
+        ("resnet_cifar", [8, 14], "cifar"),
+    ],
+)
+def test_other_families_export_and_verify(backbone, depths, stem, script, main, tmp_path):
+    run = tmp_path / backbone
+    flags = ["--dataset", "digits", "--image-size", 32, "--backbone", backbone, "--depths", *depths, "--width", 8]
+    flags += ["--stem", stem]
+    finished = script("recipes/train.py", *flags, "--epochs", 4, "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    for mode in MODES:
+        for bundle, files in (([], 2), (["--bundle"], 1)):
+            flags = ["--model", run / "model.keras", "--depth", "all", "--quantize", mode, *bundle]
+            code, output, errors = main("export/to_tflite.py", *flags)
+            assert code == 0, f"{mode}: {errors}"
+            assert output.count("Verified: ") == files

@@ -1,0 +1,119 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN
+from ddnn_keras.network.cost import count_macs
+from ddnn_keras.network.paths import Path, grow
+
+
+class Recorder:
+    """A backbone that only writes down which blocks are computed, and on which path."""
+
+    num_stages = 3
+
+    def __init__(self):
+        self.blocks = []
+
+    def block(self, path, x, stage, index):
+        self.blocks.append((path.name, stage, index))
+        return (*x, f"{stage}.{index}@{path.name}")
+
+
+def test_common_parts_are_computed_once_and_paths_part_where_one_keeps_fewer_blocks():
+    backbone = Recorder()
+    depths = {"shallow": (1, 1, 1), "middle": (2, 1, 1), "deep": (2, 2, 1)}
+    grown = grow(backbone, Path("deep", depths["deep"], {}, "float32", seed=0), (), depths)
+    assert backbone.blocks == [
+        ("deep", 0, 0),
+        ("deep", 0, 1),
+        ("shallow", 1, 0),
+        ("shallow", 2, 0),
+        ("deep", 1, 0),
+        ("deep", 1, 1),
+        ("middle", 2, 0),
+        ("deep", 2, 0),
+    ]
+    ends = {key: (path.name, features[-1]) for key, (path, features) in grown.items()}
+    assert ends == {
+        "shallow": ("shallow", ("0.0@deep", "1.0@shallow", "2.0@shallow")),
+        "middle": ("middle", ("0.0@deep", "0.1@deep", "1.0@deep", "2.0@middle")),
+        "deep": ("deep", ("0.0@deep", "0.1@deep", "1.0@deep", "1.1@deep", "2.0@deep")),
+    }
+    assert all(len(features) == 3 for _, features in grown.values())
+
+
+def test_shared_layers_are_one_object_and_private_ones_are_not():
+    trunk = Path("deep", (2, 2), {}, "float32", seed=0)
+    branch = trunk.fork("shallow", (1, 1))
+    conv = [path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=3) for path in (trunk, branch, branch)]
+    norm = [path.private(keras.layers.BatchNormalization, "bn") for path in (trunk, branch, branch)]
+    assert conv[0] is conv[1] is conv[2]
+    assert norm[0] is not norm[1]
+    assert norm[1] is norm[2]
+    assert [layer.name for layer in norm[:2]] == ["bn_deep", "bn_shallow"]
+    assert (trunk.blocks, branch.blocks) == ((2, 2), (1, 1))
+
+
+def test_two_layers_must_not_have_one_name():
+    path = Path("depth_a", (1, 1), {}, None, seed=0)
+    start = keras.initializers.HeNormal(path.seed("conv"))
+    first = path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=3, kernel_initializer=start)
+    again = keras.initializers.HeNormal(path.seed("conv"))
+    assert path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=3, kernel_initializer=again) is first
+    with pytest.raises(ValueError, match=r"^`name` must be that of one layer\. Received: name='conv' of a Conv2D w"):
+        path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=5, kernel_initializer=start)
+    with pytest.raises(ValueError, match=r"of a DepthwiseConv2D with .* before of a Conv2D"):
+        path.shared(keras.layers.DepthwiseConv2D, "conv", kernel_size=3)
+
+
+def test_a_layer_with_a_function_that_has_a_name_for_another():
+    def activation():
+        relu = keras.ops.relu
+        return lambda x: relu(x) / 2
+
+    path = Path("depth_a", (1, 1), {}, None, seed=0)
+    with pytest.warns(UserWarning, match="lambda"):  # of Keras: a file with one is not safe
+        layers = [path.shared(keras.layers.Activation, "half", activation=activation()) for _ in range(2)]
+    assert layers[0] is layers[1]
+
+
+@keras.saving.register_keras_serializable("tests")
+class TwoPaths(keras.layers.Identity):
+    """Asks twice for two layers, of which both begin as one initializer says, and then as one that equals it does."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        path = Path("deep", (1,), {}, None, seed=0)
+        starts = [keras.initializers.HeNormal(seed=7) for _ in range(2)]
+        for start, name in itertools.product(starts, ("conv1", "conv2")):
+            path.shared(keras.layers.Conv2D, name, filters=2, kernel_size=3, kernel_initializer=start)
+
+
+def test_a_layer_is_itself_while_a_file_is_read(tmp_path):
+    """Keras then numbers what it meets by where it lies in memory, and a new object may lie where a former one did."""
+    keras.Sequential([keras.Input((8, 8, 1)), TwoPaths()]).save(tmp_path / "model.keras")
+    keras.saving.load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize(("depths", "one_by_one", "joint"), [((18, 34, 50), 1.97, 1.35), ((18, 34), 1.48, 1.35)])
+def test_the_joint_network_costs_what_the_arithmetic_says(depths, one_by_one, joint):
+    """In units of the full-net's own cost, at 32x32."""
+    model = DDNN(depths=depths, width=8)
+    alone = [count_macs(model.subnet(depth)) for depth in depths]
+    assert sum(alone) / alone[-1] == pytest.approx(one_by_one, abs=0.01)
+    assert count_macs(model) / alone[-1] == pytest.approx(joint, abs=0.01)
+
+
+def test_a_branch_does_not_change_the_features_of_the_others():
+    """A depth's logits do not depend on which other depths the network holds."""
+    depths = {"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}
+    both = DDNN(depths=depths, width=4, input_shape=(16, 16, 1))
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1))
+    for depth, blocks in depths.items():
+        alone = DDNN(depths={depth: blocks}, width=4, input_shape=(16, 16, 1))
+        alone.set_weights(both.subnet(depth).get_weights())
+        key = f"depth_{depth}"
+        np.testing.assert_allclose(alone(images)[key], both(images)[key], atol=1e-6)

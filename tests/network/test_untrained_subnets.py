@@ -1,0 +1,220 @@
+"""Blocks that were not trained together: whose weights they have, and what calibration may touch."""
+
+import functools
+import random
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from small_networks import held_out, training
+
+from ddnn_keras import DDNN
+from ddnn_keras.network.cost import count_macs, count_parameters
+from ddnn_keras.network.untrained_subnets import compute_statistics
+from ddnn_keras.quantization_aware import quantization_aware
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
+
+
+@functools.cache
+def trained():
+    """Depths (1, 1, 1), (2, 2, 2) and (3, 3, 3) in one network that has learned digits."""
+    keras.utils.set_random_seed(0)
+    model = DDNN((8, 14, 20), "resnet_cifar", input_shape=(16, 16, 1), width=16)
+    model.compile(keras.optimizers.Adam(0.003), jit_compile=False)
+    model.fit(*training(), epochs=6, batch_size=64, verbose=0)
+    return model
+
+
+def accuracy(subnet):
+    images, labels = held_out()
+    return np.mean(subnet.predict(images, verbose=0).argmax(-1) == labels)
+
+
+def weights_of(model):
+    return {weight.path: ops.convert_to_numpy(weight) for weight in model.weights}
+
+
+@pytest.mark.parametrize("blocks", [(2, 1, 2), (3, 1, 2)])
+def test_calibration_is_what_makes_a_combination_work(blocks):
+    model, images = trained(), training()[0][:300]
+    before, raw = weights_of(model), accuracy(model.subnet(blocks))
+    subnet = model.calibrate(images, blocks)
+    assert accuracy(subnet) > max(0.8, raw + 0.05)
+    assert subnet is model.subnet(blocks)
+    np.testing.assert_equal(weights_of(model), before)
+
+
+def test_it_has_the_convolutions_of_the_network_and_only_its_own_blocks():
+    model = trained()
+    subnet = model.subnet((2, 1, 3))
+    kernels = [layer for layer in subnet.layers if hasattr(layer, "kernel")]
+    # The stem, six blocks of two convolutions, two projections, the classifier.
+    assert len(kernels) == 1 + 6 * 2 + 2 + 1
+    assert all(layer is model.get_layer(layer.name) for layer in kernels)
+    alone = DDNN({"mine": (2, 1, 3)}, "resnet_cifar", input_shape=(16, 16, 1), width=16).subnet("mine")
+    assert (count_parameters(subnet), count_macs(subnet)) == (count_parameters(alone), count_macs(alone))
+
+
+def test_statistics_are_those_of_its_own_activations():
+    model, images = trained(), training()[0][:100]
+    subnet = model.calibrate(images, (1, 3, 3))
+    name = "stage2_block1_bn1"
+    (layer,) = (layer for layer in subnet.layers if layer.name.startswith(name))
+    inputs = keras.Model(subnet.input, layer.input)(images, training=False)
+    # Every activation before is as trained, so the first statistics are exactly those of the images.
+    np.testing.assert_allclose(layer.moving_mean, ops.mean(inputs, (0, 1, 2)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(layer.moving_variance, ops.var(inputs, (0, 1, 2)), rtol=1e-3, atol=1e-4)
+    assert layer.momentum == model.get_layer(f"{name}_depth_20").momentum
+    # The first stage is as in depth 20 until it parts.
+    for early in (layer for layer in subnet.layers if layer.name.startswith(("stem_bn", "stage1"))):
+        if isinstance(early, keras.layers.BatchNormalization):
+            source = model.get_layer(early.name.replace("depth_1_3_3", "depth_20"))
+            np.testing.assert_equal(early.get_weights(), source.get_weights())
+
+
+def test_trained_depths_by_their_blocks_and_only_calibrated_when_asked():
+    model = DDNN((8, 20), "resnet_cifar", input_shape=(16, 16, 1), width=8)
+    assert model.subnet((1, 1, 1)).name == "depth_8"
+    images, before = training()[0][:100], weights_of(model)
+    for depth in (20, (3, 3, 3)):
+        with pytest.raises(ValueError, match=r"^`trained` must be True to change the statistics of a trained depth\."):
+            model.calibrate(images, depth)
+    np.testing.assert_equal(weights_of(model), before)
+    model.calibrate(images, 20, trained=True)
+    changed = {path for path, value in weights_of(model).items() if not np.array_equal(value, before[path])}
+    assert changed and all("moving_" in path for path in changed)
+
+
+@pytest.mark.slow
+def test_calibration_after_more_training_sees_all_that_changed(tmp_path):
+    keras.utils.set_random_seed(1)
+    model, images = DDNN((8, 20), "resnet_cifar", input_shape=(16, 16, 1), width=4), training()[0]
+    model.calibrate(images[:64], (1, 3, 2))
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
+    model.fit(*training(), batch_size=128, verbose=0)
+    found = model.calibrate(images[:64], (1, 3, 2)).predict(images[:8], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    expected = loaded.calibrate(images[:64], (1, 3, 2)).predict(images[:8], verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_failed_calibration_leaves_the_momentum():
+    model, images = DDNN((8, 14), "resnet_cifar", input_shape=(16, 16, 1), width=4), training()[0][:40]
+    subnet = model.subnet(8)
+    layers = [layer for layer in subnet.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    with pytest.raises(ValueError, match="incompatible"):
+        compute_statistics(subnet, layers, images[:, :, :, :0])
+    assert {layer.momentum for layer in layers} == {0.9}
+
+
+def untrained():
+    keras.utils.set_random_seed(1)
+    return DDNN((8, 20), "resnet_cifar", input_shape=(16, 16, 1), width=4)
+
+
+def test_a_frozen_network_is_calibrated_and_stays_frozen():
+    images, blocks = training()[0][:100], (1, 3, 2)
+    free, frozen = untrained(), untrained()
+    frozen.trainable = False
+    subnet = frozen.calibrate(images, blocks)
+    np.testing.assert_equal(weights_of(subnet), weights_of(free.calibrate(images, blocks)))
+    for model in (free, frozen):
+        model.calibrate(images, 20, trained=True)
+    np.testing.assert_equal(weights_of(frozen), weights_of(free))
+    assert not frozen.trainable_weights and not subnet.trainable_weights
+
+
+def test_depths_whose_names_end_in_one_another():
+    model = DDNN({"a": (1, 1, 1), "b_depth_a": (2, 2, 2)}, "resnet_cifar", width=2, input_shape=(8, 8, 1))
+    assert model.subnet((1, 2, 1)).output_shape == (None, 10)
+
+
+def test_mixed_precision_and_other_families():
+    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
+    for backbone, depths, blocks in [
+        ("vgg", (11, 16), (1, 2, 2, 3, 2)),
+        ("mobilenet_v2", (23, 53), (1, 2, 1, 3, 1, 2, 1)),
+        ("resnet_bottleneck", (26, 50), (2, 3, 2, 3)),
+    ]:
+        model = DDNN(depths, backbone, width=8, dtype="mixed_bfloat16")
+        assert np.isfinite(model.calibrate(images, blocks).predict(images, verbose=0)).all()
+
+
+def test_a_combination_can_be_saved_and_the_network_too(tmp_path):
+    model, images = trained(), held_out(20)[0]
+    subnet = model.calibrate(training()[0][:100], (3, 2, 1))
+    subnet.save(tmp_path / "subnet.keras")
+    loaded = keras.saving.load_model(tmp_path / "subnet.keras")
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), subnet.predict(images, verbose=0), atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(again.weights) == len(model.weights)
+
+
+@pytest.mark.parametrize("blocks", [(1, 1), (0, 1, 1), (4, 1, 1), (1.5, 1, 1), (True, 1, 1)])
+def test_blocks_that_the_network_does_not_hold(blocks):
+    with pytest.raises(
+        ValueError, match=r"^`depth` must be blocks per stage, from \(1, 1, 1\) to \(3, 3, 3\)\. Received"
+    ):
+        trained().subnet(blocks)
+
+
+def test_blocks_of_numpy():
+    model = untrained()
+    assert model.subnet(np.array([1, 3, 2])) is model.subnet((1, 3, 2))
+    assert model.subnet(np.int64(20)).name == model.subnet(np.array([3, 3, 3])).name == "depth_20"
+
+
+def test_other_mistakes():
+    for depth in ({8}, {"depth": 8}, np.array(8.5), 8.0, np.float64(8), True, ((1, 2), 3, 4)):
+        with pytest.raises(ValueError, match=r"^`depth` must be (one of 8, 14, 20, or )?blocks per stage"):
+            trained().subnet(depth)
+    with pytest.raises(
+        ValueError, match=r"^`depth` must be one of 8, 14, 20, or blocks per stage\. Received: depth=50"
+    ):
+        trained().calibrate(training()[0], 50)
+    with pytest.raises(ValueError, match=r"^`images` must have the shape \(at least 1, 16, 16, 1\)"):
+        trained().calibrate(training()[0][0], (1, 2, 3))
+    rounded = quantization_aware(trained(), training()[0][:8])
+    sentence = r"^`depth` must be a trained one, as it is, of a quantization-aware network\. Received: depth="
+    before = weights_of(rounded)
+    for refused in (
+        lambda: rounded.subnet((1, 2, 3)),
+        lambda: rounded.calibrate(training()[0], (1, 2, 3)),
+        lambda: rounded.calibrate(training()[0], 14, trained=True),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            refused()
+    np.testing.assert_equal(weights_of(rounded), before)
+
+
+def test_combinations_and_calibration_draw_nothing_at_random():
+    """A network with dropout trains on as if nobody had looked at its combinations or calibrated it."""
+    model = DDNN((11, 13), "vgg", width=2, stem="imagenet")
+    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
+    state, variables = random.getstate(), [ops.convert_to_numpy(value) for value in states(model)]
+    assert variables
+    model.calibrate(images, (1, 2, 2, 2, 2))
+    model.calibrate(images, 13, trained=True)
+    assert random.getstate() == state
+    np.testing.assert_equal([ops.convert_to_numpy(value) for value in states(model)], variables)
+    seeds = [layer.seed for layer in model.subnet((1, 2, 2, 2, 2)).layers if isinstance(layer, keras.layers.Dropout)]
+    assert len(set(seeds)) == 2
+
+
+def states(model):
+    """Those of its random generators."""
+    return [variable for variable in model.variables if "seed_generator" in variable.path]
+
+
+def test_images_scaled_to_1_are_refused():
+    model, images = trained(), training()[0][:50]
+    before = weights_of(model)
+    for scaled in (images / 255, np.zeros_like(images)):
+        with pytest.raises(ValueError, match=r"^`images` must be raw pixels from 0 to 255, not scaled to 0\.\.1"):
+            model.calibrate(scaled, 14, trained=True)
+    np.testing.assert_equal(weights_of(model), before)

@@ -1,0 +1,186 @@
+"""recipes/finetune_tfmot.py: what its techniques leave in the files."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from conftest import ROOT
+
+from ddnn_keras.runs.checkpoint import PROGRESS, load_network
+from ddnn_keras.runtime.metadata import read_metadata
+from ddnn_keras.runtime.tflite_file import parse
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
+SCRIPT = "recipes/finetune_tfmot.py"
+
+
+@pytest.fixture
+def finetune(finished_run, tmp_path, script):
+    """Fine-tunes depth 10 for an epoch a step; the file that was written."""
+
+    def run(technique, *flags):
+        output = ["--output", tmp_path, "--epochs", 1]
+        finished = script(SCRIPT, "--run", finished_run, "--depth", 10, "--technique", technique, *flags, *output)
+        assert finished.returncode == 0, finished.stderr
+        assert "as trained" in finished.stdout and "gzipped" in finished.stdout
+        return tmp_path / f"depth_10_{technique}_int8.tflite"
+
+    return run
+
+
+def kernels(path):
+    """The int8 kernels of a file's convolutions, one row for each output channel."""
+    tree = parse(path)
+    (graph,) = tree.subgraphs
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in tree.operatorCodes]
+    convolutions = [node for node in graph.operators if codes[node.opcodeIndex] == schema.BuiltinOperator.CONV_2D]
+    tensors = [graph.tensors[node.inputs[1]] for node in convolutions]
+    return [np.frombuffer(tree.buffers[t.buffer].data, "int8").reshape(t.shape[0], -1) for t in tensors]
+
+
+def check(path, technique, sparsity, clusters):
+    """Whether a file's kernels have the zeros and clusters that the technique gives."""
+    for kernel in kernels(path):
+        if "prune" in technique:
+            assert np.mean(kernel == 0) > sparsity - 0.05
+        if "cluster" in technique:
+            # Up to rounding: a cluster's value is another number of steps in each channel, but one in a channel.
+            assert max(np.unique(channel).size for channel in kernel) <= clusters
+
+
+@pytest.mark.slow
+def test_pruning(finetune, finished_run, main, tmp_path):
+    path = finetune("prune", "--sparsity", 0.5)
+    check(path, "prune", 0.5, None)
+    facts = read_metadata(path)
+    assert facts["fine_tuning"]["sparsity"] == 0.5
+    assert facts["depths"]["serving_default"]["depth"] == 10
+    assert facts["source"] == "digits/model.keras"
+    # The other file is to_tflite.py's, which this script leaves alone.
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.with_suffix(".json").name, path.name]
+    model = ["--model", finished_run / "model.keras", "--depth", 10]
+    assert main("export/to_tflite.py", *model, "--quantize", "int8", "--output", tmp_path / "own")[0] == 0
+    before = kernels(tmp_path / "own/depth_10_int8.tflite")
+    assert np.mean(np.concatenate([kernel.ravel() for kernel in before]) == 0) < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "technique", ["qat", "cluster", "prune_qat", "cluster_qat", "prune_cluster", "prune_cluster_qat"]
+)
+def test_zeros_and_clusters_outlast_the_steps_behind_them(finetune, technique):
+    check(finetune(technique, "--sparsity", 0.4, "--clusters", 8), technique, 0.4, 8)
+
+
+@pytest.mark.slow
+def test_more_clusters_than_a_small_layer_has_weights(finetune):
+    check(finetune("prune_cluster", "--sparsity", 0.9), "prune_cluster", 0.9, 16)
+
+
+@pytest.fixture
+def hard_to_quantize(finished_run, tmp_path):
+    """The same function, but for a channel of which int8 activations leave the others nothing."""
+    path = pathlib.Path(shutil.copytree(finished_run, tmp_path / "run")) / "model.keras"
+    with zipfile.ZipFile(path) as file:
+        progress = file.read(PROGRESS)
+    network = load_network(path)
+    norm, convolution = (network.get_layer(f"stage1_block1_{name}") for name in ("bn1_depth_18", "conv2"))
+    gamma, beta, *statistics = norm.get_weights()
+    kernel, *others = convolution.get_weights()
+    alive = np.argmax(np.abs(gamma) + beta)
+    gamma[alive], beta[alive], kernel[:, :, alive] = 1000 * gamma[alive], 1000 * beta[alive], kernel[:, :, alive] / 1000
+    norm.set_weights([gamma, beta, *statistics])
+    convolution.set_weights([kernel, *others])
+    network.save(path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(PROGRESS, progress)
+    return path.parent
+
+
+@pytest.mark.slow
+def test_a_depth_whose_own_file_is_refused_is_fine_tuned(hard_to_quantize, tmp_path, script):
+    flags = ["--run", hard_to_quantize, "--depth", 10, "--technique", "qat", "--epochs", 1]
+    finished = script(SCRIPT, *flags, "--output", tmp_path / "files")
+    assert finished.returncode == 0, finished.stderr
+    assert "As trained, the file is refused: " in finished.stdout
+    assert (tmp_path / "files/depth_10_qat_int8.tflite").exists()
+
+
+# A teacher that names another class for each image than the label, which is 0.
+LESSONS = """
+import argparse
+import finetune_tfmot, numpy as np, tensorflow as tf, tf_keras
+images = np.eye(4, dtype="float32").reshape(4, 2, 2, 1)
+batches = tf.data.Dataset.from_tensors((images, np.zeros(4, "int64"))).repeat()
+lessons = finetune_tfmot.taught(batches, lambda images, training: 10 * tf.reshape(images, (-1, 4)))
+for kl_weight in (0.0, 10.0):
+    model = tf_keras.Sequential([tf_keras.layers.Flatten(), tf_keras.layers.Dense(4)])
+    settings = argparse.Namespace(kl_weight=kl_weight, learning_rate=0.05, epochs=1)
+    finetune_tfmot.fit(model, lessons, settings, 200, [])
+    print("classes", *model.predict(images, verbose=0).argmax(-1))
+"""
+
+
+def test_the_full_net_teaches():
+    command = [sys.executable, "-c", LESSONS]
+    finished = subprocess.run(command, cwd=ROOT / "recipes", capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    found = [line for line in finished.stdout.splitlines() if line.startswith("classes")]
+    assert found == ["classes 0 0 0 0", "classes 0 1 2 3"]
+
+
+# Calls the script with one command line after another in one process, and tells what each ended with.
+MISTAKES = """
+import contextlib, io, json, runpy, sys
+script, *texts = sys.argv[1:]
+for text in texts:
+    sys.argv = [script, *json.loads(text)]
+    errors, code = io.StringIO(), 0
+    try:
+        with contextlib.redirect_stderr(errors):
+            runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code
+    print("ended", json.dumps([code, errors.getvalue()]))
+"""
+
+
+def test_mistakes(finished_run, tmp_path):
+    run = ["--run", str(finished_run)]
+    cases = [
+        ([*run, "--depth", "99", "--technique", "prune"], "--depth must be one of 10, 18, which the network holds"),
+        ([*run, "--depth", "10", "--technique", "qat", "--quantize", "none"], "--quantize must be int8 with qat"),
+        (["--run", str(tmp_path), "--depth", "10", "--technique", "qat"], "holds no run"),
+        ([*run, "--depth", "10", "--technique", "prune", "--sparsity", "1"], "1 is not less than 1"),
+        ([*run, "--depth", "10", "--technique", "cluster", "--clusters", "1"], "1 is less than 2"),
+        (
+            [*run, "--depth", "10", "--technique", "prune_cluster", "--clusters", "2"],
+            "--clusters must be 3 or more with prune",
+        ),
+        (
+            [*run, "--depth", "10", "--technique", "qat", "--learning-rate", "1e30", "--epochs", "1"],
+            "The loss is not finite any more.",
+        ),
+    ]
+    command = [sys.executable, "-c", MISTAKES, str(ROOT / SCRIPT), *(json.dumps(flags) for flags, _ in cases)]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    ended = [json.loads(line.split(" ", 1)[1]) for line in finished.stdout.splitlines() if line.startswith("ended")]
+    for (code, errors), (_, sentence) in zip(ended, cases, strict=True):
+        assert code == 2
+        assert sentence in errors.splitlines()[-1]
+
+
+def test_another_backend(finished_run, script, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    finished = script(SCRIPT, "--run", finished_run, "--depth", 10, "--technique", "prune")
+    assert finished.returncode == 2, finished.stderr
+    assert "needs the TensorFlow backend" in finished.stderr.splitlines()[-1]

@@ -1,0 +1,38 @@
+"""recipes/save_npz.py, as a user runs it."""
+
+import numpy as np
+from test_tfds import NumberedImages, NumberedImagesOfOneSize
+
+from ddnn_keras import data
+
+
+def test_every_image_with_its_label(main, tmp_path):
+    output = tmp_path / "numbers.npz"
+    flags = ["--dataset", NumberedImagesOfOneSize.name, "--data-dir", tmp_path, "--output", output]
+    code, printed, errors = main("recipes/save_npz.py", *flags)
+    assert code == 0, errors
+    assert f"{output}: 40 training and 8 test images" in printed
+    arrays = np.load(output)
+    numbers = {split: arrays[f"x_{split}"][:, 0, 0, 0] for split in ("train", "test")}
+    assert sorted(numbers["train"]) == list(range(40))
+    assert sorted(numbers["test"]) == list(range(40, 48))
+    for split, found in numbers.items():
+        np.testing.assert_array_equal(arrays[f"y_{split}"], found % 2)
+    loaded = data.load(f"npz:{output}")
+    assert (loaded.class_names, loaded.image_shape, loaded.num_test) == (["even", "odd"], (12, 10, 1), 8)
+    # As under its own name.
+    assert loaded.mirror is True
+    np.savez(output, **{name: array for name, array in arrays.items() if name != "mirror"})
+    assert data.load(f"npz:{output}").mirror is False
+
+
+def test_mistakes(mistake, tmp_path):
+    flags = ["--dataset", NumberedImages.name, "--data-dir", tmp_path]
+    assert "its images differ in size" in mistake("recipes/save_npz.py", *flags, "--output", tmp_path / "numbers.npz")
+    assert "must end in .npz" in mistake("recipes/save_npz.py", *flags, "--output", tmp_path / "numbers")
+    for dataset in ("digits", "npz:other.npz"):
+        flags = ["--dataset", dataset, "--output", tmp_path / "numbers.npz"]
+        assert f"--dataset must be a TensorFlow Datasets name. Received: {dataset}" in mistake(
+            "recipes/save_npz.py", *flags
+        )
+    assert not (tmp_path / "numbers.npz").exists()

@@ -1,0 +1,226 @@
+"""recipes/tune.py, as a user runs it, alone and with several processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras_tuner
+import numpy as np
+import pytest
+import tune
+from conftest import ROOT
+
+from ddnn_keras import data
+from ddnn_keras.runs.arguments import load_images
+
+TINY = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "2", "--stem", "strided"]
+TINY += ["--batch-size", "400", "--warmup-epochs", "0"]
+
+
+def trials(output):
+    return json.loads((output / "trials.json").read_text())
+
+
+def check(found, output, epochs):
+    """The trials are real, the best one first, and within the searched ranges."""
+    assert found == sorted(found, key=lambda trial: -trial["accuracy"])
+    for trial in found:
+        assert 0 < trial["accuracy"] < 1
+        assert 1 <= trial["best_epoch"] <= trial["epochs"] <= epochs
+        arguments = trial["arguments"]
+        low, high = {"standardized": (0.01, 10), "activation": (10, 10_000)}[arguments["attention"]]
+        assert low <= arguments["attention_weight"] <= high
+        assert 0.5 <= arguments["temperature"] <= 8
+        assert arguments["teacher"] in ("full-net", "mean")
+    assert len({trial["arguments"]["learning_rate"] for trial in found}) > 1
+    assert len(list(output.glob("trial_*/checkpoint*"))) >= len(found)
+
+
+@pytest.mark.slow
+def test_a_repeated_command_keeps_the_trials_and_makes_more(script, mistake, tmp_path):
+    output = tmp_path / "tuning"
+    flags = [*TINY, "--epochs", 2, "--output", output]
+    finished = script("recipes/tune.py", *flags, "--trials", 1)
+    assert finished.returncode == 0, finished.stderr
+    first = trials(output)
+    assert len(first) == 1
+    finished = script("recipes/tune.py", *flags, "--trials", 2, "--objective", "mean")
+    assert finished.returncode == 0, finished.stderr
+    assert len(trials(output)) == 2
+    assert first[0] in trials(output)
+    check(trials(output), output, epochs=2)
+    sentence = mistake("recipes/tune.py", *flags, "--objective", "shallowest")
+    assert f"--objective shallowest differs from the mean of {output}" in sentence
+
+
+def test_every_trial_starts_from_the_same_weights_and_hyperband_goes_on_with_the_schedule():
+    arguments = tune.argument_parser().parse_args([*TINY, "--epochs", "4", "--output", "unused"])
+    search = tune.Search(arguments, data.load("digits"))
+    hp = keras_tuner.HyperParameters()
+    first, second = search.build(hp), search.build(hp)
+    for one, other in zip(first.get_weights(), second.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    search.fit(hp, first, epochs=2, initial_epoch=1, verbose=0)
+    assert int(first.optimizer.iterations) == 2 * (1293 // 400)
+
+
+def test_a_training_whose_loss_is_no_number_counts_as_an_accuracy_of_0_and_ends():
+    flags = ["--epochs", "9", "--learning-rate", "1e6", "--search", "temperature", "--output", "unused"]
+    arguments = tune.argument_parser().parse_args([*TINY, *flags])
+    search = tune.Search(arguments, data.load("digits"))
+    hp = keras_tuner.HyperParameters()
+    history = search.fit(hp, search.build(hp), verbose=0)
+    assert not np.isfinite(history.history["loss"][-1])
+    assert len(history.epoch) < 9
+    for name in tune.OBJECTIVES.values():
+        assert set(history.history[name]) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "spaces"),
+    [
+        (["--search", "temperature", "kl_weight", "--learning-rate", "0.2"], {"temperature", "kl_weight"}),
+        (["--search", "attention_weight", "--attention", "activation"], {"activation_weight"}),
+        (["--search", "attention_weight", "attention"], {"attention", "standardized_weight", "activation_weight"}),
+    ],
+)
+def test_what_is_not_searched_has_the_value_of_its_flag(flags, spaces):
+    arguments = tune.argument_parser().parse_args([*TINY, *flags, "--output", "unused"])
+    hp = keras_tuner.HyperParameters()
+    found = tune.chosen(hp, arguments)
+    assert {space.name for space in hp.space} == spaces
+    assert set(found) == set(tune.SEARCHED)
+    for name in set(found) - set(arguments.search):
+        assert found[name] == vars(arguments)[name]
+    model = tune.Search(arguments, data.load("digits")).build(hp)
+    assert model.distillation.temperature == found["temperature"]
+    assert model.distillation.attention_weight == found["attention_weight"]
+    assert float(model.optimizer.learning_rate) == pytest.approx(found["learning_rate"])
+
+
+def test_the_seed_decides_the_first_trials(tmp_path):
+    found = []
+    for name in ("one", "same", "other"):
+        flags = [*TINY, "--trials", "4", "--output", name, "--seed", str(int(name == "other"))]
+        arguments = tune.argument_parser().parse_args(flags)
+        tuner = tune.new_tuner(arguments, load_images(arguments), tmp_path / name)
+        found.append(tuner.oracle.create_trial("tuner0").hyperparameters.values)
+    assert found[0] == found[1] != found[2]
+
+
+def test_half_of_the_trials_are_chosen_by_the_gaussian_process(tmp_path):
+    arguments = tune.argument_parser().parse_args([*TINY, "--trials", "4", "--output", "unused"])
+    search = tune.Search(arguments, data.load("digits"))
+    objective = keras_tuner.Objective("val_mean_accuracy", "max")
+    oracle = tune.bayesian(arguments, hypermodel=search, objective=objective, directory=tmp_path, seed=0).oracle
+    for number in range(2):
+        trial = oracle.create_trial("tuner0")
+        oracle.update_trial(trial.trial_id, {"val_mean_accuracy": 0.5 + number / 10})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    # What fits the process to the trials so far; random ones do not.
+    assert not hasattr(oracle.gpr, "X_train_")
+    oracle.create_trial("tuner0")
+    assert len(oracle.gpr.X_train_) == 2
+
+
+@pytest.mark.slow
+def test_hyperband(script, tmp_path):
+    output = tmp_path / "tuning"
+    flags = [*TINY, "--tuner", "hyperband", "--epochs", 4, "--objective", "shallowest", "--output", output]
+    finished = script("recipes/tune.py", *flags)
+    assert finished.returncode == 0, finished.stderr
+    check(trials(output), output, epochs=4)
+    assert {trial["epochs"] for trial in trials(output)} > {4}
+    # The best ones were gone on with.
+    assert any(trial["first_epoch"] > 0 for trial in trials(output))
+
+
+@pytest.mark.slow
+def test_one_chief_and_two_workers(tmp_path):
+    """Three processes on one host, as KerasTuner documents it."""
+    output = tmp_path / "tuning"
+    command = [sys.executable, str(ROOT / "recipes" / "tune.py"), *TINY, "--epochs", "1", "--trials", "5"]
+    command += ["--output", str(output)]
+    # Begun without a chief.
+    first = subprocess.run([*command, "--trials", "1"], capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    (begun,) = trials(output)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    oracle = {**os.environ, "KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    names = ("chief", "tuner0", "tuner1")
+    processes = [subprocess.Popen(command, env={**oracle, "KERASTUNER_TUNER_ID": name}, **pipes) for name in names]
+    printed = [process.communicate(timeout=600)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], printed
+    assert len(trials(output)) == 5
+    assert begun in trials(output)
+    check(trials(output), output, epochs=1)
+    # Each worker trained some of them.
+    trained = [text.count("val_mean_accuracy: ") > 0 for text in printed]
+    assert trained[1:] == [True, True], printed
+
+
+def test_mistakes(mistake, tmp_path):
+    flags = [*TINY, "--output", tmp_path / "tuning"]
+    assert "--depths must be 2 or more" in mistake("recipes/tune.py", *flags, "--depths", 8)
+    assert "--depths must be among 8, 14, 20" in mistake("recipes/tune.py", *flags, "--depths", 8, 17)
+    assert "invalid choice: 'grid'" in mistake("recipes/tune.py", *flags, "--tuner", "grid")
+    assert "invalid choice: 'width'" in mistake("recipes/tune.py", *flags, "--search", "width")
+    sentence = mistake("recipes/tune.py", *flags, "--distillation", "kl")
+    assert "--search must not have attention_weight, which --distillation kl leaves out: name what else" in sentence
+    sentence = mistake("recipes/tune.py", *flags, "--distillation", "none", "--search", "learning_rate", "teacher")
+    assert "--search must not have teacher, which --distillation none leaves out" in sentence
+    sentence = mistake("recipes/tune.py", *flags, "--kl-weight", 0, "--search", "temperature")
+    assert "--search temperature needs a --kl-weight above 0. Received: 0" in sentence
+    sentence = mistake("recipes/tune.py", *flags, "--learning-rate", 0.2)
+    assert "--learning-rate must not have a value where it is searched: name what else is with --search" in sentence
+    assert "--validation-freq must be 1" in mistake("recipes/tune.py", *flags, "--validation-freq", 5)
+    assert not (tmp_path / "tuning").exists()
+
+
+def test_a_mistake_that_the_data_shows_spoils_no_folder(script, tmp_path):
+    finished = script("recipes/tune.py", *TINY, "--output", tmp_path / "tuning", "--batch-size", 5000)
+    assert finished.returncode == 2
+    assert "--batch-size must be from 1 to" in finished.stderr.splitlines()[-1]
+    assert not (tmp_path / "tuning/settings.json").exists()
+
+
+def test_a_search_is_the_same_in_another_order_and_stays_on_its_backend(tmp_path):
+    arguments = tune.argument_parser().parse_args([*TINY, "--output", str(tmp_path)])
+    images = load_images(arguments)
+    settings = {**tune.settings_of(arguments, images), "backend": "torch"}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"^KERAS_BACKEND tensorflow differs from the torch of"):
+        tune.check_settings(arguments, images, tmp_path / "settings.json")
+    settings["backend"] = "tensorflow"
+    settings["search"] = settings["search"][::-1]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    tune.check_settings(arguments, images, tmp_path / "settings.json")
+    # A search from before this was kept, when it kept where things were, too.
+    del settings["backend"]
+    settings["data_dir"] = "elsewhere"
+    arguments.data_dir = str(tmp_path)
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    tune.check_settings(arguments, images, tmp_path / "settings.json")
+
+
+def test_a_search_stays_with_its_images(tmp_path):
+    def images(count):
+        pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), "uint8")
+        labels = np.arange(count) % 2
+        np.savez(tmp_path / "data.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+        return load_images(arguments)
+
+    flags = ["--dataset", f"npz:{tmp_path}/data.npz", "--output", str(tmp_path)]
+    arguments = tune.argument_parser().parse_args([*TINY, *flags])
+    (tmp_path / "settings.json").write_text(json.dumps(tune.settings_of(arguments, images(60))))
+    tune.check_settings(arguments, images(60), tmp_path / "settings.json")
+    with pytest.raises(
+        ValueError, match=r"^--dataset npz:.* has other images than the search in .*: use another folder"
+    ):
+        tune.check_settings(arguments, images(80), tmp_path / "settings.json")

@@ -1,0 +1,18 @@
+"""recipes/train_arguments.py: a command line, what it loads, and how it is passed on."""
+
+import pytest
+
+from ddnn_keras.runs.arguments import argument_parser, load_images, setting_flags
+
+
+@pytest.mark.parametrize(("flags", "mirrored"), [([], False), (["--mirror"], True), (["--no-mirror"], False)])
+def test_whether_images_are_mirrored(flags, mirrored):
+    assert load_images(argument_parser("").parse_args(["--dataset", "digits", *flags])).mirror is mirrored
+
+
+@pytest.mark.parametrize(("flags", "mirror"), [([], None), (["--mirror"], True), (["--no-mirror"], False)])
+def test_settings_are_passed_on_as_they_were_given(flags, mirror):
+    parser = argument_parser("")
+    given = parser.parse_args(["--dataset", "npz:some file.npz", "--width", "4", "--learning-rate", "0.1", *flags])
+    assert parser.parse_args(setting_flags(given)) == given
+    assert given.mirror is mirror

@@ -1,0 +1,282 @@
+"""Training on several devices: true processes over the loopback address, and two logical processors."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+# Few steps: after some tens, rounding shows in the losses, as it does if only the order of a batch's images differs.
+NETWORK = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "4"]
+SETTINGS = [*NETWORK, "--batch-size", "64", "--train-images", "320", "--learning-rate", "0.001", "--epochs", "2"]
+SECONDS = 300  # until a process must have come so far, on a busy machine
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Starts train.py: `train("output", *flags)`."""
+    started = []
+
+    def start(output, *flags, backend="jax", devices=1):
+        log = open(tmp_path / f"{len(started)}.log", "w+")  # noqa: SIM115
+        command = [sys.executable, str(ROOT / "recipes/train.py"), *flags]
+        command += [] if "--resume" in flags else ["--output", str(tmp_path / output)]
+        environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": str(devices)}
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        started.append(process)
+        process.log = log
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.log.close()
+
+
+def printed(process):
+    process.log.seek(0)
+    return process.log.read()
+
+
+def addresses():
+    """Two free ones on this machine."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{found.getsockname()[1]}" for found in (one, other)]
+
+
+def hosts():
+    """The flags of two hosts on this machine."""
+    common = ["--distribute", "--hosts", *addresses()]
+    return [[*common, "--rank", str(rank)] for rank in (0, 1)]
+
+
+def history(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def check_finished(*processes):
+    for process in processes:
+        assert process.wait(SECONDS) == 0, printed(process)
+
+
+def check_same_history(folder):
+    one, two = (history(folder / name) for name in ("one", "two"))
+    assert len(two) == 2
+    for alone, together in zip(one, two):
+        np.testing.assert_allclose(list(together.values()), list(alone.values()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_devices_of_one_host_have_the_losses_of_one(train, tmp_path):
+    odd = train("odd", *SETTINGS, "--distribute", "--batch-size", "65", devices=2)
+    assert odd.wait(SECONDS) == 2
+    assert "--batch-size must be a multiple of 2, the number of devices. Received: 65" in printed(odd)
+    check_finished(train("one", *SETTINGS, "--batch-size", "65"))
+    # Of 144 validation images, five devices are left with 14 at the end.
+    check_finished(train("two", *SETTINGS, "--batch-size", "65", "--distribute", devices=5))
+    check_same_history(tmp_path)
+    # All devices were in use: they add up in another order.
+    assert history(tmp_path / "two") != history(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_two_hosts_have_the_losses_of_one(train, tmp_path):
+    check_finished(train("one", *SETTINGS))
+    check_finished(*(train("two", *SETTINGS, *flags) for flags in hosts()))
+    check_same_history(tmp_path)
+    # Only the first writes, and what it writes is a run like any other.
+    assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
+    configs = [(tmp_path / name / "config.json").read_text() for name in ("one", "two")]
+    assert configs[0] == configs[1]
+
+
+def check_given_up(process):
+    """That the process ends, and that its last line says why."""
+    assert process.wait(SECONDS) == 2, printed(process)
+    last = printed(process).splitlines()[-1]
+    assert last.startswith("train.py: "), last
+    assert "a host was lost, or did not come within 60 s: start all again, with --resume if the run's folder" in last, (
+        last
+    )
+
+
+@pytest.mark.slow
+def test_a_host_that_does_not_come(train):
+    first, second = (train(name, *SETTINGS, *flags) for name, flags in zip("ab", (hosts()[0], hosts()[1])))
+    # They come to the point from which they wait for each other in their own time.
+    check_given_up(first)
+    check_given_up(second)
+
+
+@pytest.mark.slow
+def test_what_is_wrong_on_all_hosts_ends_all_at_once(train, tmp_path):
+    unequal = [train("run", *SETTINGS, *flags, devices=1 + rank) for rank, flags in enumerate(hosts())]
+    for process in unequal:
+        assert process.wait(SECONDS) == 2
+        sentence = "train.py: All --hosts must have the same number of devices, but host 0 has 1, host 1 has 2."
+        assert printed(process).splitlines()[-1] == sentence
+    assert not (tmp_path / "run").exists()
+    wrong = [train("run", *SETTINGS, *flags, "--depths", "8", "15") for flags in hosts()]
+    for process in wrong:
+        assert process.wait(SECONDS) == 2
+        assert printed(process).splitlines()[-1] == (
+            "train.py: --depths must be among 8, 14, 20, 32, 44, 56, 110. Received: 15"
+        ), printed(process)
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run/config.json").write_text("{}")
+    # Before they connect, so that none waits for another.
+    for flags in hosts():
+        process = train("run", *SETTINGS, *flags)
+        assert process.wait(SECONDS) == 2
+        assert "run holds config.json already" in printed(process).splitlines()[-1]
+
+
+# Host 1 finds the mistake later, as a busy machine does; where host 0 alone finds it, host 1 goes on for long.
+MISTAKEN = """
+import sys, time
+_, delay, *hosts, rank = sys.argv
+from ddnn_keras.runs.hosts import connected
+with connected(hosts, int(rank)):
+    time.sleep(int(rank) * int(delay))
+    raise ValueError("Wrong.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("delay", "second"),
+    [
+        (5, "-c: Wrong."),
+        pytest.param(200, "-c: Aborted by JAX, most likely since a host", marks=pytest.mark.slow),
+    ],
+)
+def test_a_mistake_is_told_by_all_who_find_it(delay, second):
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-c", MISTAKEN, str(delay), *addresses()]
+    processes = [
+        subprocess.Popen([*command, rank], stderr=subprocess.PIPE, text=True, env=environment) for rank in "01"
+    ]
+    for process, sentence in zip(processes, ("-c: Wrong.", second)):
+        error = process.communicate(timeout=SECONDS)[1]
+        assert process.returncode == 2, error
+        assert error.splitlines()[-1].startswith(sentence), error
+
+
+def test_a_port_that_is_in_use(train):
+    (flags, _) = hosts()
+    with socket.socket() as other:
+        address, port = flags[2].split(":")
+        other.bind((address, int(port)))
+        other.listen()
+        process = train("run", *SETTINGS, *flags)
+        assert process.wait(SECONDS) == 2
+    sentence = f"train.py: --hosts must begin with a free port of this machine, not {port}: "
+    assert printed(process).splitlines()[-1].startswith(sentence), printed(process)
+
+
+def test_what_is_said_of_an_error(monkeypatch, capsys):
+    jax_error = pytest.importorskip("jax").errors.JaxRuntimeError
+    monkeypatch.setattr(sys, "argv", ["folder/train.py"])
+    from ddnn_keras.runs.hosts import told
+
+    lost = "train.py: Lost: a host was lost, or did not come within 60 s: start all again, with --resume if"
+    for error, code, said in [
+        (jax_error("FAILED_PRECONDITION: Gloo all-reduce failed: Connection closed by peer"), 2, lost),
+        (ValueError("UNKNOWN: Gloo AllGather failed"), 2, lost),
+        (jax_error("RESOURCE_EXHAUSTED: Out of memory"), 1, "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of"),
+        (ValueError("--batch-size must be\na multiple"), 2, "train.py: --batch-size must be a multiple"),
+        (OSError("No space"), 2, "train.py: No space"),
+        (KeyError("ours"), 1, "KeyError: 'ours'"),
+    ]:
+        assert told(error) == code
+        assert said in capsys.readouterr().err.splitlines()[-1]
+    assert told(KeyboardInterrupt()) == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, tmp_path, lost):
+    settings = [*SETTINGS, "--epochs", "12"]
+    processes = [train("run", *settings, *flags) for flags in hosts()]
+    end = time.monotonic() + SECONDS
+    while not (tmp_path / "run/history.csv").exists() or len(history(tmp_path / "run")) < 2:
+        assert time.monotonic() < end
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+    processes[lost].send_signal(signal.SIGKILL)
+    check_given_up(processes[1 - lost])
+    check_finished(*(train("run", "--resume", str(tmp_path / "run"), *flags) for flags in hosts()))
+    assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(12))
+
+
+# Two devices on a machine with one processor.
+LOGICAL = """
+import runpy, sys
+import tensorflow as tf
+(processor,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+script, *sys.argv[1:] = sys.argv[1:]
+sys.argv[0] = script
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_of_one_machine_with_tensorflow(tmp_path):
+    """Each normalises its own half of a batch, so losses agree to 0.4 %; gradients of half or twice the size would
+    change them by 4 %, as such learning rates do.
+    """
+    flags = [*SETTINGS, "--learning-rate", "0.02", "--warmup-epochs", "0", "--epochs", "3"]
+    losses = {}
+    for name, distribute in {"one": [], "two": ["--distribute"]}.items():
+        command = [sys.executable, "-c", LOGICAL, str(ROOT / "recipes/train.py"), *flags, *distribute]
+        finished = subprocess.run([*command, "--output", str(tmp_path / name)], capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr
+        losses[name] = [row["loss"] for row in history(tmp_path / name)]
+    assert losses["one"][2] < 0.9 * losses["one"][0]
+    np.testing.assert_allclose(losses["two"], losses["one"], rtol=0.01)
+    assert losses["two"] != losses["one"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--hosts", "a:1", "b:1"], "--hosts must go with --distribute."),
+        (["--distribute", "--hosts", "a:1", "b:1"], "--hosts needs KERAS_BACKEND=jax"),
+        (["--distribute", "--hosts", "10.0.0.1", "b:1"], "10.0.0.1 is not ADDRESS:PORT"),
+        (["--distribute", "--hosts", "a:65536", "b:1"], "a:65536 is not ADDRESS:PORT"),
+        (["--rank", "x"], "x is not an integer of 0 or more"),
+    ],
+)
+def test_mistakes(mistake, tmp_path, flags, sentence):
+    assert sentence in mistake("recipes/train.py", *SETTINGS, *flags, "--output", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_with_jax(train):
+    for flags, sentence in [
+        (
+            ["--distribute", "--hosts", "a:1", "b:1", "--rank", "2"],
+            "--rank must be less than 2, the number of --hosts.",
+        ),
+        (["--rank", "1"], "--rank must be 0 without --hosts. Received: 1"),
+    ]:
+        process = train("run", *SETTINGS, *flags)
+        assert process.wait(SECONDS) == 2
+        assert sentence in printed(process).splitlines()[-1]
+
+
+def test_backends_without_distribution(train):
+    process = train("run", *SETTINGS, "--distribute", backend="numpy")
+    assert process.wait(SECONDS) == 2
+    sentence = "--distribute needs KERAS_BACKEND to be tensorflow or jax. Received: numpy"
+    assert printed(process).splitlines()[-1].endswith(sentence), printed(process)

@@ -1,0 +1,77 @@
+"""Runs of images that are others by now are neither gone on with nor exported: these may have been learned."""
+
+import json
+import shutil
+
+import pytest
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A finished run that had one training image less."""
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((finished_run / "config.json").read_text())
+    assert config["num_images"] == {"train": 1293, "validation": 144, "test": 360}
+    config["num_images"]["train"] -= 1
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["recipes/train.py", "--resume"],
+        ["recipes/study/pareto.py", "--run"],
+        ["recipes/study/visualize.py"],
+        ["recipes/study/headroom.py"],
+        ["recipes/study/gradient_similarity.py"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_run_whose_images_are_others_by_now(command, run, mistake):
+    sentence = mistake(*command, run)
+    assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
+    assert "Now it is {'train': 1293," in sentence
+
+
+def test_a_network_whose_images_are_others_by_now(run, mistake):
+    sentence = mistake("export/to_tflite.py", "--depth", 18, "--model", run / "model.keras")
+    assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
+    assert not (run / "tflite").exists()
+
+
+def test_a_bundle_whose_images_are_others_by_now(finished_run, run, main, mistake):
+    flags = ["--bundle", "--verification-images", 10, "--output", run / "tflite"]
+    code, _, errors = main("export/to_tflite.py", "--depth", "all", "--model", finished_run / "model.keras", *flags)
+    assert code == 0, errors
+    sentence = mistake("export/calibrate_cascade.py", run / "tflite" / "bundle.tflite")
+    assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [["recipes/finetune_qat.py"], ["recipes/finetune_tfmot.py", "--technique", "prune", "--depth", 18]],
+    ids=lambda command: command[0],
+)
+def test_the_same_in_a_process_that_trains(command, run, script):
+    finished = script(*command, "--run", run, "--output", run / "finetuned")
+    assert finished.returncode == 2
+    assert "was trained on images whose num_images was" in finished.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_run_that_does_not_say(run, script):
+    config = json.loads((run / "config.json").read_text())
+    del config["num_images"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert script("recipes/study/visualize.py", run, "--output", run / "attention.png").returncode == 0
+
+
+def test_another_class(run, mistake):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "class_names": ["zero", "one"]}))
+    assert "class_names was ['zero', 'one']. Now it is ['0', '1'," in mistake("recipes/study/pareto.py", "--run", run)

@@ -1,0 +1,96 @@
+"""What a run writes down of code, packages and processor, against real checkouts and what systems say of themselves."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import keras
+import pytest
+from conftest import ROOT
+
+from ddnn_keras.runs.provenance import cpu, processor, provenance, revision
+
+# Of an x86 server, two cores, and of a 64-bit ARM board.
+X86 = """\
+processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 17
+model name\t: AMD EPYC
+
+processor\t: 1
+cpu family\t: 25
+model\t\t: 18
+model name\t: the second core
+"""
+ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n"
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout with one commit."""
+    files = {"ddnn_keras/model.py": "1", "recipes/train.py": "1", "recipes/results/README.md": "1", "README.md": "1"}
+    for name, text in files.items():
+        path = tmp_path / "checkout" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    git(tmp_path / "checkout", "init", "--quiet")
+    git(tmp_path / "checkout", "add", ".")
+    git(tmp_path / "checkout", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "first")
+    return tmp_path / "checkout"
+
+
+def git(folder, *words):
+    return subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_commit(checkout):
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert len(commit) == 40 and revision(checkout) == commit
+    # Results are written while runs go on.
+    for name in ("recipes/results/README.md", "README.md"):
+        (checkout / name).write_text("2")
+    assert revision(checkout) == commit
+
+
+@pytest.mark.parametrize("name", ["ddnn_keras/model.py", "recipes/train.py", "ddnn_keras/new.py"])
+def test_code_that_is_not_that_of_the_commit(checkout, name):
+    (checkout / name).write_text("2")
+    assert revision(checkout) == git(checkout, "rev-parse", "HEAD") + "-dirty"
+
+
+def test_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert revision(tmp_path) is None
+    git(tmp_path, "init", "--quiet")
+    assert revision(tmp_path) is None
+    monkeypatch.setenv("PATH", "")
+    assert revision(ROOT) is None
+
+
+def test_the_name_of_the_cpu(tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text(X86)
+    assert cpu(path) == "AMD EPYC, family 25, model 17"
+    path.write_text("model name\t: ARMv7 Processor rev 3 (v7l)\n" + ARM)
+    assert cpu(path) == "ARMv7 Processor rev 3 (v7l)"
+    path.write_text(ARM)
+    assert cpu(path) == (platform.processor() or platform.machine())
+    path.unlink()
+    assert cpu(path) == (platform.processor() or platform.machine())
+
+
+def test_of_this_process():
+    found = provenance()
+    assert found["backend"] == keras.backend.backend()
+    assert found["versions"]["keras"] == keras.__version__
+    assert found["processor"] == processor()
+
+
+def test_jax_computes_on_the_same_cpu():
+    pytest.importorskip("jax")
+    program = "import provenance; print(provenance.processor())"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == cpu()

@@ -1,0 +1,66 @@
+import json
+import math
+import os
+
+import pytest
+
+from ddnn_keras.runs.run_directory import RunDirectory
+
+
+def test_the_newest_run_is_the_one_whose_model_changed_last(tmp_path):
+    for seconds, name in enumerate(["b", "a", "no_run", "without_model"]):
+        (tmp_path / name).mkdir()
+        if name != "no_run":
+            (tmp_path / name / "config.json").write_text("{}")
+        if name != "without_model":
+            (tmp_path / name / "model.keras").write_bytes(b"")
+            os.utime(tmp_path / name / "model.keras", (1000 + seconds, 1000 + seconds))
+    assert RunDirectory.newest(tmp_path).path == tmp_path / "a"
+
+
+def test_no_run_at_all(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No run .*recipes/train.py makes one"):
+        RunDirectory.newest(tmp_path / "nothing")
+
+
+def test_config(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        run.read_config()
+    run.write_json(run.config, {"arguments": {"depths": [18]}})
+    assert run.read_config() == {"arguments": {"depths": [18]}}
+    for damaged in ('{"arguments": {', "{}", "[]", '{"arguments": 1}'):
+        run.config.write_text(damaged)
+        with pytest.raises(ValueError, match=r"config.json is damaged"):
+            run.read_config()
+
+
+def test_what_a_kill_left_half_done_is_removed(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.tidy(0)
+    assert run.read_history() == []
+    run.history.write_text("epoch,loss\n0,3.5\n1,2.25\n2,1.125\n")
+    (tmp_path / ".model.keras.x7f3").mkdir()
+    (tmp_path / ".model.keras.x7f3" / "model.keras").write_bytes(b"half")
+    (tmp_path / ".own").mkdir()
+    run.tidy(2)
+    assert run.read_history() == [{"epoch": 0, "loss": 3.5}, {"epoch": 1, "loss": 2.25}]
+    assert {path.name for path in tmp_path.iterdir()} == {"history.csv", ".own"}
+    run.tidy(0)
+    assert run.history.read_text() == "epoch,loss\n"
+
+
+def test_json_is_replaced_as_a_whole(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_json(run.metrics, {"depth_18": {"accuracy": 0.5}})
+    with pytest.raises(ValueError):
+        run.write_json(run.metrics, {"depth_18": {"accuracy": float("nan")}})
+    assert json.loads(run.metrics.read_text()) == {"depth_18": {"accuracy": 0.5}}
+
+
+def test_an_epoch_that_was_not_validated(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.history.write_text("epoch,loss,val_loss\n0,3.5,NA\n1,2.25,3.0\n")
+    first, second = run.read_history()
+    assert math.isnan(first["val_loss"]) and first["loss"] == 3.5
+    assert second == {"epoch": 1.0, "loss": 2.25, "val_loss": 3.0}

@@ -1,0 +1,404 @@
+"""recipes/train.py, as a user runs it."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import filelock
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT, TINY
+from test_tfds import write_metadata
+
+from ddnn_keras import DDNN, EKD, data
+from ddnn_keras.runs.arguments import argument_parser
+from ddnn_keras.runs.checkpoint import finished_epochs, load_network
+from ddnn_keras.runs.provenance import processor
+from ddnn_keras.runs.trainer import compiled_network, final_metrics, new_output
+
+FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", ".lock"}
+
+
+def test_the_run_directory(finished_run):
+    assert {path.name for path in finished_run.iterdir()} == FILES
+    config = json.loads((finished_run / "config.json").read_text())
+    assert config["arguments"]["depths"] == [10, 18]
+    assert config["arguments"]["seed"] == 0
+    assert config["versions"]["keras"] == keras.__version__
+    # tests/test_provenance.py says what they are.
+    assert config["processor"] == processor() and "revision" in config
+    assert config["class_names"] == list("0123456789")
+
+
+def test_runs_begun_in_the_same_second_have_folders_of_their_own():
+    arguments = argument_parser("").parse_args(["--dataset", "folder:some/images"])
+    begun = [new_output(arguments) for _ in range(3)]
+    assert len(set(begun)) == 3
+    assert all(path.startswith("runs/folder-some-images_resnet_18-34-50_ekd_2") for path in begun)
+
+
+def test_a_loss_that_is_no_number_is_null_in_json():
+    """As that of a network whose last update was too large."""
+    model = DDNN((8,), "resnet_cifar", width=2, input_shape=data.load("digits").image_shape)
+    model.compile("sgd", metrics=["accuracy"])
+    for variable in model.trainable_variables:
+        variable.assign(keras.ops.full_like(variable, np.inf))
+    metrics = final_metrics(model, data.load("digits").test(100))
+    assert metrics["depth_8"]["loss"] is None
+    assert 0 <= metrics["depth_8"]["accuracy"] <= 1
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_metrics_are_those_of_the_saved_model_on_the_test_split(finished_run):
+    metrics = json.loads((finished_run / "metrics.json").read_text())
+    model = load_network(finished_run / "model.keras")
+    digits = data.load("digits")
+    images, labels = zip(*digits.test(100))
+    logits = model.predict(np.concatenate(images), verbose=0)
+    assert list(metrics) == ["depth_10", "depth_18"]
+    for key, row in metrics.items():
+        accuracy = np.mean(logits[key].argmax(-1) == np.concatenate(labels))
+        assert row["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+        assert set(row) == {"accuracy", "loss", "parameters", "macs"}
+    assert metrics["depth_10"]["parameters"] == model.subnet(10).count_params() - sum(
+        variable.shape[0] for variable in model.subnet(10).non_trainable_variables
+    )
+    assert metrics["depth_10"]["macs"] < metrics["depth_18"]["macs"]
+
+
+def test_the_history_has_a_row_an_epoch_and_learning_shows(finished_run):
+    with open(finished_run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert {"loss", "depth_10_kl_loss", "depth_10_attention_loss", "val_depth_18_accuracy"} <= set(rows[0])
+    assert float(rows[-1]["depth_18_loss"]) < float(rows[0]["depth_18_loss"])
+
+
+def wait_for(condition, process, seconds=180):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(finished_run, script, tmp_path):
+    """Killed without warning as the first epoch ends."""
+    run = tmp_path / "killed"
+    history = run / "history.csv"
+    process = script("recipes/train.py", *TINY, "--epochs", 3, "--output", run, start=True)
+    # The log is written before the model is saved: this kill falls into the saving, or just behind it.
+    wait_for(lambda: history.exists() and history.read_text().count("\n") >= 2, process)
+    process.kill()
+    process.wait()
+    assert not (run / "metrics.json").exists()
+    finished = script("recipes/train.py", "--resume", run)
+    assert finished.returncode == 0, finished.stderr
+    assert history.read_bytes() == (finished_run / "history.csv").read_bytes()
+    assert (run / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
+    assert {path.name for path in run.iterdir()} == FILES
+
+
+def test_resuming_a_finished_run_changes_nothing(finished_run, script):
+    before = {path.name: path.read_bytes() for path in finished_run.iterdir()}
+    finished = script("recipes/train.py", "--resume", finished_run)
+    assert finished.returncode == 0, finished.stderr
+    assert {name: (finished_run / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.slow
+def test_distillation_none_and_a_named_recipe(script, tmp_path):
+    flags = ["--depths", 10, 18, "--width", 2, "--epochs", 1, "--distillation", "none", "--output", tmp_path / "run"]
+    finished = script("recipes/digits.py", *flags)
+    assert finished.returncode == 0, finished.stderr
+    header = (tmp_path / "run" / "history.csv").read_text().splitlines()[0]
+    assert "depth_10_loss" in header
+    assert "kl" not in header
+    assert "attention" not in header
+    assert "Next: python export/to_tflite.py" in finished.stdout
+
+
+def test_every_setting_reaches_the_network():
+    digits = data.load("digits")
+    flags = ["--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "2", "--epochs", "3"]
+    flags += ["--learning-rate", "0.2", "--weight-decay", "1e-3", "--student-weight", "0.5", "--kl-weight", "2"]
+    flags += ["--temperature", "3", "--attention", "activation", "--attention-weight", "5", "--teacher", "mean"]
+    parser = argument_parser("")
+    model = compiled_network(parser.parse_args(flags), digits)
+    steps, optimizer = digits.steps_per_epoch(64), model.optimizer
+    rates = [float(optimizer._learning_rate(epoch * steps)) for epoch in range(4)]
+    assert rates == pytest.approx([0, 0.2, 0.1, 0], abs=1e-5)
+    assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
+    # As an L2 penalty of 1e-3, which goes through the momentum, acts.
+    assert optimizer.weight_decay == pytest.approx(0.01)
+    ekd = EKD(temperature=3.0, kl_weight=2.0, attention="activation", attention_weight=5.0, teacher="mean")
+    assert model.distillation == ekd
+    model = compiled_network(parser.parse_args([*flags, "--distillation", "none"]), digits)
+    logs = model.evaluate(digits.validation(72), return_dict=True, verbose=0)
+    assert logs["loss"] == pytest.approx(0.5 * logs["depth_8_loss"] + logs["depth_14_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "allowed"),
+    [
+        (["--depths", "17"], "17", "--depths must be among 10, 18, 34, 50, 100"),
+        (["--learning-rate", "nan"], "--learning-rate", "nan is not a number of 0 or more"),
+        (["--warmup-epochs", "-1"], "--warmup-epochs", "-1 is not an integer of 0 or more"),
+        (["--depths", "18", "18"], "18", "must not repeat"),
+        (["--depths"], "--depths", "expected at least one argument"),
+        (["--dataset", "nothing_of_this_name"], "nothing_of_this_name", "is not a known data set"),
+        (["--dataset", "folder:/does/not/exist"], "/does/not/exist", "There is no folder"),
+        (["--distillation", "dkd"], "dkd", "'ekd', 'kl', 'attention', 'none'"),
+        (["--epochs", "many"], "many", "positive integer"),
+        (["--epochs", "0"], "--epochs", "0 is not a positive integer"),
+        (["--batch-size", "100000"], "100000", "1293"),
+        (["--temperature", "0"], "temperature=0.0", "positive"),
+        (["--width", "0"], "--width", "0 is not a positive integer"),
+        (["--colour", "red"], "--colour", "unrecognized arguments"),
+        (["--resume", "/no/such/run"], "/no/such/run", "holds no run"),
+    ],
+)
+def test_mistakes(mistake, tmp_path, arguments, named, allowed):
+    output = [] if "--resume" in arguments else ["--output", tmp_path / "run"]
+    sentence = mistake("recipes/train.py", *arguments, *output)
+    assert named in sentence
+    assert allowed in sentence
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_run_is_never_overwritten(mistake, finished_run):
+    before = (finished_run / "model.keras").read_bytes()
+    assert "already: --resume goes on with a run" in mistake("recipes/train.py", *TINY, "--output", finished_run)
+    assert (finished_run / "model.keras").read_bytes() == before
+
+
+@pytest.mark.parametrize("epochs", [9, 30])  # 30 is the default
+def test_a_resumed_run_keeps_its_arguments(mistake, finished_run, epochs):
+    sentence = mistake("recipes/train.py", "--resume", finished_run, "--epochs", epochs)
+    assert f"--epochs {epochs} differs from the 3" in sentence
+    assert "--output does not go with --resume" in mistake(
+        "recipes/train.py", "--resume", finished_run, "--output", "elsewhere"
+    )
+
+
+def test_a_resumed_run_knows_its_folders_from_anywhere(finished_run, script, mistake, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((finished_run / "config.json").read_text())
+    config["arguments"]["data_dir"] = str(tmp_path / "sets")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    finished = script("recipes/train.py", "--resume", "run", "--data-dir", "sets", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "--data-dir sets differs from" in mistake(
+        "recipes/train.py", "--resume", tmp_path / "run", "--data-dir", "sets"
+    )
+
+
+def test_a_run_begun_before_an_argument_existed(finished_run, script, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((finished_run / "config.json").read_text())
+    del config["arguments"]["student_weight"], config["arguments"]["teacher"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    finished = script("recipes/train.py", "--resume", tmp_path / "run")
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
+
+
+def test_a_finished_run_without_its_history(finished_run, script, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    for name in ("history.csv", "metrics.json", "curves.png"):
+        (tmp_path / "run" / name).unlink()
+    finished = script("recipes/train.py", "--resume", tmp_path / "run")
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
+    assert not (tmp_path / "run" / "curves.png").exists()
+
+
+def test_a_resumed_run_keeps_its_backend(mistake, finished_run, tmp_path):
+    config = json.loads((finished_run / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "backend": "torch"}))
+    assert "begun with KERAS_BACKEND=torch" in mistake("recipes/train.py", "--resume", tmp_path)
+
+
+def test_a_folder_with_a_model_of_other_making_is_left_alone(mistake, tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"not ours")
+    (tmp_path / "history.csv").write_text("epoch,loss\n0,1.0\n")
+    sentence = mistake("recipes/train.py", *TINY, "--output", tmp_path)
+    assert "holds model.keras, history.csv already" in sentence
+    assert (tmp_path / "model.keras").read_bytes() == b"not ours"
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss\n0,1.0\n"
+
+
+def test_an_unwritable_output(mistake, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    assert str(tmp_path / "file") in mistake("recipes/train.py", *TINY, "--output", tmp_path / "file" / "run")
+
+
+def test_a_diverging_run_says_so_and_saves_nothing_of_it(script, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--depths", 10, "--width", 2, "--epochs", 2, "--warmup-epochs", 0, "--learning-rate", 1e30]
+    finished = script("recipes/train.py", "--dataset", "digits", *flags, "--output", run)
+    assert finished.returncode == 2
+    sentence = "NaN or Inf loss in epoch 1. A smaller --learning-rate may help."
+    assert finished.stderr.splitlines()[-1].endswith(sentence)
+    assert not (run / "model.keras").exists()
+    assert (run / "history.csv").read_text() == ""
+
+
+@pytest.mark.slow
+def test_a_training_that_is_all_warm_up_says_so(script, tmp_path):
+    finished = script("recipes/train.py", *TINY, "--epochs", 1, "--warmup-epochs", 1, "--output", tmp_path / "run")
+    assert "Warm-up takes all of --epochs 1: no cosine follows." in finished.stdout
+
+
+@pytest.mark.slow
+def test_mixed_precision_resumes_at_the_right_epoch(script, tmp_path):
+    """Dynamic loss scaling skips updates, so the optimizer's steps do not tell the epoch."""
+    run = tmp_path / "run"
+    flags = ["--depths", 10, "--width", 2, "--batch-size", 64, "--epochs", 2, "--precision", "mixed_float16"]
+    finished = script("recipes/train.py", "--dataset", "digits", *flags, "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    before = (run / "history.csv").read_bytes()
+    assert finished_epochs(run / "model.keras") == 2
+    finished = script("recipes/train.py", "--resume", run)
+    assert finished.returncode == 0, finished.stderr
+    assert (run / "history.csv").read_bytes() == before
+
+
+# Runs a recipe on data that TensorFlow Datasets makes up, in the shapes of the real ones.
+ON_MOCK_DATA = """
+import runpy, sys
+import tensorflow_datasets as tfds
+
+data_dir, *sys.argv = sys.argv[1:]
+with tfds.testing.mock_data(num_examples=30, data_dir=data_dir):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "depths"),
+    [
+        ("cifar10", "[18, 34, 50]"),
+        ("cifar100", "[18, 34, 50]"),
+        ("cifar10_resnet_cifar", "[20, 32, 44, 56]"),
+        ("cifar100_resnet_cifar", "[20, 32, 44, 56]"),
+        ("imagenet", "[18, 34, 50]"),
+    ],
+)
+def test_the_depths_of_named_recipes(recipe, depths, main):
+    code, printed, _ = main(f"recipes/{recipe}.py", "--help")
+    assert code == 0
+    assert f"(default: {depths})" in " ".join(printed.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "dataset", "depths", "image_shape"),
+    [
+        ("cifar10", "cifar10", ["10", "18"], [32, 32, 3]),
+        ("cifar100", "cifar100", ["10", "18"], [32, 32, 3]),
+        ("cifar10_resnet_cifar", "cifar10", ["8", "14"], [32, 32, 3]),
+        ("cifar100_resnet_cifar", "cifar100", ["8", "14"], [32, 32, 3]),
+        ("imagenet", "imagenet2012", ["10", "18"], [224, 224, 3]),
+    ],
+)
+def test_a_named_recipe_trains_and_resumes_on_the_shapes_of_its_data(recipe, dataset, depths, image_shape, tmp_path):
+    write_metadata(tmp_path, dataset, {"train": 33, "validation": 30, "test": 30})
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", ON_MOCK_DATA, str(tmp_path), str(ROOT / "recipes" / f"{recipe}.py")]
+    flags = ["--depths", *depths, "--width", "2", "--epochs", "2", "--batch-size", "15"]
+    flags += ["--data-dir", str(tmp_path), "--output", str(run)]
+    process = subprocess.Popen(command + flags, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for((run / "model.keras").exists, process)
+    process.kill()
+    process.wait()
+    finished = subprocess.run([*command, "--resume", str(run)], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((run / "config.json").read_text())["image_shape"] == image_shape
+    assert (run / "history.csv").read_text().count("\n") == 3
+    assert json.loads((run / "metrics.json").read_text())[f"depth_{depths[1]}"]["parameters"] > 0
+
+
+def test_the_scalars_of_every_depth_for_tensorboard(script, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "run"
+    finished = script("recipes/train.py", *TINY, "--epochs", 1, "--tensorboard", "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    tags = EventAccumulator(str(run / "tensorboard" / "validation")).Reload().Tags()["tensors"]
+    assert {"epoch_depth_10_accuracy", "epoch_depth_18_accuracy", "epoch_depth_10_kl_loss"} <= set(tags)
+
+
+@pytest.mark.slow
+def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(script, tmp_path, monkeypatch):
+    pytest.importorskip("jax")
+    run, killed = tmp_path / "run", tmp_path / "killed"
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    flags = ["--dataset", "digits", "--depths", 10, "--width", 4, "--epochs", 2, "--precision", "mixed_bfloat16"]
+    finished = script("recipes/train.py", *flags, "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    process = script("recipes/train.py", *flags, "--output", killed, start=True)
+    wait_for((killed / "model.keras").exists, process)
+    process.kill()
+    process.wait()
+    finished = script("recipes/train.py", "--resume", killed)
+    assert finished.returncode == 0, finished.stderr
+    assert (killed / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    finished = script("export/to_tflite.py", "--model", run / "model.keras", "--depth", 10)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(finished_run, tmp_path, mistake):
+    with filelock.FileLock(finished_run / ".lock"):
+        assert f"{finished_run} is being written by another process" in mistake(
+            "recipes/train.py", "--resume", finished_run
+        )
+
+
+def test_fewer_training_images_and_validations(script, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, "--width", 2, "--stem", "strided"]
+    flags += ["--train-images", 100, "--batch-size", 50, "--epochs", 3, "--validation-freq", 2]
+    finished = script("recipes/train.py", *flags, "--evaluate-on", "validation", "--output", run)
+    assert finished.returncode == 0, finished.stderr
+    assert "2/2" in finished.stdout  # steps of an epoch
+    with open(run / "history.csv", newline="") as file:
+        validated = [row["val_accuracy"] != "NA" for row in csv.DictReader(file)]
+    assert validated == [False, True, False]
+    assert "validation accuracy" in finished.stdout
+    images, labels = map(np.concatenate, zip(*data.load("digits").validation(100)))
+    logits = load_network(run / "model.keras").predict(images, verbose=0)["depth_8"]
+    accuracy = json.loads((run / "metrics.json").read_text())["depth_8"]["accuracy"]
+    assert accuracy == pytest.approx(np.mean(logits.argmax(-1) == labels), abs=1e-6)
+
+
+def test_a_truncated_model(mistake, finished_run, tmp_path):
+    for name in ("config.json", "history.csv"):
+        (tmp_path / name).write_bytes((finished_run / name).read_bytes())
+    (tmp_path / "model.keras").write_bytes((finished_run / "model.keras").read_bytes()[:10_000])
+    assert "model.keras is not a whole Keras model file" in mistake("recipes/train.py", "--resume", tmp_path)
+
+
+def test_steps_are_not_compiled_by_xla_beside_a_gpu(tmp_path):
+    """Keras would have them compiled there, and not all of XLA's operations are deterministic."""
+    code = f"""
+import types, tensorflow as tf
+from ddnn_keras.runs import trainer
+from ddnn_keras.runs.arguments import argument_parser
+devices = tf.config.list_physical_devices
+gpu = types.SimpleNamespace(device_type="GPU", name="/physical_device:GPU:0")
+tf.config.list_physical_devices = lambda kind=None: devices(kind) if kind else [*devices(), gpu]
+trainer.FiniteLoss.on_train_begin = lambda self, logs=None: print("compiled:", self.model.jit_compile)
+parser = argument_parser("")
+trainer.main(parser.parse_args({[*map(str, TINY), "--epochs", "1", "--output", str(tmp_path / "run")]!r}), parser)
+"""
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "compiled: False" in finished.stdout.splitlines()

@@ -1,0 +1,103 @@
+"""recipes/study/benchmark_training.py: small true trainings in turns."""
+
+import json
+import os
+
+import benchmark_training
+import numpy as np
+import pytest
+
+SCRIPT = "recipes/study/benchmark_training.py"
+SMALL = [
+    "--backbone",
+    "resnet_cifar",
+    "--width",
+    4,
+    "--image-size",
+    16,
+    "--batch-size",
+    4,
+    "--steps",
+    1,
+    "--rounds",
+    3,
+    "--processes",
+    2,
+]
+
+
+@pytest.fixture(scope="module")
+def measured(script, tmp_path_factory):
+    """What the script printed and wrote."""
+
+    def run(*flags):
+        output = tmp_path_factory.mktemp("benchmark") / "benchmark.json"
+        finished = script(SCRIPT, *SMALL, *flags, "--output", output)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout, json.loads(output.read_text())
+
+    return run
+
+
+@pytest.mark.slow
+def test_routes_to_the_same_networks(measured):
+    printed, report = measured("--depths", 14, 8)
+    assert report["arguments"]["depths"] == [14, 8] and "output" not in report["arguments"]
+    seconds = {name: np.array(rounds) for name, rounds in report["seconds, of all processors"].items()}
+    assert {rounds.shape for rounds in seconds.values()} == {(2, 3, 2)}
+    rows = {row["route"]: row for row in report["rows"]}
+    assert list(rows) == [
+        "each alone",
+        "jointly, cross-entropy",
+        "jointly, EKD",
+        "full-net, then Distiller",
+        "8 alone",
+        "14 alone",
+        "8 with Distiller",
+    ]
+    assert min(row["memory"] for row in rows.values()) > 0
+    alone, joint, ekd, distiller = (rows[route] for route in list(rows)[:4])
+    assert (alone["relative"], alone["floor"]) == (1, 1)
+    assert alone["seconds"] > max(rows["8 alone"]["seconds"], rows["14 alone"]["seconds"])
+    # A step takes three passes; the Distiller's teacher takes one more.
+    assert alone["macs"] == rows["8 alone"]["macs"] + rows["14 alone"]["macs"]
+    assert distiller["macs"] == pytest.approx(alone["macs"] + rows["14 alone"]["macs"] / 3)
+    assert rows["14 alone"]["macs"] < joint["macs"] == ekd["macs"] < alone["macs"]
+    assert joint["floor"] == joint["macs"] / alone["macs"]
+    for row in [*report["rows"], *report["pairs"]]:
+        assert row["quartiles"][0] <= row["relative"] <= row["quartiles"][1]
+    over_joint, over_distiller = report["pairs"]
+    assert over_joint["floor"] == 1
+    assert over_distiller["floor"] == pytest.approx(ekd["macs"] / distiller["macs"])
+    ratios = seconds["jointly, EKD"] / seconds["jointly, cross-entropy"]
+    clock, processor = np.median(ratios, axis=(0, 1))
+    assert over_joint["processes"] == pytest.approx(np.median(ratios, axis=1)[:, 0].tolist())
+    assert over_joint["relative"] == pytest.approx(clock)
+    assert over_joint["processor time, relative"] == pytest.approx(processor)
+    assert f"jointly, EKD / jointly, cross-entropy: {clock:.3f} [" in printed
+    assert f"CPU {processor:.2f}, floor 1.000" in printed
+
+
+@pytest.mark.slow
+def test_cost_grows_with_the_number_of_depths(measured):
+    printed, report = measured("--depths", 14, 20, "--growth", "--matrix-rate", 0.1)
+    alone, both = report["rows"]
+    assert (alone["route"], both["route"]) == ("20", "14 20")
+    # Depth 14 parts from 20 after two blocks of the first stage: four blocks more than the nine of 20, of which the two
+    # that halve the resolution cost less than the others.
+    assert (alone["floor"], both["floor"]) == (1, pytest.approx(1.4, abs=0.02))
+    # A multiply-accumulate is two operations.
+    assert f"{2 * alone['macs'] * 4 / alone['seconds'] / 1e11:.1%}" in printed
+    assert "of peak" in printed and f"{both['floor']:.3f}" in printed
+
+
+def test_a_measuring_process_that_is_lost_is_told_of():
+    with pytest.raises(ValueError, match=r"^A measuring process was lost: a smaller --batch-size takes less memory\.$"):
+        benchmark_training.in_a_process(os.abort)
+
+
+def test_mistakes(mistake, tmp_path):
+    sentence = mistake(SCRIPT, *SMALL, "--depths", 8, "--output", tmp_path)
+    assert "--output must be a name for a file, not a folder. Received: " in sentence
+    assert "--depths must be among 8" in mistake(SCRIPT, *SMALL, "--depths", 9)
+    assert "0 is not a number above 0" in mistake(SCRIPT, *SMALL, "--matrix-rate", 0)

@@ -1,0 +1,160 @@
+"""The figures of a comparison, against ones worked out by hand."""
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from comparison_report import Gain, paired_gain, picture, table, write
+from conftest import ROOT
+from matplotlib.image import imread
+
+
+def record(method, seed, split="validation", **accuracies):
+    metrics = {f"depth_{depth[1:]}": {"accuracy": value, "macs": int(depth[1:])} for depth, value in accuracies.items()}
+    return {"name": f"{method}_{seed}_{list(accuracies)}", "method": method, "seed": seed, "validation": metrics}
+
+
+def records():
+    """Three seeds, two depths."""
+    found = []
+    for seed, (alone, gain) in enumerate([(0.80, 0.01), (0.82, 0.02), (0.84, 0.03)]):
+        found += [record("alone", seed, d8=alone), record("alone", seed, d14=alone + 0.05)]
+        found += [record("ekd", seed, d8=alone + gain, d14=alone + 0.04)]
+    return found
+
+
+def test_a_mean_with_its_interval():
+    # Differences 1, 2, 3: mean 2, standard error 1 / sqrt(3), Student's t of 2 degrees of freedom at 97.5 % 4.30265.
+    gain = Gain([11.0, 22.0, 33.0], [10.0, 20.0, 30.0], seeds=[0, 1, 2])
+    assert gain.baseline == 20
+    assert gain.mean == pytest.approx(2)
+    assert gain.half_width == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
+    assert str(gain) == "+2.00 [-0.48, +4.48]"
+    assert str(Gain([1.5], [0.0], seeds=[7])) == "+1.50"
+
+
+def test_each_seed_of_several_comparisons_is_one_observation():
+    # The interval is that of the means of each seed's differences, 2 and 5, however many pairs a seed has.
+    means = Gain([2.0, 5.0], [0.0, 0.0], seeds=[4, 9])
+    for values, seeds in (([1.0, 3.0, 4.0, 6.0], [4, 4, 9, 9]), ([1.0, 3.0, 5.0], [4, 4, 9])):
+        gain = Gain(values, np.zeros(len(values)), seeds)
+        assert (gain.mean, gain.half_width) == pytest.approx((means.mean, means.half_width))
+    assert math.isnan(Gain([1.0, 3.0], [0.0, 0.0], seeds=[4, 4]).half_width)
+
+
+def test_gains_are_paired_by_seed():
+    grouped = {("alone", "depth_8"): {0: 80.0, 1: 90.0, 2: 70.0}, ("ekd", "depth_8"): {1: 91.0, 0: 82.0, 5: 0.0}}
+    gain = paired_gain(grouped, "ekd", "depth_8", "alone")
+    assert gain.mean == pytest.approx(1.5)
+    assert gain.half_width == pytest.approx(12.7062 * 0.5, rel=1e-4)
+    assert paired_gain(grouped, "ekd", "depth_8", "joint") is None
+    assert paired_gain(grouped, "alone", "depth_8", "alone") is None
+
+
+def test_the_table():
+    lines = table(records()).splitlines()
+    assert "validation split" in lines[0]
+    assert lines[-4:] == [
+        "| 8 | alone | 3 | 82.00 ± 2.00 |  |  |  |",
+        "| 8 | ekd | 3 | 84.00 ± 3.00 | +2.00 [-0.48, +4.48] | -11.1% |  |",
+        "| 14 | alone | 3 | 87.00 ± 2.00 |  |  |  |",
+        "| 14 | ekd | 3 | 86.00 ± 2.00 | -1.00 [-1.00, -1.00] | +7.7% |  |",
+    ]
+
+
+def test_the_table_says_which_runs_were_on_another_processor():
+    found = [{**each, "processor": "Zen"} for each in records()]
+    assert table(found) == table(records())
+    moved = [*found[:-2], *({**each, "processor": "H100"} for each in found[-2:])]
+    assert table(moved) == table(records()) + (
+        "\nRuns were on several processors, which can move an accuracy as another seed does:\n\n"
+        "- Zen: alone (0, 1, 2), ekd (0, 1)\n- H100: alone (2), ekd (2)\n"
+    )
+    # A run of before processors were recorded, and one that was begun then.
+    del moved[0]["processor"]
+    moved[3]["processor"] = None
+    assert "\n- one that was not recorded: alone (0, 1)\n" in table(moved)
+
+
+def test_the_gain_over_joint_training():
+    found = [record("joint", seed, d8=0.8 + seed / 100) for seed in range(2)]
+    found += [record("ekd", seed, d8=0.81 + seed / 100) for seed in range(2)]
+    assert table(found).splitlines()[-2:] == [
+        "| 8 | joint | 2 | 80.50 ± 0.71 |  |  |  |",
+        "| 8 | ekd | 2 | 81.50 ± 0.71 |  |  | +1.00 [+1.00, +1.00] |",
+    ]
+
+
+def test_errors_are_compared_over_the_same_seeds():
+    found = [record("alone", 0, d8=0.5), record("alone", 1, d8=0.9), record("ekd", 0, d8=0.6)]
+    assert "| 8 | ekd | 1 | 60.00 | +10.00 | -20.0% |  |" in table(found)
+    found = [record("alone", 0, d8=1.0), record("ekd", 0, d8=0.9)]
+    assert "| 8 | ekd | 1 | 90.00 | -10.00 |  |  |" in table(found)
+
+
+def test_the_test_split_is_shown_once_every_run_has_been_on_it():
+    found = records()
+    for each in found[:-1]:
+        each["test"] = {key: {**row, "accuracy": 0.5} for key, row in each["validation"].items()}
+    assert "validation split" in table(found)
+    found[-1]["test"] = {key: {**row, "accuracy": 0.5} for key, row in found[-1]["validation"].items()}
+    assert "test split" in table(found)
+    assert "| 8 | ekd | 3 | 50.00 ± 0.00 | +0.00 [+0.00, +0.00] | +0.0% |  |" in table(found)
+
+
+def test_methods_of_ones_own_come_last():
+    found = [record(method, 0, d8=0.5) for method in ("zebra", "ekd", "another", "alone", "joint")]
+    assert [line.split(" | ")[1] for line in table(found).splitlines()[-5:]] == [
+        "alone",
+        "joint",
+        "ekd",
+        "another",
+        "zebra",
+    ]
+
+
+def test_what_is_written(tmp_path):
+    write(records(), tmp_path)
+    assert (tmp_path / "table.md").read_text() == table(records())
+    assert imread(tmp_path / "accuracy.png").shape == (600, 1080, 4)
+
+
+def test_the_picture_shows_means_and_their_standard_errors():
+    (axes,) = picture([*records(), record("once", 0, d8=0.5, d14=0.6)]).axes
+    alone, ekd, once = axes.containers
+    assert [container.get_label() for container in axes.containers] == [
+        "alone, 3 seeds",
+        "ekd, 3 seeds",
+        "once, 1 seed",
+    ]
+    for container, means, error in ((alone, [82, 87], 2), (ekd, [84, 86], None), (once, [50, 60], 0)):
+        line, _, (bars,) = container
+        np.testing.assert_allclose(line.get_xydata()[:, 1], means)
+        np.testing.assert_allclose(line.get_xydata()[:, 0] * 1e6, [8, 14], rtol=0.02)
+        if error is not None:
+            low, high = np.array(bars.get_segments())[0, :, 1]
+            np.testing.assert_allclose([low, high], [means[0] - error / 3**0.5, means[0] + error / 3**0.5])
+    assert once[0].get_linestyle() == "--"
+
+
+def test_the_picture_says_where_depths_have_unequal_seeds():
+    found = [record("alone", 0, d8=0.5), record("alone", 1, d8=0.6), record("alone", 0, d14=0.7)]
+    (axes,) = picture(found).axes
+    (alone,) = axes.containers
+    assert alone.get_label() == "alone, 1 to 2 seeds"
+    assert alone[0].get_linestyle() == "--"
+
+
+def test_files_are_the_same_in_any_locale(tmp_path):
+    program = f"import pathlib, comparison_report; comparison_report.write({records()!r}, pathlib.Path())"
+    ascii_only = {
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONUTF8": "0",
+        "PYTHONPATH": str(ROOT / "recipes/study"),
+    }
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, **ascii_only}, cwd=tmp_path, check=True)
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == table(records())

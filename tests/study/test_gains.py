@@ -1,0 +1,71 @@
+"""recipes/study/gains.py, against figures worked out by hand."""
+
+import json
+
+from test_comparison_report import record
+
+
+def comparison(folder, **accuracies):
+    """A comparison of one depth and of as many seeds as each method has accuracies."""
+    folder.mkdir()
+    found = [
+        {**record(method, seed, d8=accuracy), "depths": [8]}
+        for method, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+    (folder / "results.json").write_text(json.dumps({"runs": found}))
+    return folder
+
+
+def test_pairs_are_of_one_comparison_and_one_seed(main, tmp_path):
+    folders = [
+        comparison(tmp_path / "one", alone=[0.80, 0.90], joint=[0.81, 0.92], kl=[0.5]),
+        # Far from the other comparison, which only the difference must not show.
+        comparison(tmp_path / "other", alone=[0.30], joint=[0.34, 0.99], ekd=[0.31]),
+    ]
+    code, printed, errors = main("recipes/study/gains.py", *folders)
+    assert code == 0, errors
+    # Differences 1 and 4 of seed 0, whose mean is 2.5, and 2 of seed 1. The mean is 2.25 and the standard error 0.25;
+    # Student's t of 1 degree of freedom at 97.5 % is 12.7062.
+    assert printed.splitlines() == [
+        "| gain in points on the validation split | pairs | seeds | depth 8 |",
+        "| --- | --- | --- | --- |",
+        "| joint over alone | 3 | 2 | +2.25 [-0.93, +5.43] |",
+        "| kl over joint | 1 | 1 | -31.00 |",
+        "| ekd over joint | 1 | 1 | -3.00 |",
+        "| ekd over alone | 1 | 1 | +1.00 |",
+    ]
+
+
+def test_seeds_that_all_comparisons_have(main, tmp_path):
+    folders = [
+        comparison(tmp_path / "one", alone=[0.80, 0.90, 0.70], ekd=[0.81, 0.92, 0.99]),
+        comparison(tmp_path / "other", alone=[0.30, 0.40], ekd=[0.33, 0.44]),
+    ]
+    code, printed, errors = main("recipes/study/gains.py", *folders, "--seeds", 0, 1)
+    assert code == 0, errors
+    # Differences 1 and 3 of seed 0, 2 and 4 of seed 1: the mean of 2 and 3, of a standard error of 0.5.
+    assert printed.splitlines()[2:] == ["| ekd over alone | 4 | 2 | +2.50 [-3.85, +8.85] |"]
+
+
+def test_mistakes(mistake, tmp_path):
+    folder = comparison(tmp_path / "one", alone=[0.80], joint=[0.81])
+    sentence = mistake("recipes/study/gains.py", folder, "--split", "test")
+    assert "--split must be one that runs were on. Received: test" in sentence
+    sentence = mistake("recipes/study/gains.py", folder, f"{tmp_path}/one/../one")
+    assert "FOLDER must not repeat: its pairs would count twice. Received: " in sentence
+    assert "--seeds must be ones that runs have. Received: 1, 7" in mistake(
+        "recipes/study/gains.py", folder, "--seeds", 0, 1, 7
+    )
+    other = comparison(tmp_path / "other", alone=[0.80], joint=[0.81])
+    (other / "results.json").write_text((other / "results.json").read_text().replace('"depths": [8]', '"depths": [14]'))
+    assert f"FOLDER must have the depths of the others. Received: 8 in {folder} and 14 in {other}" in mistake(
+        "recipes/study/gains.py", folder, other
+    )
+    alone = comparison(tmp_path / "alone", alone=[0.80])
+    assert "FOLDER must hold two methods of a comparison: joint over alone, kl over joint," in mistake(
+        "recipes/study/gains.py", alone
+    )
+    assert f"FOLDER must have a results.json of compare.py. Received: {tmp_path}" in mistake(
+        "recipes/study/gains.py", tmp_path
+    )

@@ -1,0 +1,80 @@
+"""recipes/study/pareto.py: many combinations from one small training."""
+
+import itertools
+import json
+import runpy
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from ddnn_keras import DDNN, data
+from ddnn_keras.network.cost import count_macs
+from ddnn_keras.runs.checkpoint import load_network
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
+SCRIPT = "recipes/study/pareto.py"
+
+
+def test_every_combination_of_a_run(finished_run, main, tmp_path):
+    output = tmp_path / "pareto"
+    flags = ["--run", finished_run, "--combinations", 6, "--calibration-images", 100, "--output", output]
+    code, printed, errors = main(SCRIPT, *flags)
+    assert code == 0, errors
+    content = json.loads(output.with_suffix(".json").read_text())
+    assert (content["run"], content["split"]) == ("digits", "validation")
+    points = {tuple(point["blocks"]): point for point in content["points"]}
+    assert len(points) == 6
+    assert {blocks for blocks, point in points.items() if point["trained"]} == {(1, 1, 1, 1), (2, 2, 2, 2)}
+    between = set(itertools.product((1, 2), repeat=4))
+    assert points.keys() <= between
+    alone = DDNN((18,), width=4, input_shape=(16, 16, 1)).subnet(18)
+    assert points[2, 2, 2, 2]["macs"] == count_macs(alone)
+    best = [point for point in points.values() if point["best_at_its_cost"]]
+    assert min(points.values(), key=lambda point: point["macs"]) in best
+    assert max(points.values(), key=lambda point: point["accuracy"])["accuracy"] in [p["accuracy"] for p in best]
+    # Untrained ones are calibrated, on training images.
+    images = data.load("digits", seed=0)
+    network = load_network(finished_run / "model.keras")
+    pixels, labels = (np.concatenate(part) for part in zip(*images.validation(100)))
+    blocks = next(blocks for blocks, point in points.items() if not point["trained"])
+    logits = network.calibrate(images.calibration_images(100), blocks).predict(pixels, verbose=0)
+    assert points[blocks]["accuracy"] == pytest.approx(np.mean(logits.argmax(-1) == labels), abs=0.01)
+    assert output.with_suffix(".png").stat().st_size > 5_000
+    assert f"{points[2, 2, 2, 2]['accuracy']:.2%}" in printed
+
+
+def test_what_is_best_at_its_cost():
+    marked = [{"macs": macs, "accuracy": accuracy} for macs, accuracy in ((2, 0.8), (1, 0.7), (3, 0.75), (4, 0.9))]
+    runpy.run_path(str(ROOT / SCRIPT))["mark_best"](marked)
+    assert [point["best_at_its_cost"] for point in marked] == [True, True, False, True]
+
+
+def test_few_combinations_and_one_depth(finished_run):
+    chosen = runpy.run_path(str(ROOT / SCRIPT))["combinations"]
+    network = DDNN((10, 18), width=4)
+    trained = [(1, 1, 1, 1), (2, 2, 2, 2)]
+    assert chosen(network, 1) == chosen(network, 2) == trained
+    assert len(chosen(network, 3)) == 3
+    assert len(chosen(network, 15)) == 15
+    assert len(chosen(network, 99)) == 16
+    assert chosen(DDNN((18,), width=4), 30) == trained[1:]
+
+
+def test_a_family_without_other_subnets_is_refused_before_any_is_evaluated(finished_run, main, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    DDNN((121, 169), backbone="densenet", width=4, input_shape=(16, 16, 1)).save(run / "model.keras")
+    code, printed, errors = main(SCRIPT, "--run", run, "--combinations", 3, "--output", tmp_path / "pareto")
+    assert code == 2 and "must be a trained one where kernels depend on it" in errors
+    assert printed == ""
+
+
+def test_mistakes(mistake, finished_run, tmp_path):
+    assert "holds no run" in mistake(SCRIPT, "--run", tmp_path)
+    assert "0 is not a positive integer" in mistake(SCRIPT, "--run", finished_run, "--combinations", 0)
+    sentence = mistake(SCRIPT, "--run", finished_run, "--output", f"{tmp_path}/")
+    assert "--output must be a name for files, not a folder. Received: " in sentence
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,74 @@
+"""recipes/study/visualize.py, as a user runs it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from visualize import attention_rows, correlation, picture
+
+from ddnn_keras.runs.run_directory import RunDirectory
+
+
+def test_correlation_is_pearsons_mean_over_images():
+    maps, others = np.random.default_rng(0).normal(size=(2, 5, 4, 6))
+
+    def standardized(values):
+        return (values - values.mean((1, 2), keepdims=True)) / values.std((1, 2), keepdims=True)
+
+    expected = np.mean([np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(maps, others)])
+    assert correlation(standardized(maps), standardized(others)) == pytest.approx(expected)
+
+
+def test_a_picture_of_two_runs(main, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "other")
+    pictures = []
+    for number in (0, 1):
+        picture = tmp_path / f"{number}.png"
+        flags = [finished_run, tmp_path / "other", "--image", number, "--output", picture]
+        code, printed, errors = main("recipes/study/visualize.py", *flags)
+        assert code == 0, errors
+        assert f"Picture: {picture}" in printed
+        pictures.append(imread(picture))
+    # Two runs of two depths, and the image beside four stages.
+    assert pictures[0].shape == (4 * 228, 5 * 204, 4)
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_maps_stand_beside_their_depth(finished_run):
+    images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 1)).astype("float32")
+    (label, stages), (full_label, full_stages) = attention_rows(RunDirectory(finished_run), images)
+    assert label.endswith("depth 10") and full_label.endswith("depth 18")
+    # The full-net agrees with itself; where it has more blocks, a sub-net does not wholly.
+    assert [r for maps, r in full_stages if maps[0].size > 1] == pytest.approx([1, 1, 1, 1], abs=1e-3)
+    assert all(-1 <= r < 0.999 for _, r in stages)
+
+
+def test_runs_on_other_images_are_refused(mistake, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "other")
+    config = json.loads((finished_run / "config.json").read_text())
+    config["arguments"]["seed"] = 5
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config))
+    sentence = mistake(
+        "recipes/study/visualize.py", finished_run, tmp_path / "other", "--output", tmp_path / "picture.png"
+    )
+    assert f"must have the seed of {finished_run}, 0. Received: 5" in sentence
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_images_of_any_number_of_channels_are_shown(channels):
+    image = np.random.default_rng(0).uniform(0, 255, (8, 8, channels))
+    drawn = picture(image, 0, [("depth 8", [(np.zeros((1, 4, 4)), 0.5)])]).axes[0].images[0].get_array()
+    expected = image if channels == 3 else image.mean(-1)
+    np.testing.assert_allclose(drawn, expected / 255)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [(["--image", 999], "--image must be from 0 to 143. Received: 999"), (["/no/such/run"], "holds no run")],
+)
+def test_mistakes(mistake, finished_run, tmp_path, flags, sentence):
+    runs = flags if flags[0] != "--image" else [finished_run, *flags]
+    assert sentence in mistake("recipes/study/visualize.py", *runs, "--output", tmp_path / "picture.png")
+    assert not (tmp_path / "picture.png").exists()

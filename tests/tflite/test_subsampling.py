@@ -1,0 +1,75 @@
+"""Subsampling as a stride: the same function in fewer operators."""
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN
+from ddnn_keras.quantization_aware import quantization_aware
+from ddnn_keras.runtime.tflite_file import operators
+from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.model_copies import is_subsampling, with_strides
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 18, 18, 1)).astype("float32")
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize(("backbone", "depth"), [("resnet_cifar", 14), ("resnet_bottleneck", 26)])
+def test_the_same_function_without_subsampling(backbone, depth, rounded):
+    model = DDNN((depth,), backbone, width=8, input_shape=(18, 18, 1))
+    subnet = (quantization_aware(model, IMAGES) if rounded else model).subnet(depth)
+    assert any(map(is_subsampling, subnet.layers))
+    strided = with_strides(subnet)
+    assert not any(map(is_subsampling, strided.layers))
+    np.testing.assert_allclose(strided(IMAGES), subnet(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shortcut_first", [False, True])
+def test_weights_stay_with_their_layers_whatever_the_order(shortcut_first):
+    """Without the subsampling, the convolution in front of it has as many layers before it as others."""
+    image = keras.Input((8, 8, 2))
+
+    def convolution(x):
+        return keras.layers.Conv2D(2, 1, kernel_initializer=keras.initializers.RandomNormal(seed=len(seeds)))(x)
+
+    seeds = []
+
+    def shortcut():
+        seeds.append(None)
+        x = keras.layers.MaxPooling2D(1, strides=2)(convolution(image))
+        seeds.append(None)
+        return convolution(x)
+
+    def branch():
+        seeds.append(None)
+        x = convolution(image)
+        seeds.append(None)
+        return keras.layers.AveragePooling2D(2)(convolution(x))
+
+    parts = [part() for part in ((shortcut, branch) if shortcut_first else (branch, shortcut))]
+    model = keras.Model(image, keras.layers.Add()(parts))
+    images = IMAGES[:, :8, :16].reshape(4, 8, 8, 2)
+    strided = with_strides(model)
+    assert len(strided.layers) == len(model.layers) - 1
+    np.testing.assert_allclose(strided(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_files_have_no_pooling():
+    subnet = DDNN((14,), "resnet_cifar", width=8, input_shape=(18, 18, 1)).subnet(14)
+    assert "MAX_POOL_2D" not in operators(convert(subnet))
+
+
+def test_what_is_read_by_other_layers_stays():
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.MaxPooling2D(1, strides=2)(image)
+    for reader in (keras.layers.Conv2D(2, 3)(x), keras.layers.Conv2D(2, 1, strides=2)(x), keras.layers.ReLU()(x), x):
+        model = keras.Model(image, reader)
+        np.testing.assert_array_equal(with_strides(model)(IMAGES[:, :8, :8]), model(IMAGES[:, :8, :8]))
+        assert any(map(is_subsampling, with_strides(model).layers))
+
+
+def test_a_sequential_model():
+    subnet = DDNN((8,), "resnet_cifar", width=4, input_shape=(18, 18, 1)).subnet(8)
+    sequential = keras.Sequential([keras.Input((18, 18, 1)), *subnet.layers[1:2], keras.layers.GlobalMaxPooling2D()])
+    np.testing.assert_array_equal(with_strides(sequential)(IMAGES), sequential(IMAGES))
+    assert convert(keras.Sequential([keras.Input((18, 18, 1)), subnet]))[4:8] == b"TFL3"

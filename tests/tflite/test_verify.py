@@ -1,0 +1,160 @@
+"""Verification: every mode passes on a real network, and what differs is named with its numbers."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from small_networks import converted, held_out, mixed_net, residual_net, trained_net
+
+from ddnn_keras.runtime.tflite_file import custom_operators, parse, schema, serialize
+from ddnn_keras.tflite.modes import MODES, Tolerance
+from ddnn_keras.tflite.verify import Verification, VerificationError, compare, excesses, verify
+
+NUMBERS = Verification(
+    num_images=100,
+    max_abs_error=0.0,
+    p90_abs_error=0.0,
+    max_abs_logit=4.0,
+    argmax_agreement=1.0,
+    clear_disagreement=0.0,
+    accuracy=0.9,
+    keras_accuracy=0.9,
+    milliseconds_per_image=1.0,
+    size_bytes=1,
+)
+
+
+@pytest.mark.parametrize("quantize", MODES)
+def test_every_mode_passes(quantize):
+    images, labels = held_out()
+    verification = verify(converted(quantize), trained_net(), images, labels, quantize)
+    assert verification.passed
+    assert verification.num_images == 200
+    assert verification.size_bytes == len(converted(quantize))
+    assert verification.accuracy > 0.9
+    assert verification.keras_accuracy == np.mean(trained_net().predict(images, verbose=0).argmax(-1) == labels)
+    assert 0 < verification.milliseconds_per_image < math.inf
+
+
+def test_a_mixed_precision_model_is_compared_in_float32():
+    assert verify(converted("none"), mixed_net(), *held_out()).max_abs_error < 1e-4
+
+
+@pytest.mark.parametrize("quantize", MODES)
+def test_another_network_fails_with_numbers(quantize, tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(converted(quantize))
+    with pytest.raises(VerificationError) as raised:
+        verify(path, residual_net(seed=1), *held_out(), quantize)
+    sentence, numbers = str(raised.value), raised.value.verification
+    assert sentence.startswith(
+        f"`model` must do what `subnet` does, within the bounds of '{quantize}'. Received: 'net.tflite', of "
+    )
+    assert "200 images" in sentence and f"{numbers.clear_disagreement:.3g}, allowed" in sentence
+    assert not numbers.passed
+
+
+@pytest.mark.parametrize(
+    ("change", "clause"),
+    [
+        ({}, None),
+        ({"max_abs_error": 0.04}, None),
+        ({"max_abs_error": 0.041}, "a logit differs by 0.041, allowed is 0.04"),
+        ({"max_abs_error": 0.011, "max_abs_logit": 0.1}, "a logit differs by 0.011, allowed is 0.01"),
+        ({"max_abs_error": float("nan")}, "a logit differs by nan, allowed is 0.04"),
+        ({"p90_abs_error": 0.02}, None),
+        ({"p90_abs_error": 0.021}, "a tenth of the images have a logit that differs by 0.021, allowed is 0.02"),
+        ({"clear_disagreement": 0.09}, None),
+        ({"clear_disagreement": 0.11}, "the fraction of clearly other classes is 0.11, allowed is 0.0947"),
+        ({"accuracy": 0.84}, None),
+        ({"accuracy": 0.82}, "the accuracy drops by 0.08, allowed is 0.0647"),
+        ({"accuracy": 1.0}, None),
+    ],
+)
+def test_bounds(change, clause):
+    tolerance = Tolerance(p90_error=0.005, min_agreement=0.95, max_accuracy_drop=0.02, max_error=0.01)
+    expected = [] if clause is None else [clause]
+    assert excesses(dataclasses.replace(NUMBERS, **change), tolerance) == expected
+
+
+def test_a_near_tie_is_no_disagreement():
+    reference = np.array([[10.0, 9.9, 0.0], [10.0, 9.0, 0.0]])  # a near-tie is one of 0.2 or less
+    numbers = compare(reference[:, [1, 0, 2]], reference, np.array([0, 0]))
+    assert numbers["argmax_agreement"] == 0
+    assert numbers["clear_disagreement"] == 0.5
+    assert (numbers["accuracy"], numbers["keras_accuracy"]) == (0, 1)
+    assert (numbers["max_abs_error"], numbers["max_abs_logit"]) == (pytest.approx(1.0), 10.0)
+
+
+@pytest.mark.parametrize(("images_off", "clauses"), [(10, 0), (11, 1)])
+def test_a_tenth_of_the_images_is_bounded_less_than_the_rest(images_off, clauses):
+    # What float16 did to a MobileNetV2 after four epochs: 1.2 % of the largest logit on one image, 0.01 % on most.
+    reference = np.tile([6.0, 0.0], (100, 1))
+    errors = np.full((100, 1), 0.0006)
+    errors[:images_off] = 0.2
+    numbers = dataclasses.replace(NUMBERS, **compare(reference + errors, reference, np.zeros(100, int)))
+    expected = ["a tenth of the images have a logit that differs by 0.2, allowed is 0.12"]
+    assert excesses(numbers, MODES["float16"].tolerance) == expected[:clauses]
+
+
+def test_few_images_are_allowed_more():
+    tolerance = MODES["int8"].tolerance
+    assert [round(tolerance.allowance(number), 2) for number in (20, 1000)] == [0.14, 0.02]
+
+
+def test_a_float_file_is_no_int8_file():
+    with pytest.raises(
+        VerificationError, match=r"and it holds tensors of the types FLOAT32; its input or output is FLOAT32$"
+    ):
+        verify(converted("dynamic"), trained_net(), *held_out(), "int8")
+
+
+def test_custom_operators_are_refused():
+    tree = parse(converted("none"))
+    code = tree.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = "FlexErf"
+    content = serialize(tree)
+    assert custom_operators(content) == ["CUSTOM: FlexErf"]
+    with pytest.raises(VerificationError, match=r"^`model` must be a 'none' file\. .* and it needs CUSTOM: FlexErf$"):
+        verify(content, trained_net(), *held_out(2))
+
+
+@pytest.mark.parametrize("quantize", MODES)
+def test_variables_are_refused(quantize):
+    tree = parse(converted(quantize))
+    (graph,) = tree.subgraphs
+    graph.tensors[graph.operators[0].outputs[0]].type = schema.TensorType.RESOURCE
+    with pytest.raises(VerificationError, match=r", and it holds tensors of the types RESOURCE$"):
+        verify(serialize(tree), trained_net(), *held_out(2), quantize)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            {"images": np.zeros((2, 8, 8, 1))},
+            r"`images` must have the shape \(at least 1, 16, 16, 1\)\. Received: \(2, 8",
+        ),
+        (
+            {"images": np.full((2, 16, 16, 1), 256)},
+            r"`images` must be raw pixels from 0 to 255\. Received: values from",
+        ),
+        ({"labels": [1]}, r"`labels` must be 2 integers, one for each image\. Received: int64 of shape \(1,\)"),
+        ({"labels": [0.0, 1.0]}, r"`labels` must be 2 integers, one for each image\. Received: float64"),
+        ({"labels": [0, 10]}, r"`labels` must be from 0 to 9\. Received: values from 0 to 10"),
+        ({"quantize": "int4"}, r"`quantize` must be one of 'none', 'float16', 'dynamic', 'int8', 'int16x8'\. Received"),
+        ({"signature": "depth_18"}, r"`signature` must be one of the file's, 'serving_default'\. Received"),
+        ({"subnet": None}, r"`subnet` must be a functional keras\.Model .* Received: None"),
+    ],
+)
+def test_wrong_arguments(arguments, sentence):
+    right = {"subnet": residual_net(), "images": np.full((2, 16, 16, 1), 255), "labels": [0, 1]}
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        verify(converted("none"), **{**right, **arguments})
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^`model` must be an existing file"):
+        verify(tmp_path / "gone.tflite", residual_net(), *held_out(2))

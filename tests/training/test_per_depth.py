@@ -1,0 +1,286 @@
+import threading
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from ddnn_keras import DDNN, EKD
+from ddnn_keras.training.per_depth import (
+    labels_per_output,
+    losses_per_output,
+    metrics_per_output,
+    sample_weights_per_output,
+    weights_per_output,
+)
+
+KEYS = ["depth_18", "depth_34"]
+
+
+@pytest.mark.parametrize(
+    "fan_out", [losses_per_output, metrics_per_output, sample_weights_per_output, weights_per_output]
+)
+def test_dicts_and_none_pass_as_they_are(fan_out):
+    assert fan_out(None, KEYS) is None
+    given = {"depth_18": ["mse"], "depth_34": ["mae"]}
+    assert fan_out(given, KEYS) == given
+
+
+def test_cross_entropies_by_name_are_told_of_logits():
+    losses = losses_per_output("sparse_categorical_crossentropy", KEYS)
+    assert list(losses) == KEYS
+    # Logits as probabilities would not give log(2).
+    assert float(losses["depth_18"](np.array([1]), np.array([[5.0, 5.0]]))) == pytest.approx(0.6931, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", ["SparseCategoricalCrossentropy", "sparse_categorical_crossentropy", "CategoricalCrossentropy"]
+)
+def test_every_spelling_of_a_cross_entropy_means_logits(name):
+    assert losses_per_output(name, KEYS)["depth_34"].get_config()["from_logits"] is True
+    assert losses_per_output({"depth_18": name}, KEYS)["depth_18"].get_config()["from_logits"] is True
+
+
+def test_other_losses_stay_as_they_are():
+    assert losses_per_output("mse", KEYS) == {"depth_18": "mse", "depth_34": "mse"}
+    own = keras.losses.SparseCategoricalCrossentropy(from_logits=False)
+    with pytest.warns(UserWarning, match=r"^`loss` of depth_18 takes probabilities, but outputs are logits: "):
+        assert losses_per_output(own, KEYS)["depth_18"] is own
+
+
+def test_a_cross_entropy_of_probabilities_is_told_of():
+    function, of_logits = keras.losses.sparse_categorical_crossentropy, {"from_logits": True}
+    with pytest.warns(UserWarning, match=r"^`loss` of depth_34 takes probabilities, .*<function sparse_categ"):
+        losses_per_output({"depth_34": function}, KEYS)
+    for name in ("metrics", "weighted_metrics"):
+        with pytest.warns(UserWarning, match=f"^`{name}` of depth_18 takes probabilities"):
+            metrics_per_output([keras.metrics.SparseCategoricalCrossentropy()], KEYS, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        losses_per_output(keras.losses.SparseCategoricalCrossentropy(**of_logits), KEYS)
+        losses_per_output(lambda y, logits: logits, KEYS)
+        metrics_per_output(["accuracy", "crossentropy", keras.metrics.SparseCategoricalCrossentropy(**of_logits)], KEYS)
+
+
+def test_labels_where_a_loss_or_a_metric_needs_them():
+    assert labels_per_output(None, KEYS, needed=KEYS) is None
+    assert labels_per_output({"depth_34": "b"}, KEYS, needed=["depth_34"]) == {"depth_18": "b", "depth_34": "b"}
+    with pytest.raises(ValueError, match=r"^`y` must have labels of depth_18, depth_34\. Missing: depth_34$"):
+        labels_per_output({"depth_18": "a"}, KEYS, needed=KEYS)
+
+
+def test_a_metric_under_two_outputs_is_two():
+    metric = keras.metrics.SparseTopKCategoricalAccuracy(k=3, name="top3")
+    for given in ([[metric], [metric]], {key: [metric] for key in KEYS}, dict.fromkeys(KEYS, metric)):
+        (first,), (second,) = metrics_per_output(given, KEYS).values()
+        assert first is metric and second is not metric
+        second.update_state(np.array([0]), np.array([[1, 0, 0, 0]], "float32"))
+        assert (float(first.result()), float(second.result())) == (0.0, 1.0)
+
+
+def test_each_output_gets_metrics_of_its_own():
+    metric = keras.metrics.SparseTopKCategoricalAccuracy(k=3, name="top3")
+    metrics = metrics_per_output(["accuracy", metric], KEYS)
+    assert [names[0] for names in metrics.values()] == ["accuracy", "accuracy"]
+    copies = [names[1] for names in metrics.values()]
+    assert len({id(copy) for copy in [metric, *copies]}) == 3
+    assert all(copy.get_config() == metric.get_config() for copy in copies)
+    assert list(metrics_per_output("accuracy", KEYS)) == KEYS
+
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float32")
+LABELS = np.arange(8) % 3
+
+
+def evaluated(labels=LABELS, images=IMAGES, sample_weight=None, **arguments):
+    """What a tiny network's `evaluate` gives, whose shallowest depth is the last in the alphabet."""
+    keras.utils.set_random_seed(0)
+    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
+    model.compile("sgd", **arguments)
+    return model.evaluate(images, labels, sample_weight=sample_weight, return_dict=True, verbose=0)
+
+
+LIGHT, HEAVY = np.linspace(0, 1, 8), np.linspace(3, 2, 8)
+
+
+@pytest.mark.parametrize("given", [[LIGHT, HEAVY], (LIGHT, HEAVY), {"depth_14": HEAVY, "depth_8": LIGHT}])
+@pytest.mark.parametrize("distillation", [None, EKD()])
+def test_sample_weights_of_each_depth(given, distillation):
+    settings = {"distillation": distillation, "weighted_metrics": [keras.metrics.MeanMetricWrapper(own_metric)]}
+    logs = evaluated(sample_weight=given, **settings)
+    of_all = [evaluated(sample_weight=weights, **settings) for weights in (LIGHT, HEAVY)]
+    assert of_all[0]["depth_8_loss"] < 0.5 * of_all[1]["depth_8_loss"]
+    for wanted, key in zip(of_all, ("depth_8", "depth_14")):
+        found = {name: value for name, value in logs.items() if name.startswith(key)}
+        assert found == pytest.approx({name: wanted[name] for name in found}, rel=1e-5)
+        assert len(found) == (4 if distillation and key == "depth_8" else 2)
+
+
+def test_weighted_metrics_are_weighted():
+    logs = evaluated(sample_weight=np.repeat([0.0, 5.0], 4), metrics=["accuracy"], weighted_metrics=["accuracy"])
+    found = {name: value for name, value in logs.items() if "accuracy" in name}
+    heavy = evaluated(LABELS[4:], IMAGES[4:], metrics=["accuracy"])
+    assert sorted(found) == [f"depth_{depth}_{name}" for depth in (14, 8) for name in ("accuracy", "weighted_accuracy")]
+    assert [found[f"depth_{depth}_weighted_accuracy"] for depth in (8, 14)] == pytest.approx(
+        [heavy[f"depth_{depth}_accuracy"] for depth in (8, 14)]
+    )
+    assert found["depth_8_accuracy"] == pytest.approx(evaluated(metrics=["accuracy"])["depth_8_accuracy"])
+
+
+@pytest.mark.parametrize("distillation", [None, EKD()])
+def test_a_depth_without_sample_weights_has_a_weight_of_one(distillation):
+    logs = evaluated(sample_weight={"depth_14": HEAVY}, distillation=distillation)
+    wanted = evaluated(sample_weight=[np.ones(8), HEAVY], distillation=distillation)
+    assert logs == pytest.approx(wanted, rel=1e-5)
+
+
+def test_an_empty_dict_of_weights_leaves_them_all_at_one():
+    assert evaluated(sample_weight={}, loss_weights={}, distillation=EKD()) == pytest.approx(
+        evaluated(distillation=EKD())
+    )
+
+
+def test_labels_of_each_depth():
+    logs = evaluated([LABELS, 2 - LABELS])
+    assert logs == pytest.approx(evaluated({"depth_8": LABELS, "depth_14": 2 - LABELS}))
+    assert logs["depth_8_loss"] == pytest.approx(evaluated()["depth_8_loss"])
+    assert logs["depth_14_loss"] == pytest.approx(evaluated(2 - LABELS)["depth_14_loss"])
+
+
+def test_a_depth_that_learns_from_the_full_net_alone_needs_no_labels():
+    settings = {"loss": {"depth_14": "ce"}, "metrics": {"depth_14": ["accuracy"]}, "distillation": EKD()}
+    logs = evaluated({"depth_14": LABELS}, **settings)
+    assert logs == pytest.approx(evaluated(**settings))
+    assert "depth_8_kl_loss" in logs and "depth_8_loss" not in logs
+    with pytest.raises(ValueError, match=r"`y` must have labels of depth_8, depth_14\. Missing: depth_8"):
+        evaluated({"depth_14": LABELS}, **{**settings, "metrics": {"depth_8": "accuracy"}})
+
+
+@pytest.mark.parametrize("name", ["bce", "BCE", "binary_crossentropy", "BinaryCrossentropy"])
+def test_binary_cross_entropies_by_name_mean_logits(name):
+    labels = np.eye(3, dtype="float32")[LABELS]
+    logs = evaluated(labels, loss=name, metrics=[name])
+    wanted = keras.losses.BinaryCrossentropy(from_logits=True)
+    assert logs["depth_8_loss"] == pytest.approx(evaluated(labels, loss=wanted)["depth_8_loss"], rel=1e-5)
+    assert logs["depth_8_binary_crossentropy"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["crossentropy", "ce"])
+def test_short_names_as_metrics(name, tmp_path):
+    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
+    model.compile("sgd", metrics=[name])
+    model.save(tmp_path / "model.keras")
+    for network in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        logs = network.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+        assert logs[f"depth_8_{name}"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
+
+
+def test_a_list_of_metrics_for_each_depth():
+    logs = evaluated(metrics=[["accuracy"], ["accuracy", "ce"]])
+    assert {name for name in logs if "loss" not in name} == {"depth_8_accuracy", "depth_14_accuracy", "depth_14_ce"}
+
+
+@pytest.mark.parametrize("name", ["crossentropy", "ce"])
+@pytest.mark.parametrize("labels", [LABELS, LABELS[:, None], np.eye(3, dtype="float32")[LABELS]])
+def test_keras_short_names_of_cross_entropies_mean_logits(name, labels):
+    assert evaluated(labels, loss=name) == pytest.approx(evaluated(), rel=1e-5)
+
+
+def test_a_short_name_outlasts_saving(tmp_path):
+    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
+    model.compile("sgd", loss="ce", distillation=EKD())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(IMAGES, LABELS, verbose=0) == pytest.approx(model.evaluate(IMAGES, LABELS, verbose=0))
+
+
+@pytest.mark.parametrize(
+    "metrics", [["sparse_categorical_crossentropy"], {"depth_14": "SparseCategoricalCrossentropy"}]
+)
+def test_metrics_of_cross_entropies_by_name_mean_logits(metrics):
+    logs = evaluated(metrics=metrics)
+    assert logs["depth_14_sparse_categorical_crossentropy"] == pytest.approx(logs["depth_14_loss"], rel=1e-5)
+
+
+def test_a_dict_leaves_metrics_and_weights_out():
+    logs = evaluated(metrics={"depth_8": "accuracy", "depth_14": None}, loss_weights={"depth_8": 3.0})
+    assert set(logs) == {"loss", "depth_8_loss", "depth_14_loss", "depth_8_accuracy"}
+    assert logs["loss"] == pytest.approx(3 * logs["depth_8_loss"] + logs["depth_14_loss"], rel=1e-5)
+    alone = evaluated(loss={"depth_14": "ce"}, loss_weights=[2.0])
+    assert alone["loss"] == pytest.approx(2 * logs["depth_14_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [[0.0, 2.0], {"depth_14": 2.0, "depth_8": 0.0}])
+def test_weights_are_those_of_the_depths_in_their_order(weights):
+    logs = evaluated(loss_weights=weights)
+    assert logs["depth_8_loss"] != pytest.approx(logs["depth_14_loss"], rel=0.01)
+    assert logs["loss"] == pytest.approx(2 * logs["depth_14_loss"], rel=1e-5)
+
+
+def test_a_list_of_losses_has_one_for_each_depth():
+    name = "sparse_categorical_crossentropy"
+    assert evaluated(loss=[name, keras.losses.get(name)], loss_weights=[1.0, 0.0])["loss"] == pytest.approx(
+        evaluated(loss_weights=[1.0, 0.0])["loss"], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"loss": ["ce"]}, r"`loss` must have one value for each of depth_8, depth_14\. Received: \['ce'\]"),
+        ({"loss_weights": [1, 2, 3]}, r"`loss_weights` must have one value for each of depth_8, depth_14\. Received: "),
+        ({"loss_weights": {8: 1}}, r"`loss_weights` must have keys among depth_8, depth_14\. Received: a dict of 8$"),
+        ({"loss_weights": 0.5}, r"`loss_weights` must be a dict by output key, or a list .*\. Received: 0\.5"),
+        ({"loss": {8: "ce", 14: "ce"}}, r"`loss` must have keys among depth_8, depth_14\. Received: a dict of 8, 14"),
+        ({"loss": {"depth_15": "ce"}}, r"`loss` must have keys among depth_8, depth_14\. Received: .* 'depth_15'"),
+        ({"metrics": {8: "accuracy"}}, r"`metrics` must have keys among depth_8, depth_14\. Received: a dict of 8"),
+        ({"weighted_metrics": [["ce"]]}, r"`weighted_metrics` must have one value for each of depth_8, depth_14\."),
+        ({"sample_weight": [LIGHT]}, r"`sample_weight` must have one value for each of depth_8, depth_14\. Received: "),
+        ({"sample_weight": {"8": LIGHT}}, r"`sample_weight` must have keys among depth_8, depth_14\. Received: a dict"),
+        ({"labels": [LABELS] * 3}, r"`y` must have one value for each of depth_8, depth_14\. Received: "),
+    ],
+)
+def test_what_does_not_fit_the_depths_is_refused(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        evaluated(**arguments)
+
+
+class TopK(keras.metrics.Metric):
+    """As in Keras' guides, without a configuration."""
+
+    def __init__(self, k=1, network=None, lock=None):
+        super().__init__(name="top")
+        self.k, self.network, self.lock = k, network, lock
+        self.total = self.add_variable((), "zeros", name="total")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        hits = keras.ops.in_top_k(keras.ops.cast(y_true, "int32"), y_pred, self.k)
+        self.total.assign_add(keras.ops.sum(keras.ops.cast(hits, self.dtype)))
+
+    def result(self):
+        return keras.ops.convert_to_tensor(self.total)
+
+
+def own_metric(y_true, y_pred):
+    """Two of every sample."""
+    return 2 * keras.ops.ones_like(y_pred[:, 0])
+
+
+def test_metrics_of_ones_own_keep_their_arguments():
+    given = [TopK(k=3), keras.metrics.MeanMetricWrapper(own_metric, name="mine")]
+    logs = evaluated(metrics=given)
+    # Every class is among the first three of three, and no depth counts for another.
+    assert [logs[f"depth_{depth}_top"] for depth in (8, 14)] == [8, 8]
+    assert [logs[f"depth_{depth}_mine"] for depth in (8, 14)] == [2, 2]
+    assert float(given[0].total) == 0
+
+
+def test_copies_of_a_metric_look_at_the_same_network():
+    network = keras.layers.Dense(1)
+    copies = [metric for (metric,) in metrics_per_output(TopK(network=network), KEYS).values()]
+    assert copies[0] is not copies[1]
+    assert copies[0].network is copies[1].network is network
+    with pytest.raises(
+        ValueError, match=r"`metrics` must be a dict .* cannot be copied .* Received: <TopK name=top>: "
+    ):
+        metrics_per_output(TopK(lock=threading.Lock()), KEYS)
