@@ -49,12 +49,12 @@ class _RegistersClasses(importlib.abc.MetaPathFinder):
             execute(module)
         finally:
             self._running -= 1
-        if not self._running and "keras" in sys.modules and self in sys.meta_path:
+        if not self._running and sys.modules.get("keras") and self in sys.meta_path:
             sys.meta_path.remove(self)
             importlib.import_module("ddnn_keras.model")
 
 
-if "keras" in sys.modules:
+if sys.modules.get("keras"):
     importlib.import_module("ddnn_keras.model")
 else:
     sys.meta_path.insert(0, _RegistersClasses())

@@ -18,22 +18,21 @@ A family by name is a class that makes backbones from `width` and `stem`; `WIDTH
 `STEMS` the names that it knows. See `ddnn_keras.backbones.resnet`, and CONTRIBUTING.md for an example.
 """
 
+import importlib
 from collections.abc import Mapping
 
-from ddnn_keras.backbones.densenet import DenseNet
-from ddnn_keras.backbones.mobilenet_v2 import MobileNetV2
-from ddnn_keras.backbones.resnet import ResNet, ResNetBottleneck, ResNetCIFAR
-from ddnn_keras.backbones.vgg import VGG
 from ddnn_keras.depths import is_positive_integer
 
+# A class, or the module here and the name of one, so that `--help` lists the families without Keras.
 BACKBONES = {
-    "resnet": ResNet,
-    "resnet_bottleneck": ResNetBottleneck,
-    "resnet_cifar": ResNetCIFAR,
-    "vgg": VGG,
-    "mobilenet_v2": MobileNetV2,
-    "densenet": DenseNet,
+    "resnet": "resnet.ResNet",
+    "resnet_bottleneck": "resnet.ResNetBottleneck",
+    "resnet_cifar": "resnet.ResNetCIFAR",
+    "vgg": "vgg.VGG",
+    "mobilenet_v2": "mobilenet_v2.MobileNetV2",
+    "densenet": "densenet.DenseNet",
 }
+STEMS = ("cifar", "strided", "imagenet")  # of any of them
 
 PROTOCOL = ("DEPTHS", "num_stages", "stem", "block", "head")
 
@@ -53,7 +52,7 @@ def make_backbone(backbone, width=None, stem=None):
         ValueError: If an argument is not as above.
     """
     if isinstance(backbone, str) and backbone in BACKBONES:
-        family = BACKBONES[backbone]
+        family = family_named(backbone)
         return family(family.WIDTH if width is None else width, "cifar" if stem is None else stem)
     if isinstance(backbone, type):
         raise ValueError(f"`backbone` must be an object, not a class. Received: backbone={backbone!r}")
@@ -68,6 +67,15 @@ def make_backbone(backbone, width=None, stem=None):
             raise ValueError(f"`{name}` is for families by name, not for a backbone of one's own. Received: {value!r}")
     check_table(backbone)
     return backbone
+
+
+def family_named(name):
+    """The class that `BACKBONES` has under a name."""
+    family = BACKBONES[name]
+    if isinstance(family, str):
+        module, _, class_name = family.partition(".")
+        family = getattr(importlib.import_module(f"{__name__}.{module}"), class_name)
+    return family
 
 
 def check_table(backbone):

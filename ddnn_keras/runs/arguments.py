@@ -4,12 +4,10 @@ import argparse
 import pathlib
 
 from ddnn_keras import EKD, data
-from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.backbones import BACKBONES, STEMS, family_named
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer
 from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
 from ddnn_keras.runs.devices import add_arguments
-
-STEMS = list(dict.fromkeys(stem for family in BACKBONES.values() for stem in family.STEMS))
 
 # Where a run takes place, and not what it is.
 DEVICES = {"distribute", "hosts", "rank"}
@@ -113,7 +111,7 @@ def flag(name, value):
 
 def check_depths(arguments, at_least=1):
     """Says in the command line's terms which depths there are, and how many must be given."""
-    known = BACKBONES[arguments.backbone].DEPTHS
+    known = family_named(arguments.backbone).DEPTHS
     received = " ".join(map(str, arguments.depths))
     if len(set(arguments.depths)) < len(arguments.depths):
         raise ValueError(f"--depths must not repeat. Received: {received}")

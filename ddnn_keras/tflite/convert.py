@@ -130,9 +130,10 @@ def save_with_signature(model, folder, signature, shape):
 
 def configure(converter, mode, io_dtype):
     """Sets what `mode` asks of the converter."""
-    for target, settings in ((converter, mode.converter), (converter.target_spec, mode.target_spec)):
-        for name, value in settings.items():
-            setattr(target, name, value)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT] if mode.optimized else []
+    converter.target_spec.supported_types = [tf.as_dtype(name) for name in mode.supported_types]
+    if mode.supported_ops:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet[mode.supported_ops]]
     converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype)
 
 

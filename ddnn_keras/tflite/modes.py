@@ -31,9 +31,6 @@ of the images at most.
 
 import dataclasses
 import math
-from collections.abc import Mapping
-
-import tensorflow as tf
 
 INTEGERS = frozenset({"INT8", "INT32"})
 INTEGERS_16 = INTEGERS | {"INT16", "INT64"}
@@ -70,8 +67,9 @@ class Mode:
 
     Args:
         tolerance: A `Tolerance`.
-        converter: Attributes of `tf.lite.TFLiteConverter`, by name.
-        target_spec: Attributes of its `target_spec`, by name.
+        optimized: Whether `tf.lite.Optimize.DEFAULT` is asked of the converter, which makes files smaller.
+        supported_types: The number types of weights, if the converter is not to choose: names of TensorFlow's.
+        supported_ops: The operators to convert to, if not all builtin ones: a name of `tf.lite.OpsSet`.
         needs_calibration: Whether the ranges of activations must be measured on images.
         tensor_types: The only types that tensors between input and output may have, names of the schema's
             `TensorType`, or `None` for all but `FORBIDDEN_TENSOR_TYPES`.
@@ -81,8 +79,9 @@ class Mode:
     """
 
     tolerance: Tolerance
-    converter: Mapping = dataclasses.field(default_factory=dict)
-    target_spec: Mapping = dataclasses.field(default_factory=dict)
+    optimized: bool = True
+    supported_types: tuple = ()
+    supported_ops: str | None = None
     needs_calibration: bool = False
     tensor_types: frozenset | None = None
     io_dtypes: tuple = ("float32",)
@@ -102,35 +101,30 @@ class Mode:
         return io_dtype or self.io_dtypes[0]
 
 
-SMALLER = {"optimizations": [tf.lite.Optimize.DEFAULT]}
-
 MODES = {
     "none": Mode(
         # A logit of 10 may differ by 1e-4.
         tolerance=Tolerance(p90_error=1e-5, min_agreement=0.99, max_accuracy_drop=0.0, max_error=1e-5),
+        optimized=False,
         smallest_scale=1e-6,
     ),
     "float16": Mode(
         tolerance=Tolerance(p90_error=0.02, min_agreement=0.99, max_accuracy_drop=0.005, max_error=0.1),
-        converter=SMALLER,
-        target_spec={"supported_types": [tf.float16]},
+        supported_types=("float16",),
     ),
     "dynamic": Mode(
         tolerance=Tolerance(p90_error=0.1, min_agreement=0.95, max_accuracy_drop=0.02, max_error=0.1),
-        converter=SMALLER,
     ),
     "int8": Mode(
         tolerance=Tolerance(p90_error=0.15, min_agreement=0.9, max_accuracy_drop=0.02),
-        converter=SMALLER,
-        target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
+        supported_ops="TFLITE_BUILTINS_INT8",
         needs_calibration=True,
         tensor_types=INTEGERS,
         io_dtypes=("int8", "uint8", "float32"),
     ),
     "int16x8": Mode(
         tolerance=Tolerance(p90_error=0.1, min_agreement=0.95, max_accuracy_drop=0.02),
-        converter=SMALLER,
-        target_spec={"supported_ops": [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]},
+        supported_ops="EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
         needs_calibration=True,
         tensor_types=INTEGERS_16,
         io_dtypes=("float32", "int16"),

@@ -40,11 +40,11 @@ from rich.table import Table
 
 from ddnn_keras import DDNN, EKD
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.backbones import BACKBONES, STEMS
 from ddnn_keras.command_line import ArgumentParser, positive_integer, positive_number, run
 from ddnn_keras.network.cost import count_macs
 from ddnn_keras.runs import trainer
-from ddnn_keras.runs.arguments import STEMS, check_depths
+from ddnn_keras.runs.arguments import check_depths
 from ddnn_keras.runs.provenance import provenance
 from ddnn_keras.runtime.process_memory import memory_now, peak_memory
 

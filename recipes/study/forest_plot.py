@@ -16,7 +16,7 @@ from comparison_report import Gain, pairs, split_of
 from intervals import interval_plot
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.backbones import family_named
 from ddnn_keras.command_line import ArgumentParser, run
 
 
@@ -64,7 +64,7 @@ def settings(records, method, baseline):
     return {
         "data set": arguments["dataset"],
         "images": f"{arguments['train_images']:,}" if arguments["train_images"] else "all",
-        "width": str(arguments["width"] or BACKBONES[arguments["backbone"]].WIDTH),
+        "width": str(arguments["width"] or family_named(arguments["backbone"]).WIDTH),
         "precision": arguments["precision"],
         "epochs": " and ".join(map(str, epochs)),
         "split": split_of(records),

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.backbones import BACKBONES
+from ddnn_keras.backbones import BACKBONES, family_named
 from ddnn_keras.network.cost import count_parameters
 
 # At 1000 classes and 224x224; ResNet-26 and the smaller MobileNets are nobody's canonical networks.
@@ -28,13 +28,13 @@ def test_extracted_sub_nets_have_the_published_numbers_of_parameters(backbone):
 
 
 def test_names_count_the_layers_with_weights():
-    for depth, blocks in BACKBONES["resnet_bottleneck"].DEPTHS.items():
+    for depth, blocks in family_named("resnet_bottleneck").DEPTHS.items():
         assert depth == 3 * sum(blocks) + 2
-    for depth, blocks in BACKBONES["vgg"].DEPTHS.items():
+    for depth, blocks in family_named("vgg").DEPTHS.items():
         assert depth == sum(blocks) + 3
-    for depth, blocks in BACKBONES["mobilenet_v2"].DEPTHS.items():
+    for depth, blocks in family_named("mobilenet_v2").DEPTHS.items():
         assert depth == 3 * sum(blocks) + 2
-    for depth, blocks in BACKBONES["densenet"].DEPTHS.items():
+    for depth, blocks in family_named("densenet").DEPTHS.items():
         assert depth == 2 * sum(blocks) + 5
 
 
@@ -67,7 +67,7 @@ def images_and_labels():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_family_trains_and_survives_saving(backbone, tmp_path):
     images, labels = images_and_labels()
-    num_stages = BACKBONES[backbone].num_stages
+    num_stages = family_named(backbone).num_stages
     model = DDNN({"shallow": (1,) * num_stages, "deep": (2,) * num_stages}, backbone, num_classes=4, width=8)
     # Two steps show that every weight of every depth takes part. While its offset is 0, a scale has no effect where a
     # depthwise convolution and another normalisation follow: its first gradient, 3e-7, is lost in rounding.
@@ -86,7 +86,7 @@ def test_every_family_trains_and_survives_saving(backbone, tmp_path):
 
 @pytest.mark.parametrize("backbone", ["resnet_cifar", "mobilenet_v2"])
 def test_scales_never_turn_negative(backbone):
-    model = DDNN([min(BACKBONES[backbone].DEPTHS)], backbone, num_classes=4, width=8)
+    model = DDNN([min(family_named(backbone).DEPTHS)], backbone, num_classes=4, width=8)
     model.compile(keras.optimizers.SGD(100.0), jit_compile=False)
     model.fit(*images_and_labels(), batch_size=8, verbose=0)
     scales = np.concatenate([weight for weight in model.trainable_weights if weight.path.endswith("gamma")])
@@ -171,7 +171,7 @@ def test_a_backbone_that_is_not_saved_needs_no_config(plain_net):
 
 @pytest.mark.parametrize(("backbone", "stem"), [("vgg", "imagenet"), ("mobilenet_v2", "cifar")])
 def test_a_depth_alone_starts_from_the_weights_that_it_has_within_a_network(backbone, stem):
-    depths = list(BACKBONES[backbone].DEPTHS)[:2]
+    depths = list(family_named(backbone).DEPTHS)[:2]
 
     def initial_weights(depths):
         keras.utils.set_random_seed(7)
@@ -289,4 +289,4 @@ def test_a_stem_that_is_no_name():
     for backbone in BACKBONES:
         for stem in (["cifar"], np.array(["cifar", "strided"])):
             with pytest.raises(ValueError, match=r"`stem` must be one of 'cifar', .*\. Received: stem=.*\['cifar'"):
-                DDNN([min(BACKBONES[backbone].DEPTHS)], backbone, stem=stem)
+                DDNN([min(family_named(backbone).DEPTHS)], backbone, stem=stem)
