@@ -18,6 +18,7 @@ from ddnn_keras.network.build import (
     network_with_features,
     normalize_pixels,
 )
+from ddnn_keras.network.divided_backbone import DividedBackbone, take_weights, with_image_shape
 from ddnn_keras.network.layer_overrides import (
     FROZEN,
     change_settings,
@@ -26,6 +27,7 @@ from ddnn_keras.network.layer_overrides import (
     frozen_config,
     layer_settings,
 )
+from ddnn_keras.network.preprocessing import preprocessing_of
 from ddnn_keras.network.untrained_subnets import combination, compute_statistics
 from ddnn_keras.pixels import checked_raw_images
 from ddnn_keras.quantization_aware import fake_quantized
@@ -151,6 +153,55 @@ class DDNN(keras.Model):
             "pixel_std": np.asarray(pixel_std).tolist(),
             "quantization_aware": bool(quantization_aware),
         }
+
+    @classmethod
+    def from_keras(cls, source, depths=3, num_classes=None, preprocessing="auto", input_shape=None, **arguments):
+        """Makes a network of several depths from a functional Keras network, with that network's weights.
+
+        Blocks that add to their input and keep its shape can be left out. Each depth keeps the first ones of every
+        stage. All depths share the source's weights. After depths part, each has its own normalisation, which starts as
+        a copy. So the full-net computes what the source computes.
+
+        Args:
+            source: A functional `keras.Model` from one image to one output, with or without its classifier, such as
+                those of `keras.applications` and KerasHub. It is not changed.
+            depths: An integer: how many depths. They are spread evenly over multiply-accumulates, from one block in
+                each stage to all blocks, and named by how many blocks they keep. Or a mapping from names to blocks per
+                stage. Defaults to `3`.
+            num_classes: Number of classes. Defaults to the source's, whose classifier then starts every depth's.
+            preprocessing: What the source wants done to raw pixels 0..255 before it sees them: `None` for nothing,
+                `"tf"`, `"torch"` or `"caffe"` as in `keras.applications`, or a pair of a mean and a deviation, numbers
+                or one for each channel. Defaults to `"auto"`, which knows `keras.applications` and KerasHub by name.
+            input_shape: `(height, width, channels)`, where the source takes images of any size.
+            **arguments: Further arguments of `DDNN`, such as `dtype` and `name`.
+
+        Returns:
+            A `DDNN`.
+
+        Raises:
+            ValueError: If the source has no such blocks, or an argument is not as above.
+
+        Example:
+        >>> import keras
+        >>> source = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), include_top=False)
+        >>> model = DDNN.from_keras(source, depths=2, num_classes=5)
+        >>> model.depths
+        {7: (1, 1, 1, 1, 1), 17: (2, 3, 4, 3, 3)}
+        """
+        backbone = DividedBackbone(with_image_shape(source, input_shape))
+        pixels = preprocessing_of(source, preprocessing)
+        classifier = backbone.division.classifier
+        model = cls(
+            depths=backbone.depths(depths),
+            backbone=backbone,
+            num_classes=classifier.kernel.shape[-1] if num_classes is None and classifier else num_classes,
+            input_shape=backbone.source.input_shape[1:],
+            pixel_mean=pixels.mean,
+            pixel_std=pixels.std,
+            **arguments,
+        )
+        take_weights(model, backbone.division, pixels.channels)
+        return model
 
     @property
     def depths(self):

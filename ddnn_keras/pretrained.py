@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddnn_keras.network.graph import readers, without_nesting
+from ddnn_keras.network.graph import check_functional, readers, without_nesting
 from ddnn_keras.network.layer_order import convolutions_in_order, normalizations_apart
 from ddnn_keras.quantization_aware import check_network
 
@@ -65,18 +65,6 @@ def check_images(theirs, ours):
     """Raises a `ValueError` unless a source that takes images of the shape `theirs`, `None` for any, takes `ours`."""
     if len(theirs) != 3 or any(their not in (None, our) for their, our in zip(theirs, ours)):
         raise ValueError(f"`source` must take images of the shape {tuple(ours)}. Received: one that takes {theirs}")
-
-
-def check_functional(source):
-    """Raises a `ValueError` unless `source` is a graph from one input to one output."""
-    ends = [getattr(source, name, None) for name in ("inputs", "outputs")]
-    if not isinstance(source, keras.Model) or not all(ends):
-        raise ValueError(f"`source` must be a functional `keras.Model`. Received: source={source!r}")
-    if any(len(tensors) != 1 for tensors in ends):
-        inputs, outputs = map(len, ends)
-        raise ValueError(
-            f"`source` must have one input and one output. Received: {source.name!r} with {inputs} and {outputs}"
-        )
 
 
 @contextlib.contextmanager

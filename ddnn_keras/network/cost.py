@@ -4,6 +4,8 @@ import math
 
 from ddnn_keras.network.graph import nodes_before
 
+KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # the latter two of separable convolutions
+
 
 def count_parameters(model):
     """Number of trainable parameters, the figure that papers give.
@@ -33,5 +35,10 @@ def count_macs(model):
     >>> count_macs(keras.Model(image, keras.layers.Conv2D(4, 3, padding="same")(image)))  # 8 * 8 * 3 * 3 * 3 * 4
     6912
     """
-    calls = [node for node in nodes_before(model.outputs) if hasattr(node.operation, "kernel")]
-    return sum(math.prod(node.output_tensors[0].shape[1:-1]) * math.prod(node.operation.kernel.shape) for node in calls)
+    return sum(map(macs_of_call, nodes_before(model.outputs)))
+
+
+def macs_of_call(node):
+    """Multiply-accumulates of one call of a layer, a Keras node."""
+    kernels = [getattr(node.operation, name) for name in KERNELS if hasattr(node.operation, name)]
+    return math.prod(node.output_tensors[0].shape[1:-1]) * sum(math.prod(kernel.shape) for kernel in kernels)

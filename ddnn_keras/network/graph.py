@@ -66,3 +66,15 @@ def readers(outputs):
         for tensor in node.input_tensors:
             found.setdefault(tensor._keras_history.operation.name, []).append(node.operation)
     return found
+
+
+def check_functional(source):
+    """Raises a `ValueError` unless `source` is a graph from one input to one output."""
+    ends = [getattr(source, name, None) for name in ("inputs", "outputs")]
+    if not isinstance(source, keras.Model) or not all(ends):
+        raise ValueError(f"`source` must be a functional `keras.Model`. Received: source={source!r}")
+    if any(len(tensors) != 1 for tensors in ends):
+        inputs, outputs = map(len, ends)
+        raise ValueError(
+            f"`source` must have one input and one output. Received: {source.name!r} with {inputs} and {outputs}"
+        )

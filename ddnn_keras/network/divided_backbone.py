@@ -1,0 +1,174 @@
+"""A network of somebody else's as a backbone: its own layers, in stages from which a depth takes the first blocks."""
+
+import keras
+import numpy as np
+
+from ddnn_keras.depths import is_positive_integer
+from ddnn_keras.network.division import divide, spread_depths
+from ddnn_keras.network.graph import check_functional, node_of
+from ddnn_keras.network.untrained_subnets import without_path
+
+NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+)
+
+
+@keras.saving.register_keras_serializable("ddnn_keras")
+class DividedBackbone:
+    """The blocks of a functional network, see `ddnn_keras.backbones` for what a backbone has.
+
+    Args:
+        source: A functional `keras.Model`, with or without its classifier. Its layers are made anew, each with its own
+            settings; its weights are not taken.
+
+    Raises:
+        ValueError: If `source` has no residual blocks.
+    """
+
+    def __init__(self, source):
+        self.source = source
+        self.division = divide(source)
+        self.num_stages = len(self.division.stages)
+        self.DEPTHS = {self.name_of(self.division.blocks): self.division.blocks}
+
+    def depths(self, depths):
+        """The `depths` of a network: a dict from names to blocks per stage, of an integer or of such a dict."""
+        if not is_positive_integer(depths):
+            return depths
+        return {self.name_of(blocks): blocks for blocks in spread_depths(self.division, depths)}
+
+    def name_of(self, blocks):
+        """The name of a depth: how many blocks it has in all."""
+        return sum(blocks) + self.division.other_blocks
+
+    def stem(self, path, x):
+        """Nothing: what is before the first residual block is the first block of the first stage."""
+        return x
+
+    def block(self, path, x, stage, index):
+        """One block of the source."""
+        return replayed(self.division.stages[stage][index], path, x)
+
+    def head(self, path, x):
+        """What the source has before its classifier; the mean over positions if there are any left."""
+        x = replayed(self.division.head, path, x) if self.division.head else x
+        return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(x) if len(x.shape) == 4 else x
+
+    def get_config(self):
+        """The source's architecture."""
+        return {"source": keras.saving.serialize_keras_object(self.source)}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the backbone that `get_config` describes."""
+        return cls(keras.saving.deserialize_keras_object(config["source"]))
+
+
+def with_image_shape(source, shape):
+    """A network for images of one shape: the source itself if it takes no others.
+
+    Raises:
+        ValueError: If the source is no functional network, or `shape` does not fit it.
+    """
+    check_functional(source)
+    own = source.input_shape[1:]
+    shape = own if shape is None else tuple(shape)
+    if None in shape or len(shape) != len(own) or any(size not in (None, ours) for size, ours in zip(own, shape)):
+        raise ValueError(f"`input_shape` must be what `source` takes, {own}, without None. Received: {shape}")
+    if shape == own:
+        return source
+    image = keras.Input(shape)
+    return keras.Model(image, source(image), name=source.name)
+
+
+def take_weights(model, division, channels):
+    """Gives a network with a `DividedBackbone` the weights of its source's layers.
+
+    Args:
+        model: A `DDNN`.
+        division: The `Division` of the source.
+        channels: `"rgb"`, or `"bgr"` if the source wants blue first.
+    """
+    nodes = [node for segment in division.segments for node in segment.nodes if getattr(node.operation, "weights", ())]
+    ours = {}
+    for layer in model.layers:
+        ours.setdefault(without_path(layer.name, model.output_keys), []).append(layer)
+    for node in nodes:
+        for layer in ours.get(node.operation.name, []):
+            copy_variables(node.operation, layer)
+    for node in nodes:
+        if before := convolution_before(node):
+            make_scales_positive(*ours[before.name], ours[node.operation.name])
+    if channels == "bgr":
+        (first,) = ours[next(node.operation.name for node in nodes if hasattr(node.operation, "kernel"))]
+        reverse_colours(first)
+    if division.classifier:
+        kernel, *bias = division.classifier.get_weights()
+        weights = [kernel.reshape(kernel.shape[-2:]), *(bias or [np.zeros(kernel.shape[-1:])])]
+        for key in model.output_keys:
+            if model.get_layer(key).kernel.shape == weights[0].shape:
+                model.get_layer(key).set_weights(weights)
+
+
+def copy_variables(source, layer):
+    """Gives a layer what another of its kind has."""
+    variables = {}
+    source.save_own_variables(variables)
+    layer.load_own_variables(variables)
+
+
+def make_scales_positive(convolution, normalizations):
+    """Turns the sign of channels that are scaled by negative numbers, in the convolution too: the same function.
+
+    In training our scales are never negative; without this, the first step would set them to 0.
+    """
+    signs = np.where(normalizations[0].get_weights()[0] < 0, -1, 1).astype("float32")
+    for normalization in normalizations:
+        gamma, *beta, mean, variance = normalization.get_weights()
+        normalization.set_weights([gamma * signs, *beta, mean * signs, variance])
+    kernel, *bias = convolution.get_weights()
+    # A depthwise kernel has its channels on the last axis but one, and one output for each.
+    signs_of_kernel = signs[:, np.newaxis] if isinstance(convolution, keras.layers.DepthwiseConv2D) else signs
+    convolution.set_weights([kernel * signs_of_kernel, *(values * signs for values in bias)])
+
+
+def reverse_colours(convolution):
+    """Lets the first convolution take the channels of an image in the other order."""
+    kernel, *bias = convolution.get_weights()
+    convolution.set_weights([kernel[:, :, ::-1], *bias])
+
+
+def replayed(segment, path, x):
+    """What a segment of the source gives for another tensor, with the layers of a `Path`."""
+    tensors = {id(segment.start): x}
+    for node in segment.nodes:
+        arguments, keywords = node.arguments.fill_in(tensors)
+        outputs = layer_on_path(node, path)(*arguments, **keywords)
+        tensors.update(zip(map(id, node.output_tensors), keras.tree.flatten(outputs)))
+    return tensors[id(segment.end)]
+
+
+def layer_on_path(node, path):
+    """The counterpart of a source's layer: shared, private to the path, or without weights."""
+    layer = node.operation
+    if not isinstance(layer, keras.Layer):
+        return layer
+    settings = {name: value for name, value in layer.get_config().items() if name not in ("name", "dtype")}
+    if not layer.weights:
+        return type(layer).from_config({**settings, "dtype": path.dtype})
+    if not isinstance(layer, NORMALIZATIONS):
+        return path.shared(type(layer), layer.name, **settings)
+    if convolution_before(node):
+        # Then files store a convolution once for all depths, see `ddnn_keras.tflite.weight_sharing`.
+        settings["gamma_constraint"] = keras.constraints.NonNeg()
+    return path.private(type(layer), layer.name, **settings)
+
+
+def convolution_before(node):
+    """The layer with a kernel whose output a batch normalisation scales; or `None`."""
+    before = node_of(node.input_tensors[0]).operation
+    scales = isinstance(node.operation, keras.layers.BatchNormalization) and node.operation.scale
+    linear = hasattr(before, "kernel") and before.activation is keras.activations.linear
+    return before if scales and linear else None

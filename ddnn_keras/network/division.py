@@ -1,0 +1,258 @@
+"""Where a functional network can be divided: into stages of residual blocks, and what is before and behind them.
+
+A *cut* is a tensor through which every path from the image to the output passes. Between two cuts lies a segment. A
+segment that ends by adding something to its own input is a residual block: without it, a network is left that works.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from ddnn_keras.network.cost import macs_of_call
+from ddnn_keras.network.graph import node_of, nodes_before, without_nesting
+
+CLASSIFYING = (keras.activations.linear, keras.activations.softmax, keras.activations.sigmoid)
+BEHIND_CLASSIFIER = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Flatten, keras.layers.Reshape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """The calls between two cuts.
+
+    Args:
+        nodes: Keras' nodes, in topological order.
+        start: The tensor that enters.
+    """
+
+    nodes: list
+    start: keras.KerasTensor
+
+    @property
+    def end(self):
+        """The tensor that leaves."""
+        return self.nodes[-1].output_tensors[0]
+
+    @property
+    def macs(self):
+        """Its multiply-accumulates."""
+        return sum(map(macs_of_call, self.nodes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """A network in parts.
+
+    Args:
+        stages: For each stage a list of blocks, each a `Segment`. The first block leads to the stage's resolution and
+            cannot be left out. Each of the others adds to its input.
+        head: What is behind the last stage, a `Segment` without the classifier; `None` if there is nothing.
+        classifier: The last dense layer, or `None`.
+        other_blocks: How many blocks there are besides, which cannot be left out either.
+    """
+
+    stages: list
+    head: Segment | None
+    classifier: keras.layers.Dense | None
+    other_blocks: int
+
+    @property
+    def segments(self):
+        """All parts but the classifier, in their order."""
+        return [*itertools.chain(*self.stages), *([self.head] if self.head else [])]
+
+    @property
+    def blocks(self):
+        """The blocks per stage of the whole network."""
+        return tuple(map(len, self.stages))
+
+
+def divide(source):
+    """Finds the stages of a network.
+
+    Args:
+        source: A functional `keras.Model` from one image to one output.
+
+    Returns:
+        A `Division`.
+
+    Raises:
+        ValueError: If the network has no block that can be left out.
+    """
+    nodes, classifier = without_classifier(nodes_before(without_nesting(source).outputs))
+    stages, waiting = [], []
+    for segment in with_activations(segments(nodes)):
+        if not is_residual(segment):
+            waiting.append(segment)
+        elif stages and not waiting:
+            stages[-1].append(segment)
+        elif waiting and is_block(merged(waiting)):
+            stages.append([merged(waiting), segment])
+            waiting = []
+        else:
+            # What is before the block only changes the resolution, as in a ConvNeXt.
+            stages.append([merged([*waiting, segment])])
+            waiting = []
+    if not stages:
+        raise ValueError(
+            f"`source` must have blocks that add to their input, which depths can leave out: {source.name!r} has none. "
+            "`DDNN(backbone=...)` has families of VGG and DenseNet, for which `load_pretrained` takes weights over."
+        )
+    head = merged(waiting) if waiting else None
+    others = sum(
+        len(split_at_blocks(segment)) - 1 for segment in [*(stage[0] for stage in stages), *filter(None, [head])]
+    )
+    return Division(stages, head, classifier, others)
+
+
+def spread_depths(division, count):
+    """Blocks per stage of `count` nested depths, from one block in each stage to all of them.
+
+    Args:
+        division: A `Division`.
+        count: How many depths, a positive integer.
+
+    Returns:
+        A list of tuples, the shallowest first, spread evenly over multiply-accumulates as far as blocks allow. A stage
+        gives up blocks in proportion to those that it has.
+
+    Raises:
+        ValueError: If the network has too few blocks.
+    """
+    blocks = [1] * len(division.stages)
+    chain, costs = [tuple(blocks)], [0]
+    while tuple(blocks) != division.blocks:
+        left = [stage for stage, all_blocks in enumerate(division.blocks) if blocks[stage] < all_blocks]
+        emptiest = min(left, key=lambda stage: blocks[stage] / division.blocks[stage])
+        costs.append(costs[-1] + division.stages[emptiest][blocks[emptiest]].macs)
+        blocks[emptiest] += 1
+        chain.append(tuple(blocks))
+    if not 1 <= count <= len(chain):
+        raise ValueError(f"`depths` must be from 1 to {len(chain)} for this source. Received: depths={count!r}")
+    if count == 1:
+        return chain[-1:]
+    wanted = np.linspace(0, costs[-1], count)
+    chosen = [int(np.argmin(np.abs(np.subtract(costs, cost)))) for cost in wanted]
+    # Where two wish for the same one, the next deeper one, as far as there is one for all.
+    for index in range(1, count):
+        chosen[index] = max(chosen[index], chosen[index - 1] + 1)
+    for index in reversed(range(count)):
+        chosen[index] = min(chosen[index], len(chain) - count + index)
+    return [chain[index] for index in chosen]
+
+
+def without_classifier(nodes):
+    """The calls before the classifier, and its layer: a dense layer at the end, or a 1x1 convolution of one position.
+
+    A softmax and a change of shape may follow it. Without a classifier, all calls and `None`.
+    """
+    for index in reversed(range(len(nodes))):
+        layer = nodes[index].operation
+        if hasattr(layer, "kernel"):
+            positions = nodes[index].output_tensors[0].shape[1:-1]
+            if set(positions) <= {1} and layer.activation in CLASSIFYING:
+                return nodes[:index], layer
+            break
+        if not isinstance(layer, BEHIND_CLASSIFIER):
+            break
+    return nodes, None
+
+
+def segments(nodes):
+    """The calls between cuts: a list of `Segment`."""
+    last_use = {id(tensor): index for index, node in enumerate(nodes) for tensor in node.input_tensors}
+    cuts, alive = [], set()
+    for index, node in enumerate(nodes):
+        alive = {tensor for tensor in alive if last_use[tensor] > index}
+        alive |= {id(tensor) for tensor in node.output_tensors if last_use.get(id(tensor), math.inf) > index}
+        if alive == {id(node.output_tensors[0])} or index == len(nodes) - 1:
+            cuts.append(index)
+    return [
+        Segment(nodes[before + 1 : cut + 1], nodes[before].output_tensors[0])
+        for before, cut in itertools.pairwise(cuts)
+    ]
+
+
+def with_activations(found):
+    """The segments, with an activation behind a residual block as part of the block, if it can be left out with it.
+
+    That is so if the block's input has had such an activation too, or the block before in the stage.
+    """
+    joined = []
+    for segment, following in itertools.zip_longest(found, found[1:]):
+        last = joined[-1] if joined else None
+        if last and is_residual(last) and len(last.nodes[-1].input_tensors) > 1 and is_activation(segment):
+            before = [node_of(last.start).operation, *(other.nodes[-1].operation for other in joined[-2:-1])]
+            same = any(type(operation) is type(segment.nodes[0].operation) for operation in before)
+            if same or (following and is_residual(following)):
+                joined[-1] = merged([last, segment])
+                continue
+        joined.append(segment)
+    return joined
+
+
+def is_activation(segment):
+    """Whether a segment is one call of a layer without weights."""
+    return len(segment.nodes) == 1 and not getattr(segment.nodes[0].operation, "weights", ())
+
+
+def is_residual(segment):
+    """Whether a segment ends by adding something to its own input, perhaps with an activation behind that."""
+    return segment.start.shape == segment.end.shape and any(adds_to(node, segment.start) for node in segment.nodes[-2:])
+
+
+def adds_to(node, tensor):
+    """Whether a call gives `tensor` where everything else that it takes is 0. A multiplication gives 0 instead."""
+    if len(node.input_tensors) != 2 or not any(entering is tensor for entering in node.input_tensors):
+        return False
+    shape = [2 if size is None else size for size in tensor.shape]
+    values = {
+        id(entering): np.zeros([2 if size is None else size for size in entering.shape])
+        for entering in node.input_tensors
+    }
+    values[id(tensor)] = np.ones(shape)
+    arguments, keywords = node.arguments.fill_in(
+        {key: ops.convert_to_tensor(value, "float32") for key, value in values.items()}
+    )
+    result = ops.convert_to_numpy(node.operation(*arguments, **keywords))
+    return result.shape == tuple(shape) and bool(np.all(result == 1))
+
+
+def merged(found):
+    """Segments in a row as one."""
+    return Segment([node for segment in found for node in segment.nodes], found[0].start)
+
+
+def is_block(segment):
+    """Whether a segment ends with an addition, perhaps with an activation behind it, or with a linear bottleneck."""
+    linear = isinstance(segment.nodes[-1].operation, keras.layers.BatchNormalization)
+    return linear or any(map(is_addition, segment.nodes[-2:]))
+
+
+def split_at_blocks(segment):
+    """The blocks of a segment that cannot be left out, as lists of nodes.
+
+    Such a block ends with an addition, or with a batch normalisation that a convolution reads: a linear bottleneck.
+    """
+    blocks = [[]]
+    for index, node in enumerate(segment.nodes):
+        blocks[-1].append(node)
+        later = segment.nodes[index + 1 :]
+        ends = is_addition(node) or any(is_read_by_convolution(node, other) for other in later)
+        if ends and any(hasattr(other.operation, "kernel") for other in later):
+            blocks.append([])
+    return blocks
+
+
+def is_addition(node):
+    """Whether a call adds tensors."""
+    return len(node.input_tensors) == 2 and adds_to(node, node.input_tensors[0])
+
+
+def is_read_by_convolution(node, other):
+    """Whether `other` is a convolution of what `node`, a batch normalisation, gives."""
+    normalizes = isinstance(node.operation, keras.layers.BatchNormalization)
+    return normalizes and hasattr(other.operation, "kernel") and other.input_tensors[0] is node.output_tensors[0]

@@ -1,0 +1,66 @@
+"""How published networks want their pixels: which mean and deviation normalise them, and the order of colours."""
+
+import dataclasses
+import re
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What is done to raw pixels 0..255 before a network sees them.
+
+    Args:
+        mean: Subtracted from each channel.
+        std: Divides each channel after that.
+        channels: `"rgb"`, or `"bgr"` for networks that want blue first.
+    """
+
+    mean: float | tuple = 0.0
+    std: float | tuple = 1.0
+    channels: str = "rgb"
+
+
+# Under the names of `keras.applications.imagenet_utils.preprocess_input`.
+MODES = {
+    "tf": Preprocessing(127.5, 127.5),
+    "torch": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "caffe": Preprocessing((123.68, 116.779, 103.939), 1.0, "bgr"),
+    None: Preprocessing(),
+}
+
+# What a source's name, or its class in KerasHub, says of it. Networks that normalise pixels themselves have `None`.
+KNOWN = {
+    r"resnet\d+v2|mobilenet_\d|mobilenetv2|xception|inception|nasnet": "tf",
+    r"resnet\d+|vgg": "caffe",
+    r"densenet": "torch",
+    r"efficientnet|mobilenetv3|convnext": None,
+    r"resnetbackbone|mobilenetbackbone": "torch",
+}
+
+
+def preprocessing_of(source, preprocessing="auto"):
+    """The `Preprocessing` of a network.
+
+    Args:
+        source: A `keras.Model`.
+        preprocessing: `None`, `"tf"`, `"torch"`, `"caffe"`, a pair of a mean and a deviation, or `"auto"` for what the
+            source's name tells.
+
+    Raises:
+        ValueError: If it is none of these, or the name tells nothing.
+    """
+    if isinstance(preprocessing, tuple | list) and len(preprocessing) == 2:
+        return Preprocessing(*preprocessing)
+    if preprocessing != "auto" and preprocessing in MODES:
+        return MODES[preprocessing]
+    allowed = "None, 'tf', 'torch', 'caffe' or a mean and a deviation"
+    if preprocessing != "auto":
+        raise ValueError(f"`preprocessing` must be {allowed}. Received: preprocessing={preprocessing!r}")
+    if any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in source.layers[:3]):
+        return MODES[None]
+    for name in (source.name.lower(), type(source).__name__.lower()):
+        for pattern, mode in KNOWN.items():
+            if re.match(pattern, name):
+                return MODES[mode]
+    raise ValueError(f"`preprocessing` must be given for a source called {source.name!r}: {allowed}.")
