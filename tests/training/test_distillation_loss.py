@@ -99,17 +99,6 @@ def test_losses_and_metrics_of_ones_own_see_logits():
     assert found == wanted
 
 
-def test_a_step_leaves_no_features_behind():
-    model = compiled()
-    # Before its first step, JAX' trainer calls the network to build the losses.
-    history(model)
-    before = model(IMAGES)
-    history(model)
-    model.evaluate(IMAGES, LABELS, verbose=0)
-    model.predict(IMAGES, verbose=0)
-    assert sorted(model._latest_pass.features_of(before)) == ["depth_a", "depth_c"]
-
-
 def test_without_distillation_nothing_is_remembered():
     model = compiled(distillation=None)
     assert model._latest_pass.features_of(model(IMAGES)) is None
