@@ -8,40 +8,12 @@ import numpy as np
 from ddnn_keras.backbones import make_backbone
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
 from ddnn_keras.distillation import EKD
-from ddnn_keras.network.build import (
-    check_channels_last,
-    check_float32,
-    check_images,
-    check_pixels,
-    grow_outputs,
-    network_with_features,
-    normalize_pixels,
-)
-from ddnn_keras.network.layer_overrides import (
-    change_settings,
-    changed_settings,
-    freeze,
-    frozen_config,
-    layer_settings,
-)
-from ddnn_keras.network.untrained_subnets import compute_statistics, untrained_subnet
+from ddnn_keras.network import build, layer_overrides
+from ddnn_keras.network.untrained_subnets import untrained_subnet
 from ddnn_keras.pixels import checked_raw_images
 from ddnn_keras.quantization_aware import fake_quantized
+from ddnn_keras.training import per_depth, tensorflow_speed
 from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass, check_reductions
-from ddnn_keras.training.per_depth import (
-    labels_per_output,
-    losses_per_output,
-    metrics_per_output,
-    sample_weights_per_output,
-    weights_per_output,
-)
-from ddnn_keras.training.tensorflow_speed import (
-    build_optimizer,
-    fuse_normalization,
-    make_optimizer_state,
-    make_state,
-    use_keras_normalization,
-)
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")
@@ -107,10 +79,10 @@ class DDNN(keras.Model):
         name="ddnn",
     ):
         input_shape = without_numpy(input_shape)
-        check_channels_last()
-        check_images(input_shape, num_classes)
-        check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
-        check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
+        build.check_channels_last()
+        build.check_images(input_shape, num_classes)
+        build.check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
+        build.check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
         # Keras' layers and JSON take no NumPy integers.
         num_classes = int(num_classes)
         input_shape = tuple(int(size) for size in input_shape)
@@ -119,27 +91,27 @@ class DDNN(keras.Model):
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
 
         image = keras.Input(input_shape, name="image")
-        normalized = normalize_pixels(image, pixel_mean, pixel_std, policy)
-        logits, features = grow_outputs(family, normalized, depths, num_classes, policy)
+        normalized = build.normalize_pixels(image, pixel_mean, pixel_std, policy)
+        logits, features = build.grow_outputs(family, normalized, depths, num_classes, policy)
         if quantization_aware:
-            check_float32(policy)
+            build.check_float32(policy)
             image, (logits, features) = fake_quantized(image, (logits, features))
         super().__init__(inputs=image, outputs=logits, name=name)
         self.dtype_policy = policy
         # Without it, Keras would take one image without a batch axis for a batch of rows.
         self.input_spec = keras.layers.InputSpec(shape=(None, *input_shape), name="image")
 
-        # In namespaces, because Keras saves the layers of its attributes twice.
-        self._with_features = types.SimpleNamespace(network=network_with_features(self, features))
+        # In namespaces, because Keras would save the layers of attributes a second time.
+        self._with_features = types.SimpleNamespace(network=build.network_with_features(self, features))
         self._untrained = types.SimpleNamespace(backbone=family, subnets={})
         self._latest_pass = LatestPass()
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._labelled = ()
-        self._settings_at_first = layer_settings(self)
+        self._settings_at_first = layer_overrides.layer_settings(self)
         self._arguments = {
             # Pairs, because the keys of a JSON object are strings and most depths are integers.
-            "depths": [[depth, list(blocks)] for depth, blocks in self._depths],
+            "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
             "backbone": backbone,
             "num_classes": num_classes,
             "input_shape": list(input_shape),
@@ -181,17 +153,15 @@ class DDNN(keras.Model):
         subnet.input_spec = self.input_spec
         return subnet
 
-    def calibrate(self, images, depth, trained=False):
+    def calibrate(self, images, depth):
         """Computes the batch normalisation statistics of an untrained depth.
 
-        Weights and the statistics of trained depths do not change. The result belongs to the sub-net alone: the file
-        of this network does not hold it, and training does not update it. So save the sub-net, or calibrate again.
+        Weights and trained depths do not change. The result belongs to the sub-net alone: the file of this network
+        does not hold it, and training does not update it. So save the sub-net, or calibrate again.
 
         Args:
             images: Some hundred training images, raw pixels 0..255 of shape `(n, height, width, channels)`.
             depth: Blocks per stage, such as `(2, 3, 5, 2)`.
-            trained: Whether `depth` may be a trained one. Its statistics then change, also for the depths that share
-                them. Defaults to `False`.
 
         Returns:
             The sub-net, as `subnet(depth)` gives it from now on.
@@ -207,15 +177,9 @@ class DDNN(keras.Model):
         (None, 10)
         """
         depth, images = self._name_or_blocks(depth), checked_raw_images("images", images, self.input_shape[1:])
-        self._check_not_quantization_aware(depth)
-        if isinstance(depth, tuple):
-            self._untrained_subnet(depth).calibrate(images)
-        elif trained:
-            subnet = self.subnet(depth)
-            layers = [layer for layer in subnet.layers if isinstance(layer, keras.layers.BatchNormalization)]
-            compute_statistics(subnet, layers, images)
-        else:
-            raise ValueError(f"`trained` must be True to change the statistics of a trained depth. Received: {depth!r}")
+        if not isinstance(depth, tuple):
+            raise ValueError(f"`depth` must be an untrained one, whose statistics are missing. Received: {depth!r}")
+        self._untrained_subnet(depth).calibrate(images)
         return self.subnet(depth)
 
     def _name_or_blocks(self, depth):
@@ -230,15 +194,10 @@ class DDNN(keras.Model):
             raise ValueError(f"`depth` must be one of {allowed}, or blocks per stage. Received: depth={depth!r}")
         return depth
 
-    def _check_not_quantization_aware(self, depth):
+    def _untrained_subnet(self, blocks):
         # New statistics would not fit the ranges of activations.
         if self._arguments["quantization_aware"]:
-            raise ValueError(
-                f"`depth` must be a trained one, as it is, of a quantization-aware network. Received: depth={depth!r}"
-            )
-
-    def _untrained_subnet(self, blocks):
-        self._check_not_quantization_aware(blocks)
+            raise ValueError(f"`depth` must be a trained one of a quantization-aware network. Received: depth={blocks}")
         if blocks not in self._untrained.subnets:
             self._untrained.subnets[blocks] = untrained_subnet(self, self._untrained.backbone, blocks)
         return self._untrained.subnets[blocks]
@@ -308,17 +267,17 @@ class DDNN(keras.Model):
                 f"`distillation` must be a ddnn_keras.EKD or None. Received: distillation={distillation!r}"
             )
         keys = self.output_keys
-        losses = losses_per_output(loss, keys)
+        losses = per_depth.losses_per_output(loss, keys)
         if distillation:
             check_reductions(losses or {})
-        metrics = metrics_per_output(metrics, keys)
-        weighted_metrics = metrics_per_output(weighted_metrics, keys, "weighted_metrics")
+        metrics = per_depth.metrics_per_output(metrics, keys)
+        weighted_metrics = per_depth.metrics_per_output(weighted_metrics, keys, "weighted_metrics")
         # Keras keeps those of an earlier `compile` if this one has none.
         self._compile_loss = self._compile_metrics = self.loss = None
         super().compile(
             optimizer=optimizer,
             loss=losses or None,
-            loss_weights=weights_per_output(loss_weights, [key for key in keys if key in (losses or ())]),
+            loss_weights=per_depth.weights_per_output(loss_weights, [key for key in keys if key in (losses or ())]),
             metrics=metrics,
             weighted_metrics=weighted_metrics,
             jit_compile=jit_compile,
@@ -328,9 +287,8 @@ class DDNN(keras.Model):
         used = [given for given in (losses, metrics, weighted_metrics) if given]
         self._labelled = tuple(key for key in keys if any(given.get(key) for given in used))
         self._compiled_distillation = CompiledDistillation(distillation, keys)
-        fuses = keras.backend.backend() == "tensorflow" and not self.jit_compile
-        (fuse_normalization if fuses else use_keras_normalization)(self.layers)
-        make_state(self)
+        tensorflow_speed.choose_normalization(self)
+        tensorflow_speed.make_state(self)
 
     @property
     def distillation(self):
@@ -340,7 +298,7 @@ class DDNN(keras.Model):
     def make_train_function(self, force=False):
         """Makes the function that `fit` calls for a step."""
         # Not in `compile`, because layers may be frozen between the two.
-        make_optimizer_state(self)
+        tensorflow_speed.make_optimizer_state(self)
         return super().make_train_function(force)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -377,7 +335,9 @@ class DDNN(keras.Model):
 
     def _labels_and_weights(self, y, sample_weight):
         keys = self.output_keys
-        return labels_per_output(y, keys, self._labelled), sample_weights_per_output(sample_weight, keys)
+        return per_depth.labels_per_output(y, keys, self._labelled), per_depth.sample_weights_per_output(
+            sample_weight, keys
+        )
 
     @property
     def metrics(self):
@@ -401,8 +361,8 @@ class DDNN(keras.Model):
         """The constructor's arguments, the frozen layers, and the settings that were changed in layers."""
         return {
             **self._arguments,
-            **frozen_config(self),
-            "layer_settings": changed_settings(self, self._settings_at_first),
+            **layer_overrides.frozen_config(self),
+            "layer_settings": layer_overrides.changed_settings(self, self._settings_at_first),
             "backbone": keras.saving.serialize_keras_object(self._arguments["backbone"]),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
@@ -418,8 +378,8 @@ class DDNN(keras.Model):
         settings = arguments.pop("layer_settings")
         arguments.pop("layers_within", None)  # in files of version 0.1.0 before its release
         model = cls(**arguments)
-        freeze(model, **frozen)
-        change_settings(model, settings)
+        layer_overrides.freeze(model, **frozen)
+        layer_overrides.change_settings(model, settings)
         return model
 
     def get_compile_config(self):
@@ -439,4 +399,4 @@ class DDNN(keras.Model):
             super().compile_from_config(config)
             return
         self.compile(**keras.saving.deserialize_keras_object(config))
-        build_optimizer(self)
+        tensorflow_speed.build_optimizer(self)

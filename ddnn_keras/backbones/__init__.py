@@ -1,9 +1,6 @@
 """The families of nested depths by name. README.md in this folder explains them, and how to add a family."""
 
 import importlib
-from collections.abc import Mapping
-
-from ddnn_keras.depths import is_positive_integer
 
 # A class, or a module of this folder and a class in it, so that `--help` can list the families without Keras.
 BACKBONES = {
@@ -44,7 +41,6 @@ def make_backbone(backbone, width=None, stem=None):
     for name, value in {"width": width, "stem": stem}.items():
         if value is not None:
             raise ValueError(f"`{name}` is for families by name, not for a backbone of one's own. Received: {value!r}")
-    check_table(backbone)
     return backbone
 
 
@@ -55,16 +51,3 @@ def family_named(name):
         module, _, class_name = family.partition(".")
         family = getattr(importlib.import_module(f"{__name__}.{module}"), class_name)
     return family
-
-
-def check_table(backbone):
-    """Raises a `ValueError` unless `DEPTHS` has blocks for each of `num_stages` stages."""
-    table = list(backbone.DEPTHS.values()) if isinstance(backbone.DEPTHS, Mapping) else []
-    if not table or not all(
-        isinstance(blocks, tuple) and len(blocks) == backbone.num_stages and all(map(is_positive_integer, blocks))
-        for blocks in table
-    ):
-        raise ValueError(
-            f"`backbone` must have a tuple of {backbone.num_stages} positive integers, its `num_stages`, for each of "
-            f"its DEPTHS. Received: backbone={backbone!r} with DEPTHS={backbone.DEPTHS}"
-        )

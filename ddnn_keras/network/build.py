@@ -24,7 +24,6 @@ def grow_outputs(backbone, x, depths, num_classes, policy):
     trunk = Path(full_net, depths[full_net], {}, policy, seed=random.getrandbits(32))
     logits, features = {}, {}
     for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
-        check_stages(backbone, stages)
         # In full precision also under a mixed policy, because half precision costs accuracy in the softmax.
         classifier = keras.layers.Dense(
             num_classes,
@@ -56,16 +55,6 @@ def check_float32(policy):
     """Raises a `ValueError` unless the dtype policy is float32, the only one that can be rounded to 8 bits."""
     if policy.name != "float32":
         raise ValueError(f"`dtype` must be float32 with `quantization_aware`. Received: dtype={policy.name!r}")
-
-
-def check_stages(backbone, stages):
-    """Raises a `ValueError` unless all stages, symbolic tensors, have positions and channels."""
-    for number, feature in enumerate(stages):
-        if len(feature.shape) != 4:
-            raise ValueError(
-                f"`backbone` {backbone!r} must give (height, width, channels) at the end of every stage. "
-                f"Received: shape {feature.shape[1:]} at the end of stage {number}"
-            )
 
 
 def check_images(input_shape, num_classes):

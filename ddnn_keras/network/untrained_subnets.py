@@ -6,7 +6,6 @@ training, so that the statistics must be computed anew ("post-statistics" in "Un
 https://arxiv.org/abs/1903.05134).
 """
 
-import contextlib
 import dataclasses
 
 import keras
@@ -39,10 +38,19 @@ class UntrainedSubnet:
             copy.set_weights(source.get_weights())
 
     def calibrate(self, images):
-        """Computes the statistics of the `parted` layers on images, shape `(n, height, width, channels)`."""
+        """Gives the `parted` layers the mean of their statistics over batches of images."""
         self.update()
-        with trainable(self.fixed, False):
-            compute_statistics(self.subnet, self.parted, images)
+        layers = [*self.fixed, *self.parted]
+        before = [(layer.trainable, layer.momentum) for layer in layers]
+        # Only a trainable layer computes statistics.
+        for layer in layers:
+            layer.trainable = layer in self.parted
+        for index, batch in enumerate(in_batches(images)):
+            for layer in self.parted:
+                layer.momentum = index / (index + 1)
+            self.subnet(ops.convert_to_tensor(batch), training=True)
+        for layer, (trainable, momentum) in zip(layers, before):
+            layer.trainable, layer.momentum = trainable, momentum
 
 
 def untrained_subnet(model, backbone, blocks):
@@ -138,36 +146,3 @@ def without_path(name, output_keys):
     # The longest key, because one depth's name may end in another's.
     keys = sorted(output_keys, key=len, reverse=True)
     return next((name.removesuffix(f"_{key}") for key in keys if name.endswith(f"_{key}")), name)
-
-
-@contextlib.contextmanager
-def trainable(layers, value):
-    """Sets `trainable` of layers for a while. Only a trainable batch normalisation computes statistics."""
-    before = [layer.trainable for layer in layers]
-    try:
-        for layer in layers:
-            layer.trainable = value
-        yield
-    finally:
-        for layer, was in zip(layers, before):
-            layer.trainable = was
-
-
-def compute_statistics(subnet, layers, images):
-    """Gives batch normalisations the mean of their statistics over batches of images."""
-    momenta = [layer.momentum for layer in layers]
-    # Dropout draws from random generators, which training needs as they were.
-    weights = {id(weight) for weight in subnet.weights}
-    states = [variable for variable in subnet.variables if id(variable) not in weights]
-    before = [ops.convert_to_numpy(state) for state in states]
-    with trainable(layers, True):
-        try:
-            for index, batch in enumerate(in_batches(images)):
-                for layer in layers:
-                    layer.momentum = index / (index + 1)
-                subnet(ops.convert_to_tensor(batch), training=True)
-        finally:
-            for layer, momentum in zip(layers, momenta):
-                layer.momentum = momentum
-            for state, was in zip(states, before):
-                state.assign(was)

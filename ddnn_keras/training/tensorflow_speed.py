@@ -63,11 +63,14 @@ def labels_of_one_sample(losses, logits):
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def fuse_normalization(layers):
-    """Lets every `BatchNormalization` of images train in one kernel, for TensorFlow without XLA.
+def choose_normalization(model):
+    """Lets a compiled model's batch normalisation train in one kernel if TensorFlow trains it without XLA."""
+    fuses = keras.backend.backend() == "tensorflow" and not model.jit_compile
+    (fuse_normalization if fuses else use_keras_normalization)(model.layers)
 
-    The layers stay Keras' own with another `call`, so that a saved sub-net loads without this library.
-    """
+
+def fuse_normalization(layers):
+    """Gives every `BatchNormalization` of images another `call`. A saved sub-net still loads without this library."""
     for layer in layers:
         # A subclass may normalise in a way of its own.
         if type(layer) is keras.layers.BatchNormalization and is_fusible(layer):

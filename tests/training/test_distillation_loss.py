@@ -22,7 +22,7 @@ def compiled(network=DDNN, **arguments):
 
 
 def history(model):
-    return model.fit(IMAGES, LABELS, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    return model.fit(IMAGES, LABELS, batch_size=4, shuffle=False, verbose=0).history
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX' is in test_backends.py")

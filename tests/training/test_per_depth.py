@@ -10,27 +10,9 @@ from ddnn_keras.training.per_depth import (
     labels_per_output,
     losses_per_output,
     metrics_per_output,
-    sample_weights_per_output,
-    weights_per_output,
 )
 
 KEYS = ["depth_18", "depth_34"]
-
-
-@pytest.mark.parametrize(
-    "fan_out", [losses_per_output, metrics_per_output, sample_weights_per_output, weights_per_output]
-)
-def test_dicts_and_none_pass_as_they_are(fan_out):
-    assert fan_out(None, KEYS) is None
-    given = {"depth_18": ["mse"], "depth_34": ["mae"]}
-    assert fan_out(given, KEYS) == given
-
-
-def test_cross_entropies_by_name_are_told_of_logits():
-    losses = losses_per_output("sparse_categorical_crossentropy", KEYS)
-    assert list(losses) == KEYS
-    # Logits as probabilities would not give log(2).
-    assert float(losses["depth_18"](np.array([1]), np.array([[5.0, 5.0]]))) == pytest.approx(0.6931, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -191,17 +173,10 @@ def test_lists_and_dicts_of_metrics_and_weights():
 
 
 @pytest.mark.parametrize("weights", [[0.0, 2.0], {"depth_14": 2.0, "depth_8": 0.0}])
-def test_weights_are_those_of_the_depths_in_their_order(weights):
-    logs = evaluated(loss_weights=weights)
+def test_losses_and_weights_are_those_of_the_depths_in_their_order(weights):
+    logs = evaluated(loss=["sparse_categorical_crossentropy", "ce"], loss_weights=weights)
     assert logs["depth_8_loss"] != pytest.approx(logs["depth_14_loss"], rel=0.01)
     assert logs["loss"] == pytest.approx(2 * logs["depth_14_loss"], rel=1e-5)
-
-
-def test_a_list_of_losses_has_one_for_each_depth():
-    name = "sparse_categorical_crossentropy"
-    assert evaluated(loss=[name, keras.losses.get(name)], loss_weights=[1.0, 0.0])["loss"] == pytest.approx(
-        evaluated(loss_weights=[1.0, 0.0])["loss"], rel=1e-5
-    )
 
 
 @pytest.mark.parametrize(
