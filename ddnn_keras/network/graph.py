@@ -1,16 +1,17 @@
-"""The calls of layers that a functional graph is made of."""
+"""Walks over the layers of a functional Keras model. Keras' private record of a graph is used here alone."""
 
 import keras
 
 
 def nodes_before(outputs):
-    """The calls of layers that lead to symbolic tensors, each behind those whose outputs it takes.
+    """The calls of layers that lead to symbolic tensors.
 
     Args:
         outputs: A list of `keras.KerasTensor`.
 
     Returns:
-        A list of Keras' nodes, which have `operation`, `input_tensors` and `output_tensors`.
+        A list of Keras' nodes, which have `operation`, `input_tensors` and `output_tensors`. A node comes after those
+        that give its inputs.
     """
     ordered, stack = {}, [node_of(output) for output in outputs]
     while stack:
@@ -25,44 +26,38 @@ def nodes_before(outputs):
 
 def node_of(tensor):
     """The call that gave a symbolic tensor."""
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
+    return layer_of(tensor)._inbound_nodes[tensor._keras_history.node_index]
+
+
+def layer_of(tensor):
+    """The layer that gave a symbolic tensor."""
+    return tensor._keras_history.operation
+
+
+def readers(outputs):
+    """Which layers read the output of which others: a dict from layers' names to lists of layers.
+
+    Args:
+        outputs: A list of `keras.KerasTensor`. Only calls that lead to them count.
+    """
+    found = {}
+    for node in nodes_before(outputs):
+        for tensor in node.input_tensors:
+            found.setdefault(layer_of(tensor).name, []).append(node.operation)
+    return found
 
 
 def without_nesting(model):
-    """The same layers in one graph, where some of them are in a network that is itself a layer.
-
-    Args:
-        model: A functional `keras.Model`.
-
-    Returns:
-        A functional `keras.Model` with the same layers, but for such networks.
-    """
+    """A functional model of the same layers, with the layers of nested models in place of these models."""
 
     def call(layer, *args, **kwargs):
         return layer.call(*args, **kwargs) if isinstance(layer, keras.Model) else layer(*args, **kwargs)
 
     flat = keras.models.clone_model(
-        # Of a plain functional model: a subclass could not be made of inputs and outputs.
+        # Of a plain functional model, because a subclass could not be made of inputs and outputs.
         keras.Model(model.inputs, model.outputs),
         clone_function=lambda layer: layer,
         call_function=call,
     )
     nested = any(isinstance(layer, keras.Model) for layer in flat.layers)
     return without_nesting(flat) if nested else flat
-
-
-def readers(outputs):
-    """Which layers take the outputs of which others, on the way to symbolic tensors.
-
-    Args:
-        outputs: A list of `keras.KerasTensor`.
-
-    Returns:
-        A dict from layers' names to lists of layers.
-    """
-    found = {}
-    for node in nodes_before(outputs):
-        for tensor in node.input_tensors:
-            found.setdefault(tensor._keras_history.operation.name, []).append(node.operation)
-    return found
