@@ -40,7 +40,7 @@ def main(arguments):
         raise ValueError(f"--output must end in .npz. Received: {output}")
     if "".join(arguments.dataset.partition(":")[:2]) in SOURCES:
         raise ValueError(f"--dataset must be a TensorFlow Datasets name. Received: {arguments.dataset}")
-    options = Options(None, arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
+    options = Options(arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
     source = tfds.read(arguments.dataset, options)
     if not isinstance(source.train, InMemory):
         raise ValueError(f"--dataset {arguments.dataset} is too large for memory, or its images differ in size.")

@@ -43,6 +43,6 @@ def check_data(records, data, arguments):
 
 
 def is_same(kept, data):
-    """Whether a fingerprint that was kept is `data`, as far as it goes; means may be rounded in another way."""
+    """Whether a kept fingerprint is `data`, as far as it goes; means may be rounded in another way."""
     found, mean = {**data, **kept}, data["mean_pixel"]
     return math.isclose(found["mean_pixel"], mean, rel_tol=1e-5) and {**found, "mean_pixel": mean} == data

@@ -22,8 +22,8 @@ class ImageData(abc.ABC):
     Args:
         name: The data set's name.
         source: A `ddnn_keras.data.sources.source.Source`.
-        image_size: Height and width that the model sees. By default the data set's own, where all images have one
-            size, else 224.
+        image_size: Height and width that the model sees. By default the data set's own if all images have one size,
+            else 224.
         mirror: Whether training mirrors half of the images. By default what the source says.
 
     Attributes:
@@ -32,11 +32,11 @@ class ImageData(abc.ABC):
         num_classes: How many classes there are.
         class_names: A list of their names, in the order of the labels.
         num_train: How many training images there are.
-        num_validation: How many validation images, which are none of the training images.
+        num_validation: How many validation images; none is a training image.
         num_test: How many test images.
         mirror: Whether training mirrors half of the images.
-        crop_pct: The share of the shorter side that evaluation shows, which is the centre: about 0.875 where images
-            have any size, else 1.
+        crop_pct: The share of the shorter side that evaluation shows, the centre: about 0.875 where images have any
+            size, else 1.
     """
 
     def __init__(self, name, source, image_size=None, mirror=None):
@@ -53,13 +53,7 @@ class ImageData(abc.ABC):
         self._source = source
 
     def steps_per_epoch(self, batch_size):
-        """How many batches `train` gives in an epoch: the last images that would fill none are left out.
-
-        Args:
-            batch_size: Images in a batch.
-
-        Returns:
-            A positive integer.
+        """How many batches `train` gives in an epoch; the images that would not fill a last batch are left out.
 
         Raises:
             ValueError: If there are too few training images for one batch.
@@ -75,8 +69,8 @@ class ImageData(abc.ABC):
     def train(self, batch_size, seed=0, first_epoch=0):
         """Shuffled and varied training images, without end.
 
-        What is in a batch depends on `seed`, on the epoch and on the batch's place in it, and on nothing else. So a
-        pipeline that starts at epoch k gives what one that started at 0 gives from then on, bit for bit.
+        A batch depends on `seed`, on its epoch and on its place in it, and on nothing else. So a pipeline that starts
+        at epoch k gives, bit for bit, what one that started at 0 gives from there on.
 
         Args:
             batch_size: Images in a batch.
@@ -86,9 +80,6 @@ class ImageData(abc.ABC):
         Returns:
             An iterable with `steps_per_epoch(batch_size)` batches an epoch, each of `batch_size` images: on TensorFlow
             a `tf.data.Dataset`.
-
-        Raises:
-            ValueError: If there are too few training images for one batch.
 
         Example:
         >>> from ddnn_keras import data
@@ -115,9 +106,6 @@ class ImageData(abc.ABC):
         Returns:
             A float32 array of shape `(count, height, width, channels)`, from 0 to 255.
 
-        Raises:
-            ValueError: If there are not as many.
-
         Example:
         >>> from ddnn_keras import data
         >>> data.load("digits").calibration_images(5).shape
@@ -129,14 +117,11 @@ class ImageData(abc.ABC):
         """Test images and their labels, as `test` gives them, for instance to check an exported file.
 
         Args:
-            count: How many, at most `num_test`. They are drawn at random, since some data sets are sorted by class, and
-                always the same ones.
+            count: How many, at most `num_test`. They are drawn at random, and always the same ones: some data sets are
+                sorted by class.
 
         Returns:
             A float32 array of shape `(count, height, width, channels)`, from 0 to 255, and an int32 array of labels.
-
-        Raises:
-            ValueError: If there are not as many.
 
         Example:
         >>> from ddnn_keras import data

@@ -6,9 +6,6 @@ import numpy as np
 def held_out_count(count, fraction):
     """How many of `count` images `fraction` holds out: at least one, and never all.
 
-    Raises:
-        ValueError: If no image would be left.
-
     Example:
     >>> held_out_count(50_000, 0.1)
     5000
@@ -23,15 +20,7 @@ def held_out_count(count, fraction):
 
 
 def hold_out(count, fraction, seed):
-    """Parts `count` images into those that are kept and those that are held out.
-
-    Args:
-        count: How many there are.
-        fraction: The part to hold out.
-        seed: Which ones, an integer.
-
-    Returns:
-        Two increasing arrays of indices.
+    """Increasing indices of the images that are kept, and of those that are held out.
 
     Example:
     >>> hold_out(5, 0.4, seed=0)

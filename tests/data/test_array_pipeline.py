@@ -89,33 +89,14 @@ def test_samples():
     assert len(set(labels)) == 7 and max(labels) > 12
 
 
-def test_enlarged_as_by_tensorflow():
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)
-    enlarged, _ = arrays([pipelines(pixels, image_size=16).test(5)[0]], 1)
+@pytest.mark.parametrize("width", [8, 13])
+def test_enlarged_as_by_tensorflow_and_not_stretched(width):
     tf = pytest.importorskip("tensorflow")
-    np.testing.assert_allclose(enlarged[0], tf.image.resize(pixels.astype("float32"), (16, 16)), atol=1e-3)
-
-
-def test_cut_and_not_stretched_as_by_tensorflow():
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 13, 1)).astype(np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, width, 1)).astype(np.uint8)
     enlarged, _ = arrays([pipelines(pixels, image_size=16).test(5)[0]], 1)
-    tf = pytest.importorskip("tensorflow")
-    middle = pixels[:, :, 2:10].astype("float32")
+    start = (width - 8) // 2
+    middle = pixels[:, :, start : start + 8].astype("float32")
     np.testing.assert_allclose(enlarged[0], tf.image.resize(middle, (16, 16)), atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda images: images.train(51), r"`batch_size` must be from 1 to 50, .* Received: 51"),
-        (lambda images: images.test(0), r"`batch_size` must be a positive integer. Received: 0"),
-        (lambda images: images.test_sample(51), r"`count` must be from 1 to 50, .* Received: 51"),
-        (lambda images: images.train(32, seed=-1), r"`seed` must be an integer of 0 or more. Received: seed=-1"),
-    ],
-)
-def test_errors(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call(pipelines(numbered(50)))
 
 
 # Runs a script where TensorFlow is not installed.
@@ -147,16 +128,13 @@ def test_a_recipe_trains_and_resumes_on_jax_without_tensorflow(tmp_path):
     images, labels = (digits.images[:300] * 15).astype(np.uint8), digits.target[:300]
     np.savez(tmp_path / "digits.npz", x_train=images[:200], y_train=labels[:200], x_test=images, y_test=labels)
     flags = ["--dataset", f"npz:{tmp_path / 'digits.npz'}", "--backbone", "resnet_cifar", "--depths", 8, 14]
-    flags += ["--width", 2, "--batch-size", 60, "--epochs", 2, "--output", tmp_path / "run"]
+    flags += ["--width", 2, "--batch-size", 60, "--epochs", 1, "--output", tmp_path / "run"]
     finished = without_tensorflow(*flags)
-    assert finished.returncode == 0, finished.stderr
-    own = ["--depths", 10, 18, "--width", 2, "--epochs", 1, "--output", tmp_path / "own"]
-    finished = without_tensorflow("--dataset", "digits", *own)
     assert finished.returncode == 0, finished.stderr
     assert without_tensorflow("--resume", tmp_path / "run").returncode == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["backend"] == "jax" and "jax" in config["versions"]
-    assert (tmp_path / "run" / "history.csv").read_text().count("\n") == 3
+    assert (tmp_path / "run" / "history.csv").read_text().count("\n") == 2
     assert set(json.loads((tmp_path / "run" / "metrics.json").read_text())) == {"depth_8", "depth_14"}
 
 

@@ -94,15 +94,6 @@ def test_one_image_of_another_size_makes_a_folder_of_any_size(tmp_path):
     assert data.load(f"folder:{tmp_path}").image_shape == (224, 224, 3)
 
 
-def test_training_taken_up_again_sees_the_same(tmp_path):
-    numbered_images(tmp_path, 20)
-    images = data.load(f"folder:{tmp_path}", image_size=8, mirror=True)
-    whole = [batch for batch, _ in images.train(4, seed=1).take(9).as_numpy_iterator()]
-    rest = [batch for batch, _ in images.train(4, seed=1, first_epoch=2).take(3).as_numpy_iterator()]
-    assert images.steps_per_epoch(4) == 3
-    np.testing.assert_array_equal(whole[6:], rest)
-
-
 def test_folders_for_the_parts(tmp_path):
     numbered_images(tmp_path / "train", 10)
     numbered_images(tmp_path / "test", 4, start=10)

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from ddnn_keras.data.augmentation import PARALLEL
 from ddnn_keras.data.sources.in_memory import InMemory
 from ddnn_keras.data.sources.orientation import UPRIGHT, orientations, upright
 from ddnn_keras.data.sources.source import Source
 from ddnn_keras.data.splits import hold_out
+from ddnn_keras.data.tensorflow_pipeline import PARALLEL
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png"}
 CHANNELS = 3

@@ -40,8 +40,11 @@ def read(location, options):
     y_test = checked_labels(location, "y_test", arrays["y_test"], len(images["x_test"]))
     if len(np.unique(y_train)) < 2:
         raise ValueError(f"{location} must hold at least 2 classes. Received: {len(np.unique(y_train))}")
-    names = arrays.get("class_names")
-    class_names = named(location, y_train) if names is None else checked_names(location, names)
+    if "class_names" in arrays:
+        names = arrays["class_names"]
+        class_names = (np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names.astype(str)).tolist()
+    else:
+        class_names = names_of_numbers(location, y_train)
     for name, labels in {"y_train": y_train, "y_test": y_test}.items():
         if labels.max() >= len(class_names):
             raise ValueError(
@@ -55,7 +58,7 @@ def read(location, options):
         test=InMemory(images["x_test"], y_test),
         class_names=class_names,
         shape=images["x_train"].shape[1:],
-        mirror=checked_flag(location, "mirror", arrays.get("mirror", np.array(False))),
+        mirror=bool(arrays.get("mirror", False)),
     )
 
 
@@ -97,34 +100,13 @@ def checked_labels(location, name, labels, count):
     return labels
 
 
-def checked_names(location, names):
-    """The names of classes, a list of strings."""
-    try:
-        decoded = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names.astype(str)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"class_names in {location} must be UTF-8. Received: {error.object!r}") from error
-    if decoded.ndim != 1 or len(np.unique(decoded)) < len(decoded):
-        raise ValueError(
-            f"class_names in {location} must be a list of names, another for each class. "
-            f"Received: shape {decoded.shape}, {len(np.unique(decoded))} different"
-        )
-    return decoded.tolist()
-
-
-def named(location, labels):
+def names_of_numbers(location, labels):
     """Names for classes that have none: their numbers."""
     numbers = np.unique(labels)
-    # Not even for a moment as many as the largest label says: one that marks what is to be ignored may be huge.
+    # The largest label may be huge where it marks what is to be ignored: count what is there.
     if numbers[-1] >= len(numbers):
         raise ValueError(
             f"y_train in {location} must have every label from 0 to {len(numbers) - 1}, one less than there are "
             f"classes, or class_names must say how many there are. Received: {numbers[-1]}"
         )
     return numbers.astype(str).tolist()
-
-
-def checked_flag(location, name, flag):
-    """A truth value."""
-    if flag.shape != () or flag.dtype.kind not in "biu" or flag not in (0, 1):
-        raise ValueError(f"{name} in {location} must be True or False. Received: {flag.dtype} of shape {flag.shape}")
-    return bool(flag)

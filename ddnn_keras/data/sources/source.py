@@ -9,7 +9,6 @@ from typing import Any
 class Options:
     """The arguments of `load` that a source may need."""
 
-    image_size: int | None
     data_dir: str | None
     manual_dir: str | None
     validation_fraction: float

@@ -53,9 +53,6 @@ def read(name, options):
     Args:
         name: As `tfds.builder` takes it: `name`, `name:version`, `name/config`.
         options: An `Options`.
-
-    Raises:
-        ValueError: If there is no such set, it is of another kind, or it cannot be prepared.
     """
     builder = find_builder(name, options.data_dir)
     image_key, label_key = image_and_label(name, builder)
