@@ -1,11 +1,52 @@
-"""How every script of the project meets its user: one sentence for an error, and exit code 2."""
+"""How every script of the project meets its user: errors are one sentence with exit code 2, and logs stay away."""
 
 import argparse
+import functools
+import importlib.abc
 import math
 import os
 import re
 import signal
 import sys
+import tempfile
+
+# TensorFlow's, XLA's and JAX's logs would stand between our lines. Scripts import this module before them. With 0 in
+# the environment everything is shown.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Drops what TensorFlow writes to standard error while it is imported, unless the import fails.
+
+    It writes from C++, before it looks at TF_CPP_MIN_LOG_LEVEL.
+    """
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "tensorflow":
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
+        if spec:
+            spec.loader.exec_module = functools.partial(self._execute, spec.loader.exec_module)
+        return spec
+
+    def _execute(self, execute, module):
+        terminal = os.dup(2)
+        with tempfile.TemporaryFile() as log:
+            os.dup2(log.fileno(), 2)
+            try:
+                execute(module)
+            except BaseException:
+                log.seek(0)
+                os.write(terminal, log.read())
+                raise
+            finally:
+                os.dup2(terminal, 2)
+                os.close(terminal)
+
+
+if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
+    sys.meta_path.insert(0, _QuietTensorFlow())
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -110,3 +151,20 @@ def run(main, parser):
         parser.error(parser.with_flags(" ".join(str(error).split())))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def print_table(headers, rows):
+    """Prints a table. Its first column names the rows; the other columns hold figures.
+
+    Args:
+        headers: The columns' names.
+        rows: A list with a list of cells for each row.
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    name, *figures = headers
+    table = Table(name, *(Column(figure, justify="right", overflow="fold") for figure in figures))
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)

@@ -5,11 +5,11 @@
 Hardware: not yet measured. Time: not yet measured. Accuracy: not yet measured.
 """
 
-from ddnn_keras.runs import trainer
+from ddnn_keras.runs.command import command
 
 # The field's usual schedule for CIFAR. As in the ResNet paper, a tenth of the training images is held out for
 # validation: 45,000 are left. Most published figures are of networks trained on all 50,000.
-trainer.command(
+command(
     __doc__,
     dataset="cifar100",
     depths=[18, 34, 50],

@@ -5,12 +5,12 @@
 Hardware: not yet measured. Time: not yet measured. Accuracy: not yet measured.
 """
 
-from ddnn_keras.runs import trainer
+from ddnn_keras.runs.command import command
 
 # The field's usual schedule for CIFAR. As in the ResNet paper, a tenth of the training images is held out for
 # validation: 45,000 are left. Most published figures are of networks trained on all 50,000.
 # The paper makes 64,000 updates, which are 182 epochs; here 200, with a cosine instead of its steps.
-trainer.command(
+command(
     __doc__,
     dataset="cifar10",
     backbone="resnet_cifar",

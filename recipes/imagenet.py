@@ -8,10 +8,10 @@ training images is held out for validation, and the usual validation images are 
 Hardware: not yet measured. Time: not yet measured. Accuracy: not yet measured.
 """
 
-from ddnn_keras.runs import trainer
+from ddnn_keras.runs.command import command
 
 # 90 epochs, 0.1 for 256 images and a penalty of 1e-4: the schedule of the ResNet paper, with a cosine for its steps.
-trainer.command(
+command(
     __doc__,
     dataset="imagenet2012",
     image_size=224,

@@ -5,45 +5,27 @@ import dataclasses
 import datetime
 import importlib.util
 import math
-import os
 import re
 import shlex
-import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-from rich.console import Console
-from rich.table import Table
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.command_line import run
+from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
 from ddnn_keras.network.cost import count_macs, count_parameters
-from ddnn_keras.runs.arguments import (
-    DISTILLATIONS,
-    argument_parser,
-    check_depths,
-    load_images,
-    of_the_run,
-    with_absolute_paths,
-)
+from ddnn_keras.runs.arguments import DISTILLATIONS, check_depths, load_images, of_the_run, with_absolute_paths
 from ddnn_keras.runs.checkpoint import Checkpoint, finished_epochs, load_network, restore_random_states
 from ddnn_keras.runs.curves import draw_curves
 from ddnn_keras.runs.devices import ALONE, several_devices
 from ddnn_keras.runs.earlier_runs import is_finetuned, resumed, unused
+from ddnn_keras.runs.epoch_table import EpochTable
 from ddnn_keras.runs.folder_lock import one_at_a_time
 from ddnn_keras.runs.provenance import provenance
 from ddnn_keras.runs.run_directory import RunDirectory, check_run, data_facts
 from ddnn_keras.training.tensorflow_speed import SGD
 
 MOMENTUM = 0.9
-
-
-def command(description, **defaults):
-    """Runs the command line of a recipe."""
-    parser = argument_parser(description, **defaults)
-    run(lambda arguments: main(arguments, parser), parser)
 
 
 def main(arguments, parser):
@@ -103,7 +85,7 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
         if share.is_first:
             draw_curves(run_directory.read_history(), run_directory.curves)
             run_directory.write_json(run_directory.metrics, metrics)
-    print_table(metrics, arguments.evaluate_on)
+    print_metrics(metrics, arguments.evaluate_on)
 
 
 def begun_network(arguments, images, run_directory, new_network):
@@ -123,21 +105,19 @@ def write_config(arguments, images, run_directory):
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
     """Plain `model.fit`, with a log and a checkpoint of every epoch."""
-    model.fit(
-        share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
-        steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
-        initial_epoch=first_epoch,
-        epochs=arguments.epochs,
-        validation_data=images.validation(arguments.batch_size),
-        validation_freq=arguments.validation_freq,
-        callbacks=[
-            FiniteLoss(),
-            *share.callbacks,
-            *(writers(arguments, run_directory) if share.is_first else []),
-        ],
-        shuffle=False,  # `train` shuffles
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    files = writers(arguments, run_directory) if share.is_first else []
+    with EpochTable(model.depths) as table:
+        model.fit(
+            share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
+            steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
+            initial_epoch=first_epoch,
+            epochs=arguments.epochs,
+            validation_data=images.validation(arguments.batch_size),
+            validation_freq=arguments.validation_freq,
+            callbacks=[FiniteLoss(), *share.callbacks, *files, table],
+            shuffle=False,  # `train` shuffles
+            verbose=0,
+        )
 
 
 class FiniteLoss(keras.callbacks.Callback):
@@ -262,12 +242,15 @@ def metrics_of_depths(results, depths):
     }
 
 
-def print_table(metrics, split):
+def print_metrics(metrics, split):
     """The results, for people."""
-    table = Table("depth", f"{split} accuracy", "parameters", "MACs")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for key, row in metrics.items():
-        depth = key.removeprefix("depth_")
-        table.add_row(depth, f"{row['accuracy']:.2%}", f"{row['parameters']:,}", f"{row['macs'] / 1e6:,.1f} M")
-    Console().print(table)
+    rows = [
+        (
+            key.removeprefix("depth_"),
+            f"{row['accuracy']:.2%}",
+            f"{row['parameters']:,}",
+            f"{row['macs'] / 1e6:,.1f} M",
+        )
+        for key, row in metrics.items()
+    ]
+    print_table(["depth", f"{split} accuracy", "parameters", "MACs"], rows)
