@@ -66,8 +66,7 @@ def test_a_search_whose_trials_fail_says_why_in_one_sentence(environment, tmp_pa
     lacking = environment((*INSTALLED, "tune"))
     # KerasTuner imports it in every trial, and counts the failures.
     (tmp_path / "packages" / "tensorboard").unlink()
-    for trials, sentence in [(1, "No trial came to its end"), (5, "The search stopped")]:
-        finished = recipe("tune.py", "--trials", trials, "--output", tmp_path / "out", env=lacking)
-        assert finished.returncode == 2
-        last = finished.stderr.splitlines()[-1]
-        assert last == f"tune.py: {sentence}: ModuleNotFoundError: No module named 'tensorboard'"
+    finished = recipe("tune.py", "--trials", 1, "--output", tmp_path / "out", env=lacking)
+    assert finished.returncode == 2
+    last = finished.stderr.splitlines()[-1]
+    assert last == "tune.py: The search stopped: ModuleNotFoundError: No module named 'tensorboard'"
