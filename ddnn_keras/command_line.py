@@ -64,7 +64,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
     def with_flags(self, message):
-        """What the library says of an argument such as `batch_size`, by the name that it has on the command line."""
+        """A message of the library with `batch_size` and the like replaced by their flags, such as --batch-size."""
         flags = {f"`{action.dest}`": action.option_strings[-1] for action in self._actions if action.option_strings}
         return re.sub("`\\w+`", lambda name: flags.get(name[0], name[0]), message)
 
@@ -75,42 +75,25 @@ class ArgumentParser(argparse.ArgumentParser):
         return {name: value for name, value in vars(parsed).items() if value is not unset}
 
 
+# Types of arguments: each takes the text on the command line, and raises an `ArgumentTypeError` where it is wrong.
+
+
 def positive_integer(text):
-    """The type of an argument that counts something.
-
-    Args:
-        text: What stands on the command line.
-
-    Returns:
-        An integer of 1 or more.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
+    """An integer of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return int(text)
 
 
 def non_negative_integer(text):
-    """As `positive_integer`, with 0."""
+    """An integer of 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not an integer of 0 or more")
     return int(text)
 
 
 def non_negative_number(text):
-    """The type of an argument that is a finite number of 0 or more.
-
-    Args:
-        text: What stands on the command line.
-
-    Returns:
-        A float.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
+    """A finite number of 0 or more."""
     try:
         number = float(text)
     except ValueError:
@@ -121,7 +104,7 @@ def non_negative_number(text):
 
 
 def positive_number(text):
-    """As `non_negative_number`, without 0."""
+    """A finite number above 0."""
     if not (number := non_negative_number(text)):
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
@@ -132,9 +115,9 @@ def run(main, parser):
 
     Args:
         main: A function of the parsed arguments.
-        parser: The script's `ArgumentParser`. `ValueError` and `OSError`, which is how the library reports a wrong
-            value or file, end the process with exit code 2 and the message alone; any other exception is a bug of
-            ours and keeps its traceback.
+        parser: The script's `ArgumentParser`. A `ValueError` or `OSError`, with which the library reports a wrong
+            value or file, ends the process with exit code 2 and its message. Any other exception is a bug of ours and
+            keeps its traceback.
     """
     arguments = parser.parse_args()
     # Not every terminal has all letters, and what lacks one is no mistake.

@@ -64,17 +64,16 @@ def main(arguments, typed):
         from ddnn_keras.runs import search, trainer  # not before: it takes seconds
     except ModuleNotFoundError as error:
         raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tune]"') from error
-    trainer.distillation(arguments)  # raises where a value is wrong
     output = pathlib.Path(arguments.output).absolute()
-    settings = output / "settings.json"
     images = load_images(arguments)
+    # Both raise where a value is wrong, before the folder is made.
+    trainer.distillation(arguments)
+    images.steps_per_epoch(arguments.batch_size)
     with contextlib.nullcontext() if worker else one_at_a_time(output):
-        if settings.exists():
-            check_settings(arguments, images, settings)
+        same_settings(arguments, images, output / "settings.json")
         trainer.make_deterministic()
         try:
-            with contextlib.nullcontext() if worker or settings.exists() else begun(arguments, images, settings):
-                tuner = search.new_tuner(arguments, images, output)
+            tuner = search.new_tuner(arguments, images, output)
             try:
                 # A chief waits here until others have made the trials.
                 tuner.search(verbose=2)
@@ -99,33 +98,19 @@ def check_search(arguments, typed):
         )
 
 
-@contextlib.contextmanager
-def begun(arguments, images, path):
-    """Writes the settings of all trials, and removes them again if the search does not begin."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(settings_of(arguments, images), indent=1) + "\n")
-    try:
-        yield
-    except BaseException:
-        path.unlink()
-        raise
-
-
-def settings_of(arguments, images):
-    """What all trials of a search have in common."""
+def same_settings(arguments, images, path):
+    """Writes what all trials have in common. Raises a `ValueError` if the search had other settings or images."""
     import keras
 
-    from ddnn_keras.data.fingerprint import fingerprint
+    from ddnn_keras.data.fingerprint import fingerprint, is_same
 
     settings = {name: value for name, value in vars(arguments).items() if name not in MAY_DIFFER}
-    return {**settings, "backend": keras.backend.backend(), "data": fingerprint(images)}
-
-
-def check_settings(arguments, images, path):
-    """Raises a `ValueError` if a search had other settings or images: its trials would not compare."""
-    from ddnn_keras.data.fingerprint import is_same
-
-    settings, kept = settings_of(arguments, images), json.loads(path.read_text())
+    settings |= {"backend": keras.backend.backend(), "data": fingerprint(images)}
+    if not path.exists():
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=1) + "\n")
+        return
+    kept = json.loads(path.read_text())
     if not is_same(kept.pop("data"), settings.pop("data")):
         raise ValueError(
             f"--dataset {arguments.dataset} has other images than the search in {path.parent}: use another folder."

@@ -15,7 +15,7 @@ from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
 from ddnn_keras.network.cost import count_macs, count_parameters
 from ddnn_keras.runs.arguments import DISTILLATIONS, check_depths, load_images, of_the_run, with_absolute_paths
-from ddnn_keras.runs.checkpoint import Checkpoint, finished_epochs, load_network, restore_random_states
+from ddnn_keras.runs.checkpoint import Checkpoint, resume
 from ddnn_keras.runs.curves import draw_curves
 from ddnn_keras.runs.devices import ALONE, several_devices
 from ddnn_keras.runs.earlier_runs import is_finetuned, resumed, unused
@@ -60,10 +60,9 @@ def new_output(arguments):
 
 
 def train(arguments, run_directory, new_network=None, share=ALONE):
-    """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it.
+    """Trains the network that `arguments` describe and tests it. A run that stands in `run_directory` goes on.
 
-    A new run begins with `new_network(arguments, images)`, by default `compiled_network`. `share` is what this process
-    does of it.
+    A new run begins with `new_network(arguments, images)`, by default `compiled_network`.
     """
     print(f"Run directory: {run_directory.path}")
     images = load_images(arguments)
@@ -72,9 +71,13 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
     # Not before: preparing a data set draws random numbers too.
     keras.utils.set_random_seed(arguments.seed)
     with one_at_a_time(run_directory.path) if share.is_first else contextlib.nullcontext():
-        model, first_epoch = begun_network(arguments, images, run_directory, new_network or compiled_network)
+        if run_directory.model.exists():
+            model, first_epoch = resume(run_directory.model)
+        else:
+            model, first_epoch = (new_network or compiled_network)(arguments, images), 0
         if share.is_first:
-            write_config(arguments, images, run_directory)
+            if not run_directory.config.exists():
+                run_directory.write_json(run_directory.config, configuration(arguments, images))
             run_directory.tidy(first_epoch)
         make_deterministic()
         if arguments.warmup_epochs >= arguments.epochs:
@@ -86,21 +89,6 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
             draw_curves(run_directory.read_history(), run_directory.curves)
             run_directory.write_json(run_directory.metrics, metrics)
     print_metrics(metrics, arguments.evaluate_on)
-
-
-def begun_network(arguments, images, run_directory, new_network):
-    """The network as the run left it, and how many epochs it has behind it; a new one for a new run."""
-    if run_directory.model.exists():
-        model, first_epoch = load_network(run_directory.model), finished_epochs(run_directory.model)
-        restore_random_states(model, run_directory.model)
-        return model, first_epoch
-    return new_network(arguments, images), 0
-
-
-def write_config(arguments, images, run_directory):
-    """Writes down what a new run is."""
-    if not run_directory.config.exists():
-        run_directory.write_json(run_directory.config, configuration(arguments, images))
 
 
 def fit(model, arguments, images, run_directory, first_epoch, share):

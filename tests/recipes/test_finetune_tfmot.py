@@ -28,13 +28,14 @@ import contextlib, io, json, runpy, sys
 script, *texts = sys.argv[1:]
 for text in texts:
     sys.argv = [script, *json.loads(text)]
-    errors, output, code = io.StringIO(), io.StringIO(), 0
+    errors, output, code = io.StringIO(), io.TextIOWrapper(io.BytesIO()), 0
     try:
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
             runpy.run_path(script, run_name="__main__")
     except SystemExit as ended:
         code = ended.code
-    print("ended", json.dumps([code, output.getvalue(), errors.getvalue()]))
+    output.seek(0)
+    print("ended", json.dumps([code, output.read(), errors.getvalue()]))
 """
 
 

@@ -191,14 +191,13 @@ def test_a_mistake_that_the_data_shows_spoils_no_folder(mistake, tmp_path):
 
 def test_a_search_stays_on_its_backend_wherever_its_data_lie(tmp_path):
     arguments = tune.argument_parser().parse_args([*TINY, "--output", str(tmp_path), "--data-dir", "here"])
-    images = load_images(arguments)
-    settings = {**tune.settings_of(arguments, images), "backend": "torch"}
-    (tmp_path / "settings.json").write_text(json.dumps(settings))
-    with pytest.raises(ValueError, match=r"^KERAS_BACKEND tensorflow differs from the torch of"):
-        tune.check_settings(arguments, images, tmp_path / "settings.json")
-    (tmp_path / "settings.json").write_text(json.dumps({**settings, "backend": "tensorflow"}))
+    images, path = load_images(arguments), tmp_path / "settings.json"
+    tune.same_settings(arguments, images, path)
     arguments.data_dir = "elsewhere"
-    tune.check_settings(arguments, images, tmp_path / "settings.json")
+    tune.same_settings(arguments, images, path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "backend": "torch"}))
+    with pytest.raises(ValueError, match=r"^KERAS_BACKEND tensorflow differs from the torch of"):
+        tune.same_settings(arguments, images, path)
 
 
 def test_a_search_stays_with_its_images(tmp_path):
@@ -210,9 +209,9 @@ def test_a_search_stays_with_its_images(tmp_path):
 
     flags = ["--dataset", f"npz:{tmp_path}/data.npz", "--output", str(tmp_path)]
     arguments = tune.argument_parser().parse_args([*TINY, *flags])
-    (tmp_path / "settings.json").write_text(json.dumps(tune.settings_of(arguments, images(60))))
-    tune.check_settings(arguments, images(60), tmp_path / "settings.json")
+    for _ in range(2):
+        tune.same_settings(arguments, images(60), tmp_path / "settings.json")
     with pytest.raises(
         ValueError, match=r"^--dataset npz:.* has other images than the search in .*: use another folder"
     ):
-        tune.check_settings(arguments, images(80), tmp_path / "settings.json")
+        tune.same_settings(arguments, images(80), tmp_path / "settings.json")
