@@ -47,29 +47,6 @@ ALONE = Share()
 
 
 @contextlib.contextmanager
-def several_devices(arguments, batch_size):
-    """A context in which networks are trained on all devices, as `arguments` say; gives this process's `Share`."""
-    if arguments.rank >= len(arguments.hosts or [""]):
-        allowed = f"less than {len(arguments.hosts)}, the number of --hosts" if arguments.hosts else "0 without --hosts"
-        raise ValueError(f"--rank must be {allowed}. Received: {arguments.rank}")
-    if arguments.distribute:
-        with engine()(arguments, batch_size) as share:
-            yield share
-    elif arguments.hosts:
-        raise ValueError("--hosts must go with --distribute.")
-    else:
-        yield ALONE
-
-
-def engine():
-    """What trains on several devices with the backend at hand."""
-    engines = {"tensorflow": mirrored, "jax": data_parallel}
-    if (backend := keras.backend.backend()) not in engines:
-        raise ValueError(f"--distribute needs KERAS_BACKEND to be {' or '.join(engines)}. Received: {backend}")
-    return engines[backend]
-
-
-@contextlib.contextmanager
 def mirrored(arguments, batch_size):
     """All devices of one machine, with TensorFlow."""
     import tensorflow as tf
@@ -96,6 +73,27 @@ def data_parallel(arguments, batch_size):
     distribution = DataParallelTraining(auto_shard_dataset=False)
     with distribution.scope():
         yield Share(arguments.rank, len(hosts), (WholeBatches(distribution),))
+
+
+ENGINES = {"tensorflow": mirrored, "jax": data_parallel}
+
+
+@contextlib.contextmanager
+def several_devices(arguments, batch_size):
+    """A context in which networks are trained on the devices that `arguments` ask for. Gives this process's `Share`."""
+    hosts, backend = arguments.hosts or [""], keras.backend.backend()
+    if arguments.rank >= len(hosts):
+        allowed = f"less than {len(hosts)}, the number of --hosts" if arguments.hosts else "0 without --hosts"
+        raise ValueError(f"--rank must be {allowed}. Received: {arguments.rank}")
+    if not arguments.distribute:
+        if arguments.hosts:
+            raise ValueError("--hosts must go with --distribute.")
+        yield ALONE
+        return
+    if backend not in ENGINES:
+        raise ValueError(f"--distribute needs KERAS_BACKEND to be {' or '.join(ENGINES)}. Received: {backend}")
+    with ENGINES[backend](arguments, batch_size) as share:
+        yield share
 
 
 def check_batch_size(batch_size, num_devices):

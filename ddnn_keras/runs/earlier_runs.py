@@ -55,9 +55,8 @@ def resumed(run_directory, parser):
 
     config, typed = run_directory.read_config(), parser.typed()
     saved, backend = config["arguments"], keras.backend.backend()
-    begun_with = config.get("backend", backend)
-    if begun_with != backend:
-        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={begun_with}. Received: {backend}")
+    if config["backend"] != backend:
+        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
     wanted = vars(with_absolute_paths(argparse.Namespace(**{**saved, **typed})))
     for name in sorted(typed.keys() - {"resume", *DEVICES}):
         flag = "--" + name.replace("_", "-")

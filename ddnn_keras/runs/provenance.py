@@ -37,7 +37,7 @@ def versions():
 
 
 def revision(checkout=CHECKOUT):
-    """The commit, with `-dirty` where the code is not that of the commit; `None` where git knows of none."""
+    """The commit, with `-dirty` if the code was changed since; `None` without git."""
     try:
         commit = git(checkout, "rev-parse", "HEAD")
         return commit + ("-dirty" if git(checkout, "status", "--porcelain", "--", *CODE) else "")
@@ -46,7 +46,7 @@ def revision(checkout=CHECKOUT):
 
 
 def git(checkout, *words):
-    """What a git command prints. It takes no lock, which somebody else's command might wait for."""
+    """What a git command prints. It takes no lock that another command might wait for."""
     command = ["git", "--no-optional-locks", "-C", checkout, *words]
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
 

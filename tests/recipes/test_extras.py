@@ -59,7 +59,7 @@ def recipe(script, *flags, **environment):
 )
 def test_a_recipe_needs_no_more_than_its_extras(script, extras, flags, environment, tmp_path):
     finished = recipe(script, *flags, "--output", tmp_path / "out", env=environment(extras))
-    assert finished.returncode == 0, finished.stderr
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 def test_a_search_whose_trials_fail_says_why_in_one_sentence(environment, tmp_path):
