@@ -6,6 +6,6 @@ Hardware: two cores of an AMD EPYC, no GPU. Time: 2 minutes. Accuracy (2026-11-2
 50 96.4 %.
 """
 
-from ddnn_keras.runs import trainer
+from ddnn_keras.runs.command import command
 
-trainer.command(__doc__, dataset="digits", depths=[18, 34, 50], width=16, epochs=20, batch_size=64, learning_rate=0.05)
+command(__doc__, dataset="digits", depths=[18, 34, 50], width=16, epochs=20, batch_size=64, learning_rate=0.05)

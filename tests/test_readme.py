@@ -2,12 +2,15 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+
+from ddnn_keras.runtime.metadata import read_metadata
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("readme")
@@ -26,19 +29,31 @@ def demo(tmp_path_factory):
     variables = [f"VENV={sys.prefix}", f"DEMO={folder}", "FLAGS=--width 2 --epochs 1 --depths 10 18"]
     command = ["make", "demo", "--old-file", f"{sys.prefix}/installed-demo", *variables]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    assert (finished.returncode, finished.stderr) == (0, "")
     return folder, finished.stdout
 
 
 @pytest.mark.slow
-def test_the_demo_leaves_verified_files_and_its_picture(demo):
+def test_the_demo_leaves_verified_files_and_shows_them_last(demo):
     folder, output = demo
     files = {f"depth_{depth}{suffix}.tflite" for depth in (10, 18) for suffix in ("", "_int8")}
     files.add("bundle_int8.tflite")
     assert {path.name for path in folder.glob("tflite/*.tflite")} == files
     assert output.count("Verified: ") == len(files)
-    assert (folder / "curves.png").stat().st_size > 10_000
-    assert f"Pictures: {folder}/curves.png" in output.splitlines()
+    screen = output[output.rindex("┏") :]
+    assert "test accuracy" in screen and "float32 accuracy" in screen and "int8 accuracy" in screen
+    rows = [line.split("│")[1:-1] for line in screen.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == ["10", "18"]
+    metadata = read_metadata(folder / "tflite/depth_18_int8.tflite")
+    found = metadata["signatures"]["serving_default"]["verification"]
+    megabytes = (folder / "tflite/depth_18_int8.tflite").stat().st_size / 1e6
+    shown = [f"{found['accuracy']:.2%}", f"{megabytes:.2f}", f"{found['milliseconds_per_image']:.2f}"]
+    assert [cell.strip() for cell in rows[1][-3:]] == shown
+    *_, bundle, command = screen.splitlines()
+    assert bundle.startswith(f"All depths in one file: {folder}/tflite/bundle_int8.tflite, ")
+    words = shlex.split(command.removeprefix("Next: "))
+    finished = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 @pytest.mark.slow
@@ -128,18 +143,15 @@ def test_the_snippet_for_published_weights_runs():
     assert finished.returncode == 0, finished.stderr
 
 
-def test_every_command_names_a_file_and_flags_that_exist(main, script):
+def test_every_command_names_a_file_and_flags_that_exist(main):
     # In blocks of their own, perhaps behind a variable, and between backticks.
     script_and_flags = r"python ((?:recipes|export)/\w+\.py)"
-    commands = re.findall(rf"^(?:\w+=\S+ )*{script_and_flags}(.*?)(?:#.*)?$", README, flags=re.MULTILINE)
-    commands += re.findall(rf"`(?:\w+=\S+ )*{script_and_flags}([^`]*)`", README)
+    pages = README + (ROOT / "recipes/README.md").read_text()
+    commands = re.findall(rf"^(?:\w+=\S+ )*{script_and_flags}(.*?)(?:#.*)?$", pages, flags=re.MULTILINE)
+    commands += re.findall(rf"`(?:\w+=\S+ )*{script_and_flags}([^`]*)`", pages)
     assert len(commands) >= 20
     for path, arguments in commands:
-        if "tfmot" in path:  # in a process of its own, whose Keras it changes
-            finished = script(path, "--help")
-            code, help_text = finished.returncode, finished.stdout
-        else:
-            code, help_text, _ = main(path, "--help")
+        code, help_text, _ = main(path, "--help")
         assert code == 0, path
         for flag in re.findall(r"--[\w-]+", arguments):
             assert re.search(rf"{flag}(?![\w-])", help_text), f"{path} {flag}"

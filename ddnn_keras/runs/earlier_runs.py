@@ -2,9 +2,7 @@
 
 import argparse
 
-import keras
-
-from ddnn_keras.runs.arguments import DEVICES, load_images, saved_arguments, with_absolute_paths
+from ddnn_keras.runs.arguments import DEVICES, load_images, with_absolute_paths
 from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
 # What decides which images a run was trained on, and which it was validated on.
@@ -43,7 +41,7 @@ def finished_run(path):
         raise ValueError(f"--run must be a run of train.py. Received: {path}, which is fine-tuned already")
     if not run_directory.metrics.is_file():
         raise ValueError(f"--run must be a finished run. Received: {path}, which train.py --resume finishes")
-    return run_directory, argparse.Namespace(**saved_arguments(config))
+    return run_directory, argparse.Namespace(**config["arguments"])
 
 
 def is_finetuned(run_directory):
@@ -53,11 +51,12 @@ def is_finetuned(run_directory):
 
 def resumed(run_directory, parser):
     """A run's own arguments; other ones on the command line would not give the run that was begun."""
+    import keras
+
     config, typed = run_directory.read_config(), parser.typed()
-    saved, backend = saved_arguments(config), keras.backend.backend()
-    begun_with = config.get("backend", backend)
-    if begun_with != backend:
-        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={begun_with}. Received: {backend}")
+    saved, backend = config["arguments"], keras.backend.backend()
+    if config["backend"] != backend:
+        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
     wanted = vars(with_absolute_paths(argparse.Namespace(**{**saved, **typed})))
     for name in sorted(typed.keys() - {"resume", *DEVICES}):
         flag = "--" + name.replace("_", "-")
@@ -88,7 +87,7 @@ def images_of_runs(runs):
         FileNotFoundError: If one of them is no run.
         ValueError: If they had not all the same images, or the data set is another by now.
     """
-    first, *others = (saved_arguments(run.read_config()) for run in runs)
+    first, *others = (run.read_config()["arguments"] for run in runs)
     for run, arguments in zip(runs[1:], others):
         for name in OF_THE_DATA:
             if arguments[name] != first[name]:
