@@ -110,3 +110,20 @@ def run(main, parser):
         parser.error(parser.with_flags(" ".join(str(error).split())))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def print_table(headers, rows):
+    """Prints a table. Its first column names the rows; the other columns hold figures.
+
+    Args:
+        headers: The columns' names.
+        rows: A list with a list of cells for each row.
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    name, *figures = headers
+    table = Table(name, *(Column(figure, justify="right", overflow="fold") for figure in figures))
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)
