@@ -5,19 +5,21 @@ For example:
     python recipes/study/benchmark_training.py --backbone resnet_cifar --depths 8 14 20
     KERAS_BACKEND=jax python recipes/study/benchmark_training.py --depths 10 18 34 50 100 --growth
 
-The trainings take turns: in each round every one of them takes some steps, in random order, so that whatever else the
-machine does meets all of them. Equal networks of one process can differ by a tenth, so all of it is repeated in several
-processes, which make the networks in random order too. What is compared are routes to the same networks:
+What is compared are routes to the same networks:
 
 - each alone: the sum of one training for each depth;
 - jointly: all depths in one network, cross-entropy only, or with EKD;
 - full-net, then Distiller: the full-net alone, then `keras.distillation.Distiller` for each smaller depth;
 - with `--growth`: EKD with one depth, two, three and so on, beside the full-net alone.
 
-Times are relative to the first route: the median over all rounds, and its quartiles; CPU is the same of the processors'
-time, which other programs on the machine disturb less; where two routes are compared, the median of each process too.
-The floor is what they would be if time were arithmetic: a step takes three forward passes' multiply-accumulates, and a
-teacher one more. Images are random and lie in memory.
+The trainings take turns: in each round every one takes some steps, in random order, so that whatever else the machine
+does meets all of them. Equal networks of one process can differ by a tenth. So all of it is repeated in several
+processes, which make the networks in random order too. Images are random and lie in memory.
+
+Times are relative to the first route: the median over all rounds, and its quartiles. CPU is the same of the processors'
+time, which other programs on the machine disturb less. Where two routes are compared, the median of each process is
+shown too. The floor is what times would be if they were arithmetic: a step takes the multiply-accumulates of three
+forward passes, and a teacher one more.
 """
 
 import argparse
@@ -29,23 +31,13 @@ import multiprocessing
 import os
 import random
 import time
-from concurrent.futures.process import BrokenProcessPool
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from ddnn_keras import DDNN, EKD
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.backbones import BACKBONES, STEMS
-from ddnn_keras.command_line import ArgumentParser, positive_integer, positive_number, run
-from ddnn_keras.network.cost import count_macs
-from ddnn_keras.runs import trainer
+from ddnn_keras.command_line import ArgumentParser, positive_integer, positive_number, print_table, run
 from ddnn_keras.runs.arguments import check_depths
-from ddnn_keras.runs.provenance import provenance
 from ddnn_keras.runtime.process_memory import memory_now, peak_memory
 
 # In forward passes' arithmetic: the output, the gradient for each layer's input and the gradient for its weights.
@@ -57,12 +49,7 @@ COMPARED = [("jointly, EKD", "jointly, cross-entropy"), ("jointly, EKD", "full-n
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A network that is trained.
-
-    Args:
-        model: A function without arguments that gives the compiled model.
-        passes: What a step costs: a dict from the depths of a network to its forward passes.
-    """
+    """A network that is trained."""
 
     model: callable
     passes: dict
@@ -79,8 +66,8 @@ def argument_parser():
     add("--image-size", type=positive_integer, default=32, help="height and width of an image, in pixels")
     add("--batch-size", type=positive_integer, default=32, help="images per step")
     add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
-    jit = "whether XLA compiles the step: slower on a CPU with TensorFlow, indispensable with JAX"
-    add("--jit-compile", default=keras.backend.backend() == "jax", action=argparse.BooleanOptionalAction, help=jit)
+    jit = "whether XLA compiles the step; by default with JAX alone, since it is slower on a CPU with TensorFlow"
+    add("--jit-compile", action=argparse.BooleanOptionalAction, help=jit)
     add("--steps", type=positive_integer, default=5, help="timed steps of each training in a round")
     add("--rounds", type=positive_integer, default=7, help="how often each takes its turn in a process")
     add("--processes", type=positive_integer, default=3, help="how often all of it is done, in a process of its own")
@@ -103,7 +90,7 @@ def main(arguments):
     macs = macs_of(arguments, trainings)
     first = next(iter(routes))
     rows = [row(routes, label, first, seconds, macs, memory) for label in routes]
-    print_table(rows, arguments)
+    print_rows(rows, arguments)
     pairs = [row(routes, *pair, seconds, macs, memory) for pair in COMPARED if set(pair) <= set(routes)]
     print_pairs(pairs)
     if arguments.output:
@@ -118,6 +105,8 @@ def comparison(arguments):
 
 def alternatives(arguments):
     """The trainings and the routes that lead to all depths."""
+    from ddnn_keras import EKD
+
     *shallow, full_net = depths = tuple(sorted(arguments.depths))
     alone, joint, taught = {}, {}, {}
     for depth in depths:
@@ -138,6 +127,8 @@ def alternatives(arguments):
 
 def growth(arguments):
     """The trainings of one depth, two, three and so on, the full-net always among them."""
+    from ddnn_keras import EKD
+
     depths = tuple(sorted(arguments.depths))
     held = [depths[-count:] for count in range(1, len(depths) + 1)]
     trainings = {" ".join(map(str, some)): training(arguments, some, EKD()) for some in held}
@@ -151,6 +142,8 @@ def training(arguments, depths, distillation=None):
 
 def network(arguments, depths, distillation=None):
     """A compiled network of some depths."""
+    from ddnn_keras import DDNN
+
     model = DDNN(
         depths,
         backbone=arguments.backbone,
@@ -159,12 +152,14 @@ def network(arguments, depths, distillation=None):
         input_shape=image_shape(arguments),
         dtype=arguments.precision,
     )
-    model.compile(sgd(), metrics=["accuracy"], distillation=distillation, jit_compile=arguments.jit_compile)
+    model.compile(metrics=["accuracy"], distillation=distillation, **optimization(arguments))
     return model
 
 
 def distiller(arguments, teacher, student):
     """Keras' way to distil one network from another."""
+    import keras
+
     model = keras.distillation.Distiller(
         network(arguments, [teacher]).subnet(teacher),
         network(arguments, [student]).subnet(student),
@@ -172,13 +167,19 @@ def distiller(arguments, teacher, student):
         keras.distillation.LogitsDistillation(loss=keras.losses.KLDivergence()),
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(sgd(), loss=loss, metrics=["accuracy"], jit_compile=arguments.jit_compile)
+    model.compile(loss=loss, metrics=["accuracy"], **optimization(arguments))
     return model
 
 
-def sgd():
-    """The optimizer of every training."""
-    return keras.optimizers.SGD(0.1, momentum=trainer.MOMENTUM, nesterov=True)
+def optimization(arguments):
+    """The optimizer of every training, and whether XLA compiles it."""
+    import keras
+
+    by_default = keras.backend.backend() == "jax"
+    return {
+        "optimizer": keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        "jit_compile": by_default if arguments.jit_compile is None else arguments.jit_compile,
+    }
 
 
 def image_shape(arguments):
@@ -188,6 +189,8 @@ def image_shape(arguments):
 
 def macs_of(arguments, trainings):
     """Multiply-accumulates that a step takes for each image: a dict from the trainings' names."""
+    from ddnn_keras.network.cost import count_macs
+
     networks = {depths for training in trainings.values() for depths in training.passes}
     macs = {depths: count_macs(network(arguments, depths)) for depths in networks}
     return {name: sum(times * macs[d] for d, times in some.passes.items()) for name, some in trainings.items()}
@@ -197,19 +200,11 @@ def in_a_process(function, *arguments):
     """What the function gives in a process that does nothing else."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        try:
-            return pool.submit(function, *arguments).result()
-        except BrokenProcessPool:
-            raise ValueError("A measuring process was lost: a smaller --batch-size takes less memory.") from None
+        return pool.submit(function, *arguments).result()
 
 
 def timed(arguments, number):
-    """`StepWatch.seconds` of every training: a dict from names to arrays with a row for each round.
-
-    Args:
-        arguments: The command line's.
-        number: The process's number: all orders follow from it.
-    """
+    """`seconds_per_step` of every training: a dict from names to arrays with a row for each round."""
     trainings, _ = comparison(arguments)
     order = random.Random(number)
     models = {name: trainings[name].model() for name in order.sample(list(trainings), len(trainings))}
@@ -223,37 +218,24 @@ def timed(arguments, number):
 
 
 def seconds_per_step(model, arguments):
-    """What a step of `fit` takes, the first one apart, which starts the input pipeline."""
-    watch = StepWatch(arguments.steps)
+    """What a step of `fit` takes, without the first one, which starts the input pipeline."""
+    import keras
+
+    times = []
+
+    def note(batch, logs):
+        if batch in (0, arguments.steps):
+            float(logs["loss"])  # waits for devices that compute behind Python's back
+            times.append((time.perf_counter(), time.process_time()))
+
     random_numbers = np.random.default_rng(0)
     count = (1 + arguments.steps) * arguments.batch_size
     images = random_numbers.integers(0, 256, (count, *image_shape(arguments)), "uint8")
     labels = random_numbers.integers(0, 10, count)
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=note)
     model.fit(images, labels, batch_size=arguments.batch_size, shuffle=False, verbose=0, callbacks=[watch])
-    return watch.seconds
-
-
-class StepWatch(keras.callbacks.Callback):
-    """Takes the time from the end of the first step to the end of the last one.
-
-    Attributes:
-        seconds: What a step takes: by the clock, and of all processors together, which other programs on the machine
-            disturb less.
-    """
-
-    def __init__(self, last):
-        super().__init__()
-        self._last = last
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Waits for the step, where devices compute behind Python's back."""
-        if batch in (0, self._last):
-            float(logs["loss"])
-            now = np.array([time.perf_counter(), time.process_time()])
-            if batch == 0:
-                self._start = now
-            else:
-                self.seconds = (now - self._start) / self._last
+    first, last = np.array(times)
+    return (last - first) / arguments.steps
 
 
 def memory_of(arguments, name):
@@ -266,6 +248,8 @@ def memory_of(arguments, name):
 
 def device_memory():
     """Peak memory of the accelerator as JAX tells it, or `None`."""
+    import keras
+
     if keras.backend.backend() == "jax":
         import jax
 
@@ -300,28 +284,27 @@ def spread(found):
     return f"{found['relative']:.3f} [{lower:.2f}, {upper:.2f}]"
 
 
-def print_table(rows, arguments):
+def print_rows(rows, arguments):
     """The rows, for people."""
-    table = Table("route", "ms/step", "images/s", "relative", "floor", "peak MB", box=None, padding=(0, 1, 0, 0))
-    if arguments.matrix_rate:
-        table.add_column("of peak")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for found in rows:
-        images = arguments.batch_size / found["seconds"]
-        cells = [
+    headers = ["route", "ms/step", "images/s", "relative", "floor", "peak MB"]
+    cells = [
+        [
             found["route"],
             f"{1000 * found['seconds']:,.1f}",
-            f"{images:,.0f}",
+            f"{arguments.batch_size / found['seconds']:,.0f}",
             spread(found),
             f"{found['floor']:.3f}",
             f"{found['memory'] / 2**20:,.0f}",
         ]
-        if arguments.matrix_rate:
+        for found in rows
+    ]
+    if rate := arguments.matrix_rate:
+        headers.append("of peak")
+        for found, line in zip(rows, cells):
             # A multiply-accumulate is two operations.
-            cells.append(f"{2 * found['macs'] * images / (1e12 * arguments.matrix_rate):.1%}")
-        table.add_row(*cells)
-    Console().print(table)
+            operations = 2 * found["macs"] * arguments.batch_size
+            line.append(f"{operations / found['seconds'] / (1e12 * rate):.1%}")
+    print_table(headers, cells)
 
 
 def print_pairs(pairs):
@@ -339,6 +322,8 @@ def print_pairs(pairs):
 
 def report(arguments, rows, pairs, seconds):
     """All numbers, and what made them."""
+    from ddnn_keras.runs.provenance import provenance
+
     return {
         "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
         **provenance(),

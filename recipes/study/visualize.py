@@ -9,21 +9,13 @@ it stands its correlation with the full-net's map of the same stage, the mean ov
 there are fewer).
 """
 
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import numpy as np
-from keras import ops
-from matplotlib.figure import Figure
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer
 from ddnn_keras.command_line import run as run_command
-from ddnn_keras.distillation import standardized_attention
-from ddnn_keras.runs.checkpoint import load_network
-from ddnn_keras.runs.earlier_runs import images_of_runs
 from ddnn_keras.runs.run_directory import RunDirectory
 
 CORRELATION_IMAGES = 500
@@ -43,20 +35,20 @@ def argument_parser():
 def main(arguments):
     """Draws the picture."""
     runs = [RunDirectory(path) for path in arguments.runs]
-    if pathlib.Path(arguments.output).suffix != ".png":
-        raise ValueError(f"--output must end in .png. Received: {arguments.output}")
     images = validation_images(runs)
     if arguments.image >= len(images):
         raise ValueError(f"--image must be from 0 to {len(images) - 1}. Received: {arguments.image}")
     rows = [row for run in runs for row in attention_rows(run, images)]
     figure = picture(images[arguments.image], arguments.image, rows)
     with atomic_write(pathlib.Path(arguments.output)) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, format="png")
     print(f"Picture: {arguments.output}")
 
 
 def validation_images(runs):
     """The first validation images of the runs' data set, which none of them was trained on."""
+    from ddnn_keras.runs.earlier_runs import images_of_runs
+
     batches, count = [], 0
     for images, _ in images_of_runs(runs).validation(BATCH):
         batches.append(np.asarray(images))
@@ -68,6 +60,8 @@ def validation_images(runs):
 
 def attention_rows(run, images):
     """For each depth of a run: its label, and for each stage all images' maps and their correlation."""
+    from ddnn_keras.runs.checkpoint import load_network
+
     model = load_network(run.model)
     maps = attention_maps(model, images)
     full_net = maps[model.output_keys[-1]]
@@ -82,6 +76,10 @@ def attention_rows(run, images):
 
 def attention_maps(model, images):
     """The attention maps of all images: a dict from output keys to lists with an array for each stage."""
+    from keras import ops
+
+    from ddnn_keras.distillation import standardized_attention
+
     batches = []
     for start in range(0, len(images), BATCH):
         features = model.features(images[start : start + BATCH])
@@ -98,6 +96,8 @@ def correlation(maps, others):
 
 def picture(image, number, rows):
     """The image and the maps of it: a row for each depth of each run."""
+    from matplotlib.figure import Figure
+
     columns = 1 + max(len(stages) for _, stages in rows)
     figure = Figure(figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained")
     for axes, (label, stages) in zip(figure.subplots(len(rows), columns, squeeze=False), rows):

@@ -1,29 +1,12 @@
 """recipes/study/benchmark_training.py: small true trainings in turns."""
 
 import json
-import os
 
-import benchmark_training
 import numpy as np
 import pytest
 
 SCRIPT = "recipes/study/benchmark_training.py"
-SMALL = [
-    "--backbone",
-    "resnet_cifar",
-    "--width",
-    4,
-    "--image-size",
-    16,
-    "--batch-size",
-    4,
-    "--steps",
-    1,
-    "--rounds",
-    3,
-    "--processes",
-    2,
-]
+SMALL = ["--backbone", "resnet_cifar", "--width", 1, "--image-size", 8, "--batch-size", 2, "--steps", 1, "--rounds", 2]
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +24,10 @@ def measured(script, tmp_path_factory):
 
 @pytest.mark.slow
 def test_routes_to_the_same_networks(measured):
-    printed, report = measured("--depths", 14, 8)
+    printed, report = measured("--depths", 14, 8, "--processes", 1)
     assert report["arguments"]["depths"] == [14, 8] and "output" not in report["arguments"]
     seconds = {name: np.array(rounds) for name, rounds in report["seconds, of all processors"].items()}
-    assert {rounds.shape for rounds in seconds.values()} == {(2, 3, 2)}
+    assert {rounds.shape for rounds in seconds.values()} == {(1, 2, 2)}
     rows = {row["route"]: row for row in report["rows"]}
     assert list(rows) == [
         "each alone",
@@ -69,6 +52,7 @@ def test_routes_to_the_same_networks(measured):
     over_joint, over_distiller = report["pairs"]
     assert over_joint["floor"] == 1
     assert over_distiller["floor"] == pytest.approx(ekd["macs"] / distiller["macs"])
+    assert len(over_joint["processes"]) == 1
     ratios = seconds["jointly, EKD"] / seconds["jointly, cross-entropy"]
     clock, processor = np.median(ratios, axis=(0, 1))
     assert over_joint["processes"] == pytest.approx(np.median(ratios, axis=1)[:, 0].tolist())
@@ -80,20 +64,15 @@ def test_routes_to_the_same_networks(measured):
 
 @pytest.mark.slow
 def test_cost_grows_with_the_number_of_depths(measured):
-    printed, report = measured("--depths", 14, 20, "--growth", "--matrix-rate", 0.1)
+    printed, report = measured("--depths", 14, 20, "--growth", "--matrix-rate", 0.001, "--processes", 2)
     alone, both = report["rows"]
     assert (alone["route"], both["route"]) == ("20", "14 20")
     # Depth 14 parts from 20 after two blocks of the first stage: four blocks more than the nine of 20, of which the two
     # that halve the resolution cost less than the others.
     assert (alone["floor"], both["floor"]) == (1, pytest.approx(1.4, abs=0.02))
     # A multiply-accumulate is two operations.
-    assert f"{2 * alone['macs'] * 4 / alone['seconds'] / 1e11:.1%}" in printed
+    assert f"{2 * alone['macs'] * 2 / alone['seconds'] / 1e9:.1%}" in printed
     assert "of peak" in printed and f"{both['floor']:.3f}" in printed
-
-
-def test_a_measuring_process_that_is_lost_is_told_of():
-    with pytest.raises(ValueError, match=r"^A measuring process was lost: a smaller --batch-size takes less memory\.$"):
-        benchmark_training.in_a_process(os.abort)
 
 
 def test_mistakes(mistake, tmp_path):

@@ -62,10 +62,6 @@ def test_mistakes(mistake, tmp_path):
     assert f"FOLDER must have the depths of the others. Received: 8 in {folder} and 14 in {other}" in mistake(
         "recipes/study/gains.py", folder, other
     )
-    alone = comparison(tmp_path / "alone", alone=[0.80])
-    assert "FOLDER must hold two methods of a comparison: joint over alone, kl over joint," in mistake(
-        "recipes/study/gains.py", alone
-    )
     assert f"FOLDER must have a results.json of compare.py. Received: {tmp_path}" in mistake(
         "recipes/study/gains.py", tmp_path
     )

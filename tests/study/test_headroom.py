@@ -46,7 +46,8 @@ def test_what_probabilities_say_beyond_labels():
 def test_a_run(main, finished_run):
     code, printed, errors = main(SCRIPT, finished_run)
     assert code == 0, errors
-    rows = {cells[0]: cells[1:] for cells in (line.rsplit(maxsplit=6) for line in printed.splitlines()) if cells}
+    lines = [line.strip("│").split("│") for line in printed.splitlines() if "│" in line]
+    rows = {depth.strip(): [cell.strip() for cell in cells] for depth, *cells in lines}
     # Its metrics are about the test split.
     model, digits = load_network(finished_run / "model.keras"), data.load("digits", seed=0)
     evaluated = model.evaluate(digits.validation(100), return_dict=True, verbose=0)
