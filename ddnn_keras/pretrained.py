@@ -184,11 +184,7 @@ def outputs(image, images, tensors):
 def check_same_outputs(ours, theirs, found, expected):
     """Raises a `ValueError` that names the first layer with other outputs than its counterpart.
 
-    Args:
-        ours: Our layers, a list of `ddnn_keras.network.layer_order.Convolution`.
-        theirs: As many of the source.
-        found: The outputs of our layers and, last, our features.
-        expected: Likewise of the source. Features with positions are averaged.
+    `found` and `expected` are the outputs of our layers and of theirs, and the features at the end.
     """
     precise = all(layer.layer.compute_dtype in ("float32", "float64") for layer in [*ours, *theirs])
     tolerance = TOLERANCE if precise else TOLERANCE_OF_MIXED_PRECISION

@@ -73,15 +73,7 @@ def check_network(model):
 
 
 def fake_quantized(image, outputs):
-    """Rebuilds a graph with rounded kernels and rounded activations.
-
-    Args:
-        image: The graph's input, a `keras.KerasTensor`.
-        outputs: Its outputs, in any structure.
-
-    Returns:
-        The input of the new graph, and its outputs in the same structure.
-    """
+    """Rebuilds the graph from `image` to `outputs`, in any structure, with rounded kernels and activations."""
     # Flat, because Keras sorts the keys of dicts.
     tensors = keras.tree.flatten(outputs)
     following = readers(tensors)

@@ -87,6 +87,7 @@ def test_all_subnets_together_hold_the_whole_network(network):
 
 
 def test_a_saved_subnet_needs_no_library_of_ours(network, examples, tmp_path):
+    network.compile("sgd", distillation=EKD())
     subnet = network.subnet("b")
     subnet.save(tmp_path / "subnet.keras")
     assert "ddnn_keras" not in str(subnet.get_config())

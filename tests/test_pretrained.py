@@ -60,16 +60,6 @@ def resnet(block_type, blocks):
     return classifier(backbone.input, backbone.output)
 
 
-def cifar_resnet(blocks):
-    """The stages of a KerasHub ResNet behind one 3x3 convolution, as He et al. have them for CIFAR (section 4.2)."""
-    image = keras.Input((32, 32, 3))
-    convolution = keras.layers.Conv2D(64, 3, padding="same", use_bias=False)
-    x = keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1e-5)(convolution(image)))
-    backbone = resnet_backbone("basic_block", blocks)
-    stages = keras.Model(backbone.get_layer("pool1_pool").output, backbone.output)
-    return classifier(image, stages(x))
-
-
 def normalized(source):
     """The network with batch normalisation, of which ours is an independent copy, between convolution and ReLU."""
 
@@ -131,13 +121,6 @@ def test_a_backbone_without_classifier_gives_its_features():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.max(expected))
 
 
-@pytest.mark.parametrize("depths", [(8,), (14, 20)])
-def test_cifar_resnets_have_kerashubs_stages(depths):
-    blocks = 3 * ((depths[-1] - 2) // 6,)
-    model = DDNN(depths=depths, backbone="resnet_cifar", width=64, num_classes=7)
-    check_same_logits(model, cifar_resnet(blocks), depths[-1], IMAGES[:, :32, :32])
-
-
 def test_mobilenet_v2_is_that_of_keras_applications():
     # Where every strided convolution sees an odd resolution, for which Keras pads on both sides too.
     shape = (97, 97, 3)
@@ -157,15 +140,6 @@ def test_vgg_is_that_of_keras_applications(layers, variant):
     )
     model = DDNN(depths=(11, layers), backbone="vgg", num_classes=7, stem="imagenet")
     check_same_logits(model, variant(source), layers, IMAGES[:, :32, :32])
-
-
-@pytest.mark.parametrize(("layers", "blocks"), [(11, [1, 1, 2, 2, 2]), (13, [2, 2, 2, 2, 2])])
-def test_shallow_vggs_are_kerashubs_with_normalisation(layers, blocks):
-    keras_hub = pytest.importorskip("keras_hub")
-    backbone = keras_hub.models.VGGBackbone(blocks, [64, 128, 256, 512, 512], image_shape=(32, 32, 3))
-    model = DDNN(depths=(layers, 19), backbone="vgg", num_classes=7)
-    source = normalized(classifier(backbone.input, backbone.output))
-    check_same_logits(model, source, layers, IMAGES[:, :32, :32])
 
 
 @pytest.mark.slow

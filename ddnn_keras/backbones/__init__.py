@@ -17,16 +17,7 @@ PROTOCOL = ("DEPTHS", "num_stages", "stem", "block", "head")
 
 
 def make_backbone(backbone, width=None, stem=None):
-    """Makes the backbone that `DDNN` was asked for.
-
-    Args:
-        backbone: A name in `BACKBONES`, or a backbone.
-        width: The width of a family by name. Defaults to the published networks'.
-        stem: The stem of a family by name. Defaults to `"cifar"`.
-
-    Raises:
-        ValueError: If an argument is not as above.
-    """
+    """Makes a family by name, or checks a backbone of one's own, which has a width and a stem already."""
     if isinstance(backbone, str) and backbone in BACKBONES:
         family = family_named(backbone)
         return family(family.WIDTH if width is None else width, "cifar" if stem is None else stem)

@@ -1,8 +1,7 @@
 """A 1x1 convolution whose number of channels depends on the depth, as in a DenseNet.
 
-A stage with fewer layers hands fewer channels on, so that the next kernels are smaller. The kernel of a shallow depth
-is a part of the deeper ones'. So a kernel is made of pieces: those of the shallowest depth, and those that each deeper
-depth adds in rows (input channels) and columns (output channels).
+The kernel of a shallow depth is a part of the deeper ones'. So a kernel is made of pieces: those of the shallowest
+depth, and those that each deeper depth adds in rows (input channels) and columns (output channels).
 """
 
 import itertools
@@ -17,13 +16,8 @@ from keras import ops
 def nested_convolution(path, x, segments, filters, name):
     """A 1x1 convolution without bias that shares its kernel with shallower paths.
 
-    Args:
-        path: The `Path`, see `ddnn_keras.network.paths`.
-        x: A symbolic tensor.
-        segments: The numbers of channels of the parts that `x` is made of. A deeper path has the same parts with at
-            least as many channels.
-        filters: Number of output channels.
-        name: The name of the convolution.
+    `segments` are the numbers of channels of the parts that `x` is made of. A deeper path has the same parts with at
+    least as many channels.
     """
     rows = []
     for number, channels in enumerate(segments):
@@ -34,13 +28,7 @@ def nested_convolution(path, x, segments, filters, name):
 
 
 class NestedKernel:
-    """A kernel that grows as deeper depths ask for more of it.
-
-    Args:
-        name: The kernel's name.
-        dtype: A dtype policy for its pieces.
-        seed: An integer, on which the initial weights depend.
-    """
+    """A kernel that grows as deeper depths ask for more of it. The initial weights depend on `seed`, an integer."""
 
     def __init__(self, name, dtype, seed):
         self._name, self._dtype, self._seed = name, dtype, seed
@@ -71,14 +59,7 @@ def spans(ends, last):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class KernelPiece(keras.layers.Layer):
-    """Some rows and columns of a kernel.
-
-    Args:
-        rows: Number of input channels.
-        columns: Number of output channels.
-        fan_out: Number of output channels of the whole kernel, which scales the initial weights.
-        seed: An integer for the initial weights.
-    """
+    """Some rows (input channels) and columns (output channels) of a kernel, which has `fan_out` columns in all."""
 
     def __init__(self, rows, columns, fan_out, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -94,11 +75,7 @@ class KernelPiece(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class NestedConvolution(keras.layers.Layer):
-    """A 1x1 convolution with a kernel made of pieces.
-
-    Args:
-        pieces: A list of rows, which are lists of `KernelPiece`.
-    """
+    """A 1x1 convolution with a kernel made of `pieces`, a list of rows, which are lists of `KernelPiece`."""
 
     def __init__(self, pieces, **kwargs):
         super().__init__(**kwargs)

@@ -4,14 +4,9 @@ import keras
 
 
 def nodes_before(outputs):
-    """The calls of layers that lead to symbolic tensors.
+    """The calls of layers that lead to a list of symbolic tensors, each after those that give its inputs.
 
-    Args:
-        outputs: A list of `keras.KerasTensor`.
-
-    Returns:
-        A list of Keras' nodes, which have `operation`, `input_tensors` and `output_tensors`. A node comes after those
-        that give its inputs.
+    They are Keras' nodes, which have `operation`, `input_tensors` and `output_tensors`.
     """
     ordered, stack = {}, [node_of(output) for output in outputs]
     while stack:
@@ -35,11 +30,7 @@ def layer_of(tensor):
 
 
 def readers(outputs):
-    """Which layers read the output of which others: a dict from layers' names to lists of layers.
-
-    Args:
-        outputs: A list of `keras.KerasTensor`. Only calls that lead to them count.
-    """
+    """Which layers read the output of which others, on the way to symbolic tensors: a dict from names to lists."""
     found = {}
     for node in nodes_before(outputs):
         for tensor in node.input_tensors:

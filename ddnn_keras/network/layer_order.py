@@ -9,21 +9,13 @@ from ddnn_keras.network.graph import layer_of, nodes_before
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """A convolution or dense layer within a network, and the batch normalisation of its output if there is one.
-
-    Args:
-        layer: The layer.
-        input: The `keras.KerasTensor` that the layer reads.
-        output: The `keras.KerasTensor` behind the layer and its batch normalisation.
-        normalization: The batch normalisation, or `None`.
-        level: The number of convolutions on the longest way from the image, including this one.
-    """
+    """A convolution or dense layer within a network, and the batch normalisation of its output if there is one."""
 
     layer: keras.layers.Layer
     input: keras.KerasTensor
-    output: keras.KerasTensor
+    output: keras.KerasTensor  # behind the batch normalisation
     normalization: keras.layers.BatchNormalization | None
-    level: int
+    level: int  # the number of convolutions on the longest way from the image, including this one
 
     @property
     def shape(self):

@@ -13,14 +13,9 @@ PLAIN = int | float | str | list | tuple | None
 
 
 def to_tf_keras(subnet):
-    """Rebuilds a sub-net of tf_keras' layers, with the same weights.
+    """Rebuilds a sub-net, such as `DDNN.subnet(18)`, as a `tf_keras.Model` with the same weights.
 
-    Args:
-        subnet: A functional `keras.Model` of one input and one output, such as `DDNN.subnet(18)`.
-
-    Returns:
-        A `tf_keras.Model`. A depthwise 1x1 convolution replaces the `Rescaling` of pixels, which TensorFlow Model
-        Optimization cannot quantize.
+    A depthwise 1x1 convolution replaces the `Rescaling` of pixels, which TensorFlow Model Optimization cannot quantize.
 
     Raises:
         ValueError: If tf_keras does not have one of the layers.

@@ -66,12 +66,12 @@ class Path:
 
 
 def grow(backbone, path, x, depths, stage=0):
-    """Builds all depths from stage `stage` on.
+    """Builds all depths from stage `stage` on. They have its input `x` and the `path` that leads there in common.
 
     Args:
-        backbone: A backbone, see `ddnn_keras.backbones`.
-        path: The `Path` that leads here.
-        x: The tensor that enters the stage, the same for all `depths`.
+        backbone: A backbone, see `ddnn_keras/backbones/README.md`.
+        path: A `Path`.
+        x: A symbolic tensor.
         depths: A dict from output keys to blocks per stage, shallowest first.
         stage: Index of the stage.
 

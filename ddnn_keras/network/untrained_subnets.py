@@ -18,19 +18,12 @@ from ddnn_keras.pixels import in_batches
 
 @dataclasses.dataclass(frozen=True)
 class UntrainedSubnet:
-    """A sub-net with copies of its trained depths' normalisation.
+    """A sub-net with copies of its trained depths' normalisation."""
 
-    Args:
-        subnet: A functional `keras.Model` from raw pixels to logits.
-        fixed: Its batch normalisations that keep the statistics of the trained depth.
-        parted: Its batch normalisations that need new statistics.
-        copies: A dict from all private layers to the trained depths' layers of which they are copies.
-    """
-
-    subnet: keras.Model
-    fixed: list
-    parted: list
-    copies: dict
+    subnet: keras.Model  # from raw pixels to logits
+    fixed: list  # of batch normalisations that keep the statistics of the trained depth
+    parted: list  # of batch normalisations that need new statistics
+    copies: dict  # from private layers to the trained depths' layers of which they are copies
 
     def update(self):
         """Takes over what training changed in the trained depths' layers."""
@@ -54,13 +47,7 @@ class UntrainedSubnet:
 
 
 def untrained_subnet(model, backbone, blocks):
-    """Makes an `UntrainedSubnet` that is not calibrated yet.
-
-    Args:
-        model: A `DDNN`.
-        backbone: Its backbone.
-        blocks: Blocks per stage, a tuple. Each at most those of the model's full-net.
-    """
+    """Makes the `UntrainedSubnet` of a `DDNN` that has these blocks per stage. It is not calibrated yet."""
     path = UntrainedPath(model, output_key("_".join(map(str, blocks))), blocks)
     image = keras.Input(model.input_shape[1:], name="image")
     for stage, (depth, agrees) in enumerate(sources(model.depths, blocks)):
@@ -79,14 +66,7 @@ def untrained_subnet(model, backbone, blocks):
 
 
 def sources(depths, blocks):
-    """The trained depth that lends its private layers to each stage, and whether all earlier stages are as in it.
-
-    Args:
-        depths: A dict from depths to blocks per stage, the shallowest first.
-        blocks: Blocks per stage.
-
-    Returns:
-        A list of pairs of a depth and a truth value.
+    """For each stage, the trained depth that lends its private layers, and whether all earlier stages are as in it.
 
     Example:
     >>> sources({18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}, (3, 2, 3, 2))
@@ -102,13 +82,7 @@ def sources(depths, blocks):
 
 
 class UntrainedPath(Path):
-    """A path with the shared layers of a network, and copies of the private layers of its trained depths.
-
-    Args:
-        model: A `DDNN`.
-        name: The name of the untrained depth.
-        blocks: Its blocks per stage.
-    """
+    """A path with the shared layers of a `DDNN`, and copies of the private layers of its trained depths."""
 
     def __init__(self, model, name, blocks):
         super().__init__(name, blocks, {layer.name: layer for layer in model.layers}, model.dtype_policy, seed=0)

@@ -42,12 +42,7 @@ def check_reductions(losses):
 
 
 class CompiledDistillation:
-    """The distillation terms of one network's sub-nets, with a metric for each.
-
-    Args:
-        distillation: An `EKD`, or `None` for no terms.
-        keys: The network's output keys, the full-net's last.
-    """
+    """The terms of an `EKD`, or none, for the output keys of a network, with a metric for each term."""
 
     def __init__(self, distillation, keys):
         self.distillation = distillation
@@ -61,13 +56,7 @@ class CompiledDistillation:
         return list(self._trackers.values())
 
     def __call__(self, logits, features, sample_weight=None):
-        """The weighted sum of all terms, a scalar.
-
-        Args:
-            logits: A dict from output keys to logits.
-            features: A dict from output keys to lists of stage features.
-            sample_weight: Optional dict from output keys to weights of shape `(batch,)` or `(batch, 1)`, or `None`.
-        """
+        """The weighted sum of all terms. All arguments are dicts by output key, with a weight per sample."""
         total = 0.0
         for (key, name), (weight, function) in self._terms.items():
             values = function(logits, features)

@@ -107,10 +107,11 @@ def _copy(metric):
     if not isinstance(metric, keras.metrics.Metric):
         return metric
     # With Keras' own `get_config`, a copy would silently have the defaults of such arguments.
-    arguments = inspect.signature(type(metric)).parameters.keys() - {"name", "dtype", "args", "kwargs"}
+    specification = inspect.getfullargspec(type(metric).__init__)
+    own = {*specification.args, *specification.kwonlyargs} - {"self", "name", "dtype"}
     try:
-        if type(metric).get_config is keras.metrics.Metric.get_config and arguments:
-            raise TypeError(f"`get_config` lacks {', '.join(sorted(arguments))}")
+        if type(metric).get_config is keras.metrics.Metric.get_config and own:
+            raise TypeError(f"`get_config` lacks {', '.join(sorted(own))}")
         return type(metric).from_config(metric.get_config())
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -149,15 +150,7 @@ def _of_logits(value, module):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 def crossentropy(y_true, y_pred):
-    """Keras' `"crossentropy"` of logits, sparse or not as the labels' shape says.
-
-    Args:
-        y_true: Labels of shape `(batch,)` or `(batch, 1)`, or one-hot of shape `(batch, classes)`.
-        y_pred: Logits of shape `(batch, classes)`.
-
-    Returns:
-        A tensor of shape `(batch,)`.
-    """
+    """Keras' `"crossentropy"` of logits. Labels are indices or one-hot, as their shape says."""
     sparse = len(y_true.shape) < len(y_pred.shape) or y_true.shape[-1] == 1
     function = keras.losses.sparse_categorical_crossentropy if sparse else keras.losses.categorical_crossentropy
     return function(y_true, y_pred, from_logits=True)

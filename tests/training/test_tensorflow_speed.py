@@ -77,7 +77,7 @@ def test_other_losses(loss, traces):
 
 def test_history_is_that_of_a_network_that_keras_made_itself(monkeypatch):
     found = fitted()
-    monkeypatch.setattr("ddnn_keras.model.make_state", lambda model: None)
+    monkeypatch.setattr("ddnn_keras.training.tensorflow_speed.make_state", lambda model: None)
     assert list(found.history.history.items()) == list(fitted().history.history.items())
 
 
@@ -252,12 +252,6 @@ def test_scales_in_half_precision_are_left_to_keras(dtype):
     model = tiny_network(dtype=dtype)
     model.compile("sgd", jit_compile=False)
     assert np.isfinite(model.fit(IMAGES, LABELS, verbose=0).history["loss"]).all()
-
-
-def test_a_trained_sub_net_is_made_of_layers_of_keras():
-    model = tiny_network()
-    model.compile("sgd", distillation=EKD())
-    assert "ddnn_keras" not in str(model.subnet(14).get_config())
 
 
 # The schedule of SGD's learning rate is asked once a step.
