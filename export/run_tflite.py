@@ -7,21 +7,15 @@ For example:
 """
 
 import argparse
-import struct
 import time
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
+from ddnn_keras.runtime.image_file import MODES, open_image
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
-
-# Pillow's, by the number of channels that a network takes.
-MODES = {1: "L", 3: "RGB"}
-
-# What Pillow raises for damaged files, and for such as would take all memory.
-UNREADABLE = (OSError, SyntaxError, struct.error, Image.DecompressionBombError)
 
 
 def argument_parser():
@@ -75,35 +69,10 @@ def read_image(path, shape, crop_pct=1.0):
     height, width, channels = shape
     if channels not in MODES:
         raise ValueError(f"The network must take 1 or 3 channels to read image files for it. Received: {channels}")
-    try:
-        with Image.open(path) as image:
-            whole = eight_bit(upright(image), path).convert(MODES[channels])
-            border = 0.0 if whole.size == (width, height) else (1 - crop_pct) / 2
-            image = ImageOps.fit(whole, (width, height), Image.Resampling.BILINEAR, bleed=border)
-            return np.asarray(image, "float32").reshape(shape)
-    except FileNotFoundError:
-        raise
-    except UNREADABLE as error:
-        raise ValueError(f"{path} is not an image file that Pillow can read: {error}") from None
-
-
-def upright(image):
-    """An image turned as its EXIF says, if that can be read, as in training."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except (SyntaxError, struct.error):
-        return image
-
-
-def eight_bit(image, path):
-    """An image of 16 bits with the upper 8 of them, as TensorFlow decodes it for training; another one as it is."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"{path} must have 8 bits a channel, or 16 in a PNG or TIFF file. Received: Pillow's mode {image.mode}"
-        )
-    return image
+    whole = open_image(path, channels)
+    border = 0.0 if whole.size == (width, height) else (1 - crop_pct) / 2
+    image = ImageOps.fit(whole, (width, height), Image.Resampling.BILINEAR, bleed=border)
+    return np.asarray(image, "float32").reshape(shape)
 
 
 def softmax(logits):

@@ -19,13 +19,6 @@ class ImageData(abc.ABC):
     `ddnn_keras.data.tensorflow_pipeline` for TensorFlow and for all that is read from files,
     `ddnn_keras.data.array_pipeline` for arrays on Keras' other backends.
 
-    Args:
-        name: The data set's name.
-        source: A `ddnn_keras.data.sources.source.Source`.
-        image_size: Height and width that the model sees. By default the data set's own if all images have one size,
-            else 224.
-        mirror: Whether training mirrors half of the images. By default what the source says.
-
     Attributes:
         name: The data set's name.
         image_shape: `(height, width, channels)`.
@@ -37,6 +30,7 @@ class ImageData(abc.ABC):
         mirror: Whether training mirrors half of the images.
         crop_pct: The share of the shorter side that evaluation shows, the centre: about 0.875 where images have any
             size, else 1.
+        stratified: Whether images were held out by class, see `ddnn_keras.data.splits.hold_out_by_class`.
     """
 
     def __init__(self, name, source, image_size=None, mirror=None):
@@ -50,6 +44,7 @@ class ImageData(abc.ABC):
         self.num_train, self.num_validation, self.num_test = map(len, (source.train, source.validation, source.test))
         self.crop_pct = 1.0 if self._own_size else max(size) / size_before_crop(max(size))
         self.mirror = source.mirror if mirror is None else mirror
+        self.stratified = source.stratified
         self._source = source
 
     def steps_per_epoch(self, batch_size):
@@ -58,11 +53,7 @@ class ImageData(abc.ABC):
         Raises:
             ValueError: If there are too few training images for one batch.
         """
-        if not (is_positive_integer(batch_size) and batch_size <= self.num_train):
-            raise ValueError(
-                f"`batch_size` must be from 1 to {self.num_train}, the number of training images of {self.name!r}. "
-                f"Received: {batch_size}"
-            )
+        check_count("batch_size", batch_size, self.num_train, f"training images of {self.name!r}")
         return self.num_train // batch_size
 
     @abc.abstractmethod
@@ -132,17 +123,19 @@ class ImageData(abc.ABC):
         return self._sample(self._source.test, "test", count)
 
     def _sample(self, split, kind, count):
-        if not (is_positive_integer(count) and count <= len(split)):
-            raise ValueError(
-                f"`count` must be from 1 to {len(split)}, the number of {kind} images of {self.name!r}. "
-                f"Received: {count}"
-            )
+        check_count("count", count, len(split), f"{kind} images of {self.name!r}")
         images, labels = self._shuffled(split, count)
         return np.asarray(images), np.asarray(labels)
 
     @abc.abstractmethod
     def _shuffled(self, split, count):
         """The first `count` images, as evaluation shows them, and labels of a split in a fixed random order."""
+
+
+def check_count(argument, count, most, things):
+    """Raises a `ValueError` unless `count` is a number of these things."""
+    if not (is_positive_integer(count) and count <= most):
+        raise ValueError(f"`{argument}` must be from 1 to {most}, the number of {things}. Received: {count!r}")
 
 
 def check_batch_size(batch_size):

@@ -2,13 +2,11 @@
 
 import dataclasses
 import importlib
-import warnings
 
 import keras
-import numpy as np
 
 from ddnn_keras.data.array_pipeline import BackendPipelines
-from ddnn_keras.data.image_data import ImageData, check_seed
+from ddnn_keras.data.image_data import ImageData, check_count, check_seed
 from ddnn_keras.data.sources.in_memory import InMemory
 from ddnn_keras.data.sources.source import Options
 from ddnn_keras.depths import is_positive_integer
@@ -16,12 +14,10 @@ from ddnn_keras.depths import is_positive_integer
 # The module of each kind; every other name is one of TensorFlow Datasets'.
 SOURCES = {"digits": "digits", "folder:": "folder", "npz:": "npz"}
 
-# The extras of packages that only some kinds need: a module is imported when it is wanted.
+# The packages of each extra that only some kinds need: a module is imported when it is wanted.
 EXTRAS = {
-    "importlib_resources": "recipes",
-    "sklearn": "recipes",
-    "tensorflow": "tensorflow",
-    "tensorflow_datasets": "recipes",
+    "recipes": ("importlib_resources", "sklearn", "tensorflow_datasets"),
+    "tensorflow": ("PIL", "tensorflow"),
 }
 
 
@@ -93,33 +89,16 @@ def load(
         source = read(name if module == "tfds" else location, options)
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
-        if missing not in EXTRAS:
-            raise
-        raise ValueError(
-            f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[{EXTRAS[missing]}]"'
-        ) from error
+        for extra, packages in EXTRAS.items():
+            if missing in packages:
+                raise ValueError(
+                    f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[{extra}]"'
+                ) from error
+        raise
     if train_images is not None:
-        if not (is_positive_integer(train_images) and train_images <= len(source.train)):
-            raise ValueError(
-                f"`train_images` must be from 1 to {len(source.train)}, the number of training images of {name!r}. "
-                f"Received: {train_images!r}"
-            )
+        check_count("train_images", train_images, len(source.train), f"training images of {name!r}")
         source = dataclasses.replace(source, train=source.train.sample(train_images, seed))
-    warn_of_untrained_classes(name, source)
     return pipelines(source)(name, source, image_size=image_size, mirror=mirror)
-
-
-def warn_of_untrained_classes(name, source):
-    """Warns of classes that have no training image, where labels are in memory."""
-    if not isinstance(source.train, InMemory):
-        return
-    counts = np.bincount(source.train.labels, minlength=len(source.class_names))
-    if untrained := [str(source.class_names[label]) for label in np.flatnonzero(counts == 0)]:
-        warnings.warn(
-            f"{name!r} has no training image of {len(untrained)} of its classes, such as {untrained[0]!r}: "
-            "`validation_fraction`, `train_images` and `seed` say which images are for training.",
-            stacklevel=3,
-        )
 
 
 def pipelines(source):

@@ -100,6 +100,7 @@ def data_facts(images):
         "class_names": images.class_names,
         "image_shape": list(images.image_shape),
         "num_images": {"train": images.num_train, "validation": images.num_validation, "test": images.num_test},
+        "stratified": images.stratified,
     }
 
 
@@ -108,7 +109,8 @@ def check_run(run_directory, images):
 
     Where images were added, others are held out for validation and test, and the run has seen some of them.
     """
-    config = run_directory.read_config()
+    # Before runs recorded it, no image was held out by class.
+    config = {"stratified": False, **run_directory.read_config()}
     for name, value in data_facts(images).items():
         if config[name] != value:
             raise ValueError(

@@ -92,15 +92,23 @@ def without(monkeypatch):
         for module in [*packages, *sys.modules]:
             if module.partition(".")[0] in packages:
                 monkeypatch.setitem(sys.modules, module, None)
-        monkeypatch.delitem(sys.modules, "ddnn_keras.data.sources.tfds", raising=False)
+        for source in ("folder", "streamed", "tfds"):
+            monkeypatch.delitem(sys.modules, f"ddnn_keras.data.sources.{source}", raising=False)
 
     return hide
 
 
-@pytest.mark.parametrize(("name", "package"), [("cifar10", "tensorflow_datasets"), ("digits", "sklearn")])
-def test_a_missing_package_is_named(name, package, without):
-    without("tensorflow_datasets", "sklearn")
-    sentence = rf'^`name` \'{name}\' needs {package}, which is not installed: pip install "ddnn_keras\[recipes\]"$'
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("cifar10", "tensorflow_datasets", "recipes"),
+        ("digits", "sklearn", "recipes"),
+        ("folder:photos", "tensorflow", "tensorflow"),
+    ],
+)
+def test_a_missing_package_is_named(name, package, extra, without):
+    without("tensorflow_datasets", "sklearn", "tensorflow")
+    sentence = rf'^`name` \'{name}\' needs {package}, which is not installed: pip install "ddnn_keras\[{extra}\]"$'
     with pytest.raises(ValueError, match=sentence):
         data.load(name)
 

@@ -216,8 +216,8 @@ def test_every_set_in_our_tables_exists():
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("cifar1O", r"`name` 'cifar1O' is not a known data set: did you mean 'cifar10' or .*\?"),
-        ("", r"`name` '' is not a known data set: see the TensorFlow Datasets catalog\."),
+        ("cifar1O", r"`name` 'cifar1O' is not a known data set. Did you mean 'cifar10' or .*\?"),
+        ("", r"`name` '' is not a known data set. See the TensorFlow Datasets catalog\."),
         ("mnist:9.9.9", r"`name` 'mnist:9.9.9' is not available: .* version 9.9.9, only: 3.0.1"),
         ("mnist/upside_down", r"`name` 'mnist/upside_down' is not available: .* upside_down not found .*"),
         ("imdb_reviews", r"`name` 'imdb_reviews' is not an image classification .* gives Text and ClassLabel\."),

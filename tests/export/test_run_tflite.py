@@ -157,7 +157,7 @@ def test_mistakes(files, mistake, tmp_path):
     assert "text.png is not an image file" in mistake("export/run_tflite.py", model, tmp_path / "text.png")
     Image.fromarray(np.zeros((8, 8), "float32")).save(tmp_path / "deep.tiff")
     sentence = mistake("export/run_tflite.py", model, tmp_path / "deep.tiff")
-    assert "deep.tiff must have 8 bits a channel" in sentence and "mode F" in sentence
+    assert "deep.tiff" in sentence and "must have 8 bits a channel" in sentence and "mode F" in sentence
     # A header that says 60,000 times 60,000 pixels, as much as would take all memory.
     huge = b"P5 60000 60000 255\n" + bytes(100)
     (tmp_path / "huge.pgm").write_bytes(huge)

@@ -30,6 +30,7 @@ class Source:
         decode: Makes a tensor of pixels from 0 to 255 of a stored image. By default, pixels are what is stored.
         mirror: Whether a mirrored image keeps its label. Defaults to `False`.
         default_size: `(height, width)` for the model. Defaults to that of `shape`.
+        stratified: Whether images were held out by class. Defaults to `False`.
     """
 
     train: Any
@@ -40,3 +41,4 @@ class Source:
     decode: Callable | None = None
     mirror: bool = False
     default_size: tuple | None = None
+    stratified: bool = False
