@@ -24,6 +24,8 @@ def argument_parser():
 def main(arguments):
     """Prints the table, the bundles and the next command."""
     run_directory = RunDirectory(arguments.run) if arguments.run else RunDirectory.newest(holding="metrics")
+    if not run_directory.metrics.is_file():
+        raise ValueError(f"--run must be a finished run. Received: {run_directory.path}")
     split = run_directory.read_config()["arguments"]["evaluate_on"]
     metrics = json.loads(run_directory.metrics.read_text())
     folder = run_directory.path / "tflite"

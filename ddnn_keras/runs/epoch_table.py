@@ -39,7 +39,7 @@ class EpochTable(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock and the bar."""
         self._begin = time.monotonic()
-        if self._console.is_terminal:
+        if self._console.file.isatty():
             columns = f"epoch {epoch + 1}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._bar.add_task("", total=self.params["steps"])
