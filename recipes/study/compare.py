@@ -21,8 +21,15 @@ run; table.md and accuracy.png show them. They are about the validation split, w
 import pathlib
 
 import comparison_report
-from comparison_records import made_with, read_records, write_records
-from comparison_runs import add_repetitions, begun_records, finished, images_of_any_seed, parsed_flags, planned
+from comparison_records import made_with, write_records
+from comparison_runs import (
+    add_repetitions,
+    images_of_any_seed,
+    parsed_flags,
+    planned,
+    print_accuracies,
+    trained_records,
+)
 
 from ddnn_keras.command_line import ArgumentParser
 from ddnn_keras.command_line import run as run_command
@@ -67,41 +74,15 @@ def argument_parser():
 
 def main(arguments):
     """Trains what is missing, and writes the report after every run."""
-    from ddnn_keras.data.fingerprint import check_data, fingerprint
-    from ddnn_keras.runs.folder_lock import one_at_a_time
-
     output = pathlib.Path(arguments.output)
     check_depths(arguments, at_least=2)
     check_variants(arguments.variant)
-    runs = plan(arguments)
-    images = images_of_any_seed(arguments)
-    with one_at_a_time(output):
-        records = read_records(output)
-        check_records([*records, *begun_records(output, runs)], runs, output)
-        data = fingerprint(images)
-        check_data(records, data, arguments)
-        if arguments.test:
-            check_networks(records, output)
-        done = {record["name"] for record in records}
-        todo = [run for run in runs if run.name not in done]
-        print(f"{len(runs) - len(todo)} of {len(runs)} runs are done.", flush=True)
-        for record in finished(todo, output, arguments.jobs):
-            records.append({**record, "data": data})
-            report(records, output, record, "validation")
-        if arguments.test:
-            for record in [record for record in records if "test" not in record]:
-                record["test"] = test_metrics(record, output, images.test(arguments.batch_size))
-                report(records, output, record, "test")
-        comparison_report.write(records, output)
+    for records in trained_records(plan(arguments), arguments, check_records):
+        if records:
+            comparison_report.write(records, output)
+    if arguments.test:
+        test(records, output, images_of_any_seed(arguments).test(arguments.batch_size))
     print(comparison_report.table(records))
-
-
-def report(records, output, record, split):
-    """Writes all records, their table and picture, and prints the accuracies of one."""
-    write_records(output, records)
-    comparison_report.write(records, output)
-    found = [f"{key.removeprefix('depth_')} {row['accuracy']:.2%}" for key, row in record[split].items()]
-    print(f"{record['name']}, {split}: {', '.join(found)}", flush=True)
 
 
 def plan(arguments):
@@ -156,20 +137,17 @@ def may_differ(methods):
     return names | {"depths"} if "alone" in methods else names
 
 
-def check_networks(records, output):
-    """Raises a `ValueError` if a run that has not been on the test split has lost its network."""
-    for record in records:
-        model = RunDirectory(output / "runs" / record["name"]).model
-        if "test" not in record and not model.is_file():
-            raise ValueError(f"--test needs the network of {record['name']}, and there is no {model}.")
-
-
-def test_metrics(record, output, images):
-    """What the network of a run does on the test images."""
+def test(records, output, images):
+    """Adds to each record what its network does on the test images."""
     from ddnn_keras.runs import trainer
     from ddnn_keras.runs.checkpoint import load_network
 
-    return trainer.final_metrics(load_network(RunDirectory(output / "runs" / record["name"]).model), images)
+    for record in [record for record in records if "test" not in record]:
+        network = load_network(RunDirectory(output / "runs" / record["name"]).model)
+        record["test"] = trainer.final_metrics(network, images)
+        write_records(output, records)
+        print_accuracies(record, "test")
+    comparison_report.write(records, output)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def processors(records):
 
 
 def listed(records):
-    """The seeds of some runs, for people."""
+    """The seeds of some runs."""
     return ", ".join(map(str, sorted({record["seed"] for record in records})))
 
 

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 
-from comparison_records import portable, portable_flags
+from comparison_records import portable, portable_flags, read_records, write_records
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
 from ddnn_keras.runs.arguments import argument_parser, check_effect, load_images, with_absolute_paths
@@ -27,12 +27,13 @@ TRAIN = pathlib.Path(__file__).parents[1] / "train.py"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training to do; `flags` is the command line of train.py without `--output`."""
+    """One training to do, with the command line of train.py without `--output`, and the levels of a screening."""
 
     method: str
     depths: tuple
     seed: int
     flags: tuple
+    levels: tuple = ()
 
     @property
     def name(self):
@@ -45,10 +46,10 @@ class Run:
         return portable(vars(with_absolute_paths(argument_parser("").parse_args(self.flags))))
 
 
-def planned(method, depths, seed, settings, flags):
+def planned(method, depths, seed, settings, flags, levels=()):
     """The `Run` with these settings of all runs, and with these flags of the method."""
     of_run = ["--depths", *map(str, depths), "--seed", str(seed), "--evaluate-on", "validation"]
-    return Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags)))
+    return Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags)), levels)
 
 
 def add_repetitions(parser, seeds):
@@ -84,19 +85,48 @@ def images_of_any_seed(arguments):
     return load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
 
 
+def trained_records(runs, arguments, check_records):
+    """Trains the runs that `results.json` lacks; gives all records at the beginning and after each run.
+
+    `check_records(records, runs, output)` refuses runs that cannot be mixed.
+    """
+    from ddnn_keras.data.fingerprint import check_data, fingerprint
+    from ddnn_keras.runs.folder_lock import one_at_a_time
+
+    output = pathlib.Path(arguments.output)
+    images = images_of_any_seed(arguments)
+    with one_at_a_time(output):
+        records = read_records(output)
+        check_records([*records, *begun_records(output, runs)], runs, output)
+        data = fingerprint(images)
+        check_data(records, data, arguments)
+        done = {record["name"] for record in records}
+        todo = [run for run in runs if run.name not in done]
+        print(f"{len(runs) - len(todo)} of {len(runs)} runs are done.", flush=True)
+        yield records
+        for record in finished(todo, output, arguments.jobs):
+            records.append({**record, "data": data})
+            write_records(output, records)
+            print_accuracies(record, "validation")
+            yield records
+
+
+def print_accuracies(record, split):
+    """Prints the accuracy of each depth of a run."""
+    found = [f"{key.removeprefix('depth_')} {row['accuracy']:.2%}" for key, row in record[split].items()]
+    print(f"{record['name']}, {split}: {', '.join(found)}", flush=True)
+
+
 def begun_records(output, runs):
     """What the runs were begun with that have a directory: a list of records without results."""
-    begun = [(run, RunDirectory(output / "runs" / run.name)) for run in runs]
-    configs = [(run, directory.read_config()) for run, directory in begun if directory.config.exists()]
-    return [
-        {
-            "name": run.name,
-            "method": run.method,
-            "arguments": portable(config["arguments"]),
-            "backend": config["backend"],
-        }
-        for run, config in configs
-    ]
+    found = []
+    for run in runs:
+        directory = RunDirectory(output / "runs" / run.name)
+        if directory.config.exists():
+            config = directory.read_config()
+            begun = {"arguments": portable(config["arguments"]), "backend": config["backend"]}
+            found.append({"name": run.name, "method": run.method, **begun})
+    return found
 
 
 def finished(runs, output, jobs):
@@ -152,4 +182,5 @@ def record(run, directory, resumed, threads):
         # Of the last epoch, as the images are varied: how far the networks fit them.
         "train": trainer.metrics_of_depths(directory.read_history()[-1], run.depths),
         "validation": json.loads(directory.metrics.read_text()),
+        **({"levels": list(run.levels)} if run.levels else {}),
     }

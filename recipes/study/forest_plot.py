@@ -26,7 +26,7 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
     add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote")
-    add("--method", default="ekd", help="whose gain: a method of compare.py, or a variant in these folders")
+    add("--method", default="ekd", help="the method that gains: one of compare.py, or a variant in these folders")
     add("--baseline", default="alone", help="over which method")
     add("--output", help="folder for the picture, gains.png")
     return parser
@@ -41,8 +41,8 @@ def main(arguments):
     if not rows:
         received = " and ".join(methods)
         raise ValueError(f"--method and --baseline must be methods of one comparison. Received: {received}")
-    compared = {key for _, of_depths in rows for key in of_depths}
-    keys = [key for key in depth_keys([record for records in comparisons for record in records]) if key in compared]
+    keys = depth_keys([record for records in comparisons for record in records])
+    keys = [key for key in keys if any(key in found for _, found in rows)]
     depths = [key.replace("_", " ") for key in keys]
     cells = [[*of_run.values(), *(str(found.get(key, "")) for key in keys)] for of_run, found in rows]
     print(markdown_table([*rows[0][0], *depths], cells))

@@ -37,42 +37,21 @@ def main(arguments):
     """Prints the table."""
     folders = [pathlib.Path(folder) for folder in arguments.folders]
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ValueError(
-            f"FOLDER must not repeat: its pairs would count twice. Received: {' '.join(arguments.folders)}"
-        )
-    comparisons = {folder: read_comparison(folder) for folder in folders}
-    comparisons = {
-        folder: [record for record in records if arguments.split in record] for folder, records in comparisons.items()
-    }
-    if not any(comparisons.values()):
+        received = " ".join(arguments.folders)
+        raise ValueError(f"FOLDER must not repeat: its pairs would count twice. Received: {received}")
+    comparisons = [[record for record in read_comparison(folder) if arguments.split in record] for folder in folders]
+    records = [record for comparison in comparisons for record in comparison]
+    if not records:
         raise ValueError(f"--split must be one that runs were on. Received: {arguments.split}")
-    if arguments.seeds:
-        comparisons = of_seeds(comparisons, arguments.seeds)
-    check_same_depths(comparisons)
-    print(table(list(comparisons.values()), arguments.split))
-
-
-def of_seeds(comparisons, seeds):
-    """The runs of these seeds; a `ValueError` where there are none of one of them."""
-    found = {record["seed"] for records in comparisons.values() for record in records}
-    if absent := [seed for seed in seeds if seed not in found]:
-        raise ValueError(f"--seeds must be ones that runs have. Received: {', '.join(map(str, absent))}")
-    return {
-        folder: [record for record in records if record["seed"] in seeds] for folder, records in comparisons.items()
-    }
-
-
-def check_same_depths(comparisons):
-    """Raises a `ValueError` unless all networks of several depths have the same ones."""
-    found = {
-        tuple(record["depths"]): folder
-        for folder, records in comparisons.items()
-        for record in records
-        if record["method"] != "alone"
-    }
-    if len(found) > 1:
-        received = " and ".join(f"{', '.join(map(str, depths))} in {folder}" for depths, folder in found.items())
+    if absent := set(arguments.seeds or []) - {record["seed"] for record in records}:
+        raise ValueError(f"--seeds must be ones that runs have. Received: {', '.join(map(str, sorted(absent)))}")
+    depths = {tuple(record["depths"]) for record in records if record["method"] != "alone"}
+    if len(depths) > 1:
+        received = " and ".join(", ".join(map(str, found)) for found in sorted(depths))
         raise ValueError(f"FOLDER must have the depths of the others. Received: {received}")
+    if arguments.seeds:
+        comparisons = [[record for record in found if record["seed"] in arguments.seeds] for found in comparisons]
+    print(table(comparisons, arguments.split))
 
 
 def table(comparisons, split):

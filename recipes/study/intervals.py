@@ -10,7 +10,7 @@ CONFIDENCE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean and its confidence interval, whose ends are NaN where a single observation leaves them unknown."""
+    """A mean and its confidence interval. Its ends are NaN where a single observation leaves them unknown."""
 
     mean: float
     low: float = math.nan

@@ -104,7 +104,7 @@ def mark_best(points):
 
 
 def cells(points):
-    """The points, for people, the cheapest first."""
+    """The points, the cheapest first."""
     return [
         [
             one["blocks"],

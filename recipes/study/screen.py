@@ -18,8 +18,8 @@ import itertools
 import pathlib
 
 import screening_report
-from comparison_records import made_with, read_records, write_records
-from comparison_runs import add_repetitions, begun_records, finished, images_of_any_seed, parsed_flags, planned
+from comparison_records import made_with
+from comparison_runs import add_repetitions, parsed_flags, planned, trained_records
 
 from ddnn_keras.command_line import ArgumentParser
 from ddnn_keras.command_line import run as run_command
@@ -44,31 +44,14 @@ def argument_parser():
 
 
 def main(arguments):
-    """Trains what is missing, keeps every run, and writes the report when all are done."""
-    from ddnn_keras.data.fingerprint import check_data, fingerprint
-    from ddnn_keras.runs.folder_lock import one_at_a_time
-
-    output = pathlib.Path(arguments.output)
+    """Trains what is missing, and writes the report when all runs are done."""
     check_depths(arguments, at_least=2)
     check_factors(arguments.factor, [*setting_flags(arguments), "--depths", *map(str, arguments.depths)])
     if len(arguments.seeds) % 2 or len(set(arguments.seeds)) < len(arguments.seeds):
         received = " ".join(map(str, arguments.seeds))
         raise ValueError(f"--seeds must be an even number of different ones. Received: {received}")
-    levels = plan(arguments)
-    images = images_of_any_seed(arguments)
-    with one_at_a_time(output):
-        records = read_records(output)
-        check_records([*records, *begun_records(output, levels)], levels, output)
-        data = fingerprint(images)
-        check_data(records, data, arguments)
-        done = {record["name"] for record in records}
-        todo = {run.name: run for run in levels if run.name not in done}
-        print(f"{len(done)} of {len(levels)} runs are done.", flush=True)
-        for record in finished(list(todo.values()), output, arguments.jobs):
-            records.append({**record, "levels": levels[todo[record["name"]]], "data": data})
-            write_records(output, records)
-            print(f"{len(records)} runs.", flush=True)
-        screening_report.write(records, arguments.factor, output)
+    *_, records = trained_records(plan(arguments), arguments, check_records)
+    screening_report.write(records, arguments.factor, pathlib.Path(arguments.output))
     print(screening_report.table(records, arguments.factor))
 
 
@@ -97,12 +80,13 @@ def check_factors(factors, settings):
 
 
 def plan(arguments):
-    """The levels of all factors in every run: a dict from `Run` to a list of 0 or 1."""
+    """Every run, with the levels of all factors."""
     settings, depths = setting_flags(arguments), tuple(arguments.depths)
-    runs = {}
+    runs = []
     for seed, levels in design(len(arguments.factor), arguments.seeds):
         flags = " ".join(factor[1 + level] for factor, level in zip(arguments.factor, levels))
-        runs[planned("levels" + "".join(map(str, levels)), depths, seed, settings, flags)] = levels
+        name = "levels" + "".join(map(str, levels))
+        runs.append(planned(name, depths, seed, settings, flags, tuple(levels)))
     return runs
 
 

@@ -9,6 +9,7 @@ it stands its correlation with the full-net's map of the same stage, the mean ov
 there are fewer).
 """
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -49,13 +50,8 @@ def validation_images(runs):
     """The first validation images of the runs' data set, which none of them was trained on."""
     from ddnn_keras.runs.earlier_runs import images_of_runs
 
-    batches, count = [], 0
-    for images, _ in images_of_runs(runs).validation(BATCH):
-        batches.append(np.asarray(images))
-        count += len(images)
-        if count >= CORRELATION_IMAGES:
-            break
-    return np.concatenate(batches)[:CORRELATION_IMAGES]
+    batches = itertools.islice(images_of_runs(runs).validation(BATCH), CORRELATION_IMAGES // BATCH)
+    return np.concatenate([np.asarray(images) for images, _ in batches])
 
 
 def attention_rows(run, images):
@@ -101,7 +97,7 @@ def picture(image, number, rows):
     columns = 1 + max(len(stages) for _, stages in rows)
     figure = Figure(figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained")
     for axes, (label, stages) in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
-        axes[0].imshow(shown(image), cmap="gray")
+        axes[0].imshow(image / 255 if image.shape[-1] == 3 else image.mean(-1), cmap="gray")
         axes[0].set_ylabel(label, fontsize="small")
         for stage, (axis, (maps, r)) in enumerate(zip(axes[1:], stages)):
             axis.imshow(maps[number])
@@ -111,12 +107,6 @@ def picture(image, number, rows):
         for axis in axes:
             axis.set(xticks=[], yticks=[])
     return figure
-
-
-def shown(image):
-    """An image as Matplotlib takes it: in colours if it has three, else the mean over its channels."""
-    image = image / 255
-    return image if image.shape[-1] == 3 else image.mean(-1)
 
 
 if __name__ == "__main__":

@@ -43,16 +43,6 @@ def test_gradients_are_those_that_training_applies_to_shared_weights():
     np.testing.assert_allclose(before - after, sum(gradients.values()), rtol=1e-3, atol=1e-5)
 
 
-def test_gradients_of_several_batches_add_up():
-    keras.utils.set_random_seed(0)
-    model = DDNN((8, 14), "resnet_cifar", width=2, input_shape=(8, 8, 1))
-    random = np.random.default_rng(0)
-    one, other = ((random.uniform(0, 255, (16, 8, 8, 1)), random.integers(0, 10, 16)) for _ in range(2))
-    alone, another, both = (mean_gradients(model, batches) for batches in ([one], [other], [one, other]))
-    for name, found in both.items():
-        np.testing.assert_allclose(found, alone[name] + another[name], rtol=1e-3, atol=1e-5)
-
-
 def test_a_run(main, finished_run):
     code, printed, errors = main(SCRIPT, finished_run, "--batches", 2)
     assert code == 0, errors
