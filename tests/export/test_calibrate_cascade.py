@@ -39,7 +39,7 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main,
             right = [model.subnet(depth)(pixels).numpy().argmax(-1) == labels for pixels, labels in split(500)]
             # Within what a class or two on the edge make.
             assert share == pytest.approx(100 * np.concatenate(right).mean(), abs=1.5)
-    assert "--accuracy must be what a cascade reaches" in mistake(*calibrate, "--accuracy", 1.5)
+    assert "--accuracy must be at most" in mistake(*calibrate, "--accuracy", 1.5)
     code, output, errors = main(*calibrate, "--accuracy", 0.2)
     assert code == 0, errors
     for name in ("depth 10", "depth 18", "cascade"):

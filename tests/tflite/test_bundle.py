@@ -85,13 +85,15 @@ def test_a_channel_that_a_depth_switched_off_is_stored_with_the_others(quantize)
     assert set(shallow[:-1]) < set(deep)
 
 
-def test_a_filter_of_zeros_keeps_no_weights_apart():
+def test_factors_are_positive_and_filters_of_zeros_are_equal():
     values = np.float32([[0, 0], [1, 2]])
     np.testing.assert_array_equal(ratios_of_channels(values, 2 * values), [1, 0.5])
     assert ratios_of_channels(values, values[::-1]) is None
+    assert ratios_of_channels(values, -values) is None
 
 
-@pytest.mark.parametrize("quantize", ["none", pytest.param("int8", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_a_negative_scale_keeps_weights_apart_and_right(quantize):
     def turn(name, gamma):
         gamma[-1] *= -1 if name == "stage3_block1_conv2_bn_depth_8" or name.endswith("bn2_depth_8") else 1
