@@ -24,6 +24,7 @@ from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import parse
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.export import export_subnets
+from ddnn_keras.tflite.modes import MODES
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("bundle")
@@ -181,7 +182,7 @@ def test_int8_files_compute_what_the_network_did(tmp_path):
 def test_int8_weights_of_all_depths_match_exactly():
     kernels = {}
     for signature, subnet in subnets(finetuned()).items():
-        tree = parse(convert(subnet, "int8", training()[0][:50]))
+        tree = parse(convert(subnet, MODES["int8"], training()[0][:50]))
         tensors = [tensor for tensor in tree.subgraphs[0].tensors if len(tensor.shape) == 4]
         constants = [tree.buffers[tensor.buffer].data for tensor in tensors]
         kernels[signature] = [data.tobytes() for data in constants if data is not None]
@@ -274,4 +275,4 @@ def test_mistakes():
         DDNN((8,), "resnet_cifar", quantization_aware=True, dtype="mixed_bfloat16")
     for quantize in ("none", "dynamic"):
         with pytest.raises(ValueError, match=r"^`quantize` must be 'int8' for a quantization-aware network\. Received"):
-            convert(rounded().subnet(8), quantize)
+            convert(rounded().subnet(8), MODES[quantize])

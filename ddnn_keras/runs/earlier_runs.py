@@ -74,6 +74,43 @@ def images_of_run(run_directory, arguments):
     return images
 
 
+def images_of_network(path, arguments, image_shape, num_classes):
+    """The data set that a network was trained on, or another one of the same shape.
+
+    Args:
+        path: The network's file. The run in its folder tells what `arguments` leave open.
+        arguments: A namespace with `dataset`, `data_dir` and `manual_dir`, each of which may be `None`.
+        image_shape: The `(height, width, channels)` that the network takes.
+        num_classes: The number of its classes.
+
+    Returns:
+        A `ddnn_keras.data.ImageData` with images of this shape.
+
+    Raises:
+        ValueError: If nothing tells the data set, or it does not fit the network, or it is not the run's any more.
+    """
+    run_directory = RunDirectory(path.parent)
+    if not (arguments.dataset or run_directory.config.is_file()):
+        raise ValueError(f"--dataset must be given: {path} lies in no run directory that tells its data.")
+    saved = run_directory.read_config()["arguments"] if run_directory.config.is_file() else {}
+    given = {name: vars(arguments)[name] for name in ("dataset", "data_dir", "manual_dir")}
+    if arguments.dataset:
+        settings = {"image_size": None, "train_images": None, "mirror": None, "seed": saved.get("seed", 0), **given}
+    else:
+        settings = {**saved, **{name: value for name, value in given.items() if value}}
+    images = load_images(argparse.Namespace(**settings))
+    if images.image_shape != image_shape and image_shape[0] == image_shape[1]:
+        images = load_images(argparse.Namespace(**{**settings, "image_size": image_shape[0]}))
+    if (images.image_shape, images.num_classes) != (image_shape, num_classes):
+        raise ValueError(
+            f"--dataset must have images {image_shape} of {num_classes} classes, as the network takes. "
+            f"Received: {settings['dataset']}, {images.image_shape} of {images.num_classes} classes"
+        )
+    if not arguments.dataset:
+        check_run(run_directory, images)
+    return images
+
+
 def images_of_runs(runs):
     """The data set that runs were trained on.
 

@@ -51,6 +51,31 @@ def open_image(path, channels=3):
         raise ValueError(f"{path} is not an image file that can be read: {error}") from None
 
 
+def read_image(path, shape, crop_pct=1.0):
+    """Raw pixels of an image file, as a network takes them: its size, and the centre that evaluation shows.
+
+    Args:
+        path: Of the file.
+        shape: The `(height, width, channels)` that the network takes.
+        crop_pct: The fraction of the image's shorter side that the network sees, as in `ddnn_keras.data`. An image of
+            the network's size is shown whole. Defaults to `1.0`.
+
+    Returns:
+        A float32 array of shape `shape`, with pixels 0..255.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or the network takes neither 1 nor 3 channels.
+    """
+    height, width, channels = shape
+    if channels not in MODES:
+        raise ValueError(f"The network must take 1 or 3 channels to read image files for it. Received: {channels}")
+    whole = open_image(path, channels)
+    border = 0.0 if whole.size == (width, height) else (1 - crop_pct) / 2
+    image = ImageOps.fit(whole, (width, height), Image.Resampling.BILINEAR, bleed=border)
+    return np.asarray(image, "float32").reshape(shape)
+
+
 def turn_upright(image):
     """Turns an image as its EXIF says, if that can be read."""
     with contextlib.suppress(SyntaxError, struct.error):
