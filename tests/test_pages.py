@@ -1,4 +1,4 @@
-"""What the README promises on its first screen, on a tiny setting: `make demo`, the ten lines, a board's snippet."""
+"""Every page's code runs and every command on it exists: `make demo`, Python blocks, a board's section, flags."""
 
 import os
 import re
@@ -13,13 +13,22 @@ from conftest import ROOT
 from ddnn_keras.runtime.metadata import read_metadata
 
 # One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("readme")
+pytestmark = pytest.mark.xdist_group("pages")
 
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    folder: (ROOT / folder / "README.md").read_text()
+    for folder in ("", "ddnn_keras", "ddnn_keras/backbones", "ddnn_keras/runtime", "export", "recipes", "recipes/study")
+}
+# What makes a page's example small.
+TINY = {"depths=(18, 34, 50), width=16": "depths=(10, 18), width=2", "epochs=10": "epochs=1"}
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(folder, language="python"):
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[folder], flags=re.DOTALL)
+
+
+def needs_a_device(block):
+    return "ddnn_keras.runtime" in block or "ai_edge_litert" in block
 
 
 @pytest.fixture(scope="module")
@@ -57,43 +66,13 @@ def test_the_demo_leaves_verified_files_and_shows_them_last(demo):
 
 
 @pytest.mark.slow
-def test_the_snippet_for_a_board_runs_on_the_demos_file(demo):
-    folder, _ = demo
-    (snippet,) = (block for block in blocks("python") if "ai_edge_litert" in block)
-    finished = subprocess.run([sys.executable, "-c", snippet], cwd=folder / "tflite", capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.strip() in list("0123456789")
-
-
-@pytest.mark.slow
-def test_the_snippet_for_a_bundle_runs_on_the_demos(demo):
-    folder, _ = demo
-    (snippet,) = (block for block in blocks("python") if "budget_ms" in block)
-    finished = subprocess.run([sys.executable, "-c", snippet], cwd=folder / "tflite", capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    label, depth = finished.stdout.split()
-    assert label in list("0123456789")
-    assert depth == "18"
-
-
-@pytest.mark.slow
-def test_the_snippet_for_a_cascade_runs_on_the_demos(demo):
-    folder, _ = demo
-    (snippet,) = (block for block in blocks("python") if "Cascade" in block)
-    (folder / "tflite" / "bundle_int8.cascade.json").write_text("[[10, 0.5], [18, 0.0]]")
-    finished = subprocess.run([sys.executable, "-c", snippet], cwd=folder / "tflite", capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.strip() in list("0123456789")
-
-
-@pytest.mark.slow
 def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
     """Word for word, as on a board that has nothing but Python, and needs the package index."""
     folder, _ = demo
     ignored = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "runs", "results")
     shutil.copytree(ROOT, tmp_path / "project", ignore=ignored)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "board"], check=True)
-    (installation,) = re.findall(r"^```\n(pip install ai-edge-litert.*?)```", README, flags=re.DOTALL | re.MULTILINE)
+    (installation,) = (block for block in blocks("ddnn_keras/runtime", "") if "pip install" in block)
     path = {**os.environ, "PATH": f"{tmp_path / 'board' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     environment = {name: value for name, value in path.items() if name != "PYTHONPATH"}
     place = {"cwd": tmp_path / "project", "env": environment, "capture_output": True, "text": True}
@@ -104,52 +83,47 @@ def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
     assert "ai-edge-litert" in names and not names & {"tensorflow", "keras", "jax"}
     for path in folder.glob("tflite/*"):
         shutil.copy(path, tmp_path / "project")
-    snippets = [block for block in blocks("python") if "ddnn_keras.runtime" in block or "ai_edge_litert" in block]
-    assert len(snippets) == 3
+    snippets = filter(needs_a_device, blocks("") + blocks("ddnn_keras/runtime"))
     (tmp_path / "project" / "bundle_int8.cascade.json").write_text("[[10, 0.5], [18, 0.0]]")
     for snippet in snippets:
         snippet = snippet.replace("depth=18", "depth=10")
         finished = subprocess.run(["python", "-c", snippet.replace("depth_18.tflite", "depth_10.tflite")], **place)
         assert finished.returncode == 0, finished.stderr
+        assert re.search(r"^\d$", finished.stdout, re.MULTILINE)
     command = ["python", "export/benchmark_tflite.py", "bundle_int8.tflite", "--runs", "3"]
     assert subprocess.run(command, **place).returncode == 0
 
 
-def test_the_ten_lines_run(tmp_path):
-    (fitting,) = (block for block in blocks("python") if "model.fit" in block)
-    (calibration,) = (block for block in blocks("python") if "model.calibrate" in block)
-    snippet = fitting + calibration
-    tiny_settings = {"depths=(18, 34, 50)": "depths=(10, 18)", "width=16": "width=2", "epochs=10": "epochs=1"}
-    tiny_settings |= {"(2, 3, 4, 2)": "(1, 2, 1, 2)"}
-    for figure, tiny in tiny_settings.items():
-        assert figure in snippet
-        snippet = snippet.replace(figure, tiny)
-    snippet += "\nassert phone.output_shape == subnet.output_shape == (None, 10)"
-    finished = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    assert (tmp_path / "digits.keras").exists()
+@pytest.mark.parametrize("folder", ["", "ddnn_keras", "ddnn_keras/backbones"])
+def test_the_python_of_a_page_runs(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    for block in blocks(folder):
+        if not needs_a_device(block):
+            for text, small in TINY.items():
+                block = block.replace(text, small)
+            exec(block, names)
+    assert names["model"].count_params() > 0
+
+
+def test_no_python_stands_on_other_pages():
+    assert not any(blocks(folder) for folder in ("export", "recipes", "recipes/study"))
 
 
 @pytest.mark.slow
-def test_the_table_of_families_is_what_the_script_counts(script):
-    finished = script("recipes/study/family_table.py")
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout in README
+def test_the_table_of_families_is_what_the_script_counts(main):
+    code, printed, _ = main("recipes/study/family_table.py")
+    assert code == 0
+    assert printed in PAGES["ddnn_keras/backbones"]
 
 
-def test_the_snippet_for_published_weights_runs():
-    (snippet,) = (block for block in blocks("python") if "load_pretrained(" in block)
-    finished = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-
-
-def test_every_command_names_a_file_and_flags_that_exist(main):
+def test_every_command_names_a_script_and_flags_that_exist(main):
     # In blocks of their own, perhaps behind a variable, and between backticks.
-    script_and_flags = r"python ((?:recipes|export)/\w+\.py)"
-    pages = README + (ROOT / "recipes/README.md").read_text()
-    commands = re.findall(rf"^(?:\w+=\S+ )*{script_and_flags}(.*?)(?:#.*)?$", pages, flags=re.MULTILINE)
-    commands += re.findall(rf"`(?:\w+=\S+ )*{script_and_flags}([^`]*)`", pages)
-    assert len(commands) >= 20
+    script_and_flags = r"python ((?:recipes|recipes/study|export)/\w+\.py)"
+    text = "\n".join(PAGES.values())
+    commands = re.findall(rf"^(?:\w+=\S+ )*{script_and_flags}(.*?)(?:#.*)?$", text, flags=re.MULTILINE)
+    commands += re.findall(rf"`(?:\w+=\S+ )*{script_and_flags}([^`]*)`", text)
+    assert len(commands) >= 30
     for path, arguments in commands:
         code, help_text, _ = main(path, "--help")
         assert code == 0, path
