@@ -44,7 +44,7 @@ def ended(commands):
     texts = [json.dumps([*map(str, flags)]) for flags in commands]
     command = [sys.executable, "-c", COMMANDS, str(ROOT / SCRIPT), *texts]
     finished = subprocess.run(command, capture_output=True, text=True)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.returncode == 0, finished.stderr
     lines = [line.split(" ", 1)[1] for line in finished.stdout.splitlines() if line.startswith("ended")]
     return list(map(json.loads, lines))
 
