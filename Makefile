@@ -3,8 +3,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# Keras and TensorFlow would otherwise tell how they were built.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 # make demo FLAGS="--epochs 5" changes what is trained, DEMO=folder where it goes.
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
@@ -17,7 +15,7 @@ demo: $(VENV)/installed-demo
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8 --bundle
-	@echo "Pictures: $(DEMO)/curves.png"
+	@$(RUN) recipes/summary.py --run $(DEMO)
 
 test: lint export/web/node_modules
 	$(RUN) -m pytest -n auto --dist loadgroup --durations 25 -m "not slow"

@@ -1,11 +1,52 @@
-"""How every script of the project meets its user: one sentence for an error, and exit code 2."""
+"""How every script of the project meets its user: errors are one sentence with exit code 2, and logs stay away."""
 
 import argparse
+import functools
+import importlib.abc
 import math
 import os
 import re
 import signal
 import sys
+import tempfile
+
+# TensorFlow's, XLA's and JAX's logs would stand between our lines. Scripts import this module before them. With 0 in
+# the environment everything is shown.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Drops what TensorFlow writes to standard error while it is imported, unless the import fails.
+
+    It writes from C++, before it looks at TF_CPP_MIN_LOG_LEVEL.
+    """
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "tensorflow":
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
+        if spec:
+            spec.loader.exec_module = functools.partial(self._execute, spec.loader.exec_module)
+        return spec
+
+    def _execute(self, execute, module):
+        terminal = os.dup(2)
+        with tempfile.TemporaryFile() as log:
+            os.dup2(log.fileno(), 2)
+            try:
+                execute(module)
+            except BaseException:
+                log.seek(0)
+                os.write(terminal, log.read())
+                raise
+            finally:
+                os.dup2(terminal, 2)
+                os.close(terminal)
+
+
+if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
+    sys.meta_path.insert(0, _QuietTensorFlow())
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -23,7 +64,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
     def with_flags(self, message):
-        """What the library says of an argument such as `batch_size`, by the name that it has on the command line."""
+        """A message of the library with `batch_size` and the like replaced by their flags, such as --batch-size."""
         flags = {f"`{action.dest}`": action.option_strings[-1] for action in self._actions if action.option_strings}
         return re.sub("`\\w+`", lambda name: flags.get(name[0], name[0]), message)
 
@@ -34,42 +75,25 @@ class ArgumentParser(argparse.ArgumentParser):
         return {name: value for name, value in vars(parsed).items() if value is not unset}
 
 
+# Types of arguments: each takes the text on the command line, and raises an `ArgumentTypeError` where it is wrong.
+
+
 def positive_integer(text):
-    """The type of an argument that counts something.
-
-    Args:
-        text: What stands on the command line.
-
-    Returns:
-        An integer of 1 or more.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
+    """An integer of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return int(text)
 
 
 def non_negative_integer(text):
-    """As `positive_integer`, with 0."""
+    """An integer of 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not an integer of 0 or more")
     return int(text)
 
 
 def non_negative_number(text):
-    """The type of an argument that is a finite number of 0 or more.
-
-    Args:
-        text: What stands on the command line.
-
-    Returns:
-        A float.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
+    """A finite number of 0 or more."""
     try:
         number = float(text)
     except ValueError:
@@ -80,7 +104,7 @@ def non_negative_number(text):
 
 
 def positive_number(text):
-    """As `non_negative_number`, without 0."""
+    """A finite number above 0."""
     if not (number := non_negative_number(text)):
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
@@ -91,9 +115,9 @@ def run(main, parser):
 
     Args:
         main: A function of the parsed arguments.
-        parser: The script's `ArgumentParser`. `ValueError` and `OSError`, which is how the library reports a wrong
-            value or file, end the process with exit code 2 and the message alone; any other exception is a bug of
-            ours and keeps its traceback.
+        parser: The script's `ArgumentParser`. A `ValueError` or `OSError`, with which the library reports a wrong
+            value or file, ends the process with exit code 2 and its message. Any other exception is a bug of ours and
+            keeps its traceback.
     """
     arguments = parser.parse_args()
     # Not every terminal has all letters, and what lacks one is no mistake.
@@ -110,3 +134,20 @@ def run(main, parser):
         parser.error(parser.with_flags(" ".join(str(error).split())))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def print_table(headers, rows):
+    """Prints a table. Its first column names the rows; the other columns hold figures.
+
+    Args:
+        headers: The columns' names.
+        rows: A list with a list of cells for each row.
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    name, *figures = headers
+    table = Table(name, *(Column(figure, justify="right", overflow="fold") for figure in figures))
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)

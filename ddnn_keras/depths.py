@@ -1,4 +1,4 @@
-"""What a depth is: a name for a number of blocks per stage, and a key for its output."""
+"""Depths: names for numbers of blocks per stage, and the keys of their outputs."""
 
 import itertools
 import numbers
@@ -9,13 +9,7 @@ import numpy as np
 
 
 def output_key(name):
-    """The name of a depth's output, of its classifier and of its metrics.
-
-    Args:
-        name: A depth's name: an integer such as `18` or a string such as `"tiny"`.
-
-    Returns:
-        A string such as `"depth_18"` or `"depth_tiny"`.
+    """The name of a depth's output and classifier: `"depth_18"` for the depth `18`, `"depth_tiny"` for `"tiny"`.
 
     Example:
     >>> output_key(18)
@@ -36,8 +30,7 @@ def resolve_depths(depths, known):
         A dict from names to tuples of blocks per stage, sorted so that each one contains the one before.
 
     Raises:
-        ValueError: If `depths` is empty, holds a repeated or unknown depth, a malformed tuple of blocks, or two
-            depths of which neither contains the other.
+        ValueError: If `depths` is empty, a depth is unknown, repeated or malformed, or two depths do not nest.
 
     Example:
     >>> resolve_depths((34, 18), known={18: (2, 2, 2, 2), 34: (3, 4, 6, 3)})
@@ -69,17 +62,17 @@ def check_within(blocks, full_net):
 
 
 def is_positive_integer(value):
-    """Whether `value` is an integer of 1 or more, Python's or NumPy's, and no truth value."""
+    """Whether `value` is an integer of 1 or more, of Python or NumPy. `True` is not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
 def is_name(value):
-    """Whether `value` may name a depth: an integer, Python's or NumPy's, or a string."""
+    """Whether `value` may name a depth: a string or an integer, of Python or NumPy."""
     return isinstance(value, str | numbers.Integral) and not isinstance(value, bool)
 
 
 def without_numpy(value):
-    """NumPy's arrays and numbers as Python's lists and numbers; anything else as it is."""
+    """Turns NumPy's arrays and numbers into Python's. Returns anything else unchanged."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
@@ -97,12 +90,10 @@ def _look_up(depths, known):
 
 
 def _check_name(name, pairs):
-    # Names become layer names, metric names and TFLite signatures; depth_a_kl_loss is the KL term of depth a.
-    wellformed = is_name(name) and re.fullmatch(r"\w+", str(name), flags=re.ASCII)
-    if not wellformed or str(name).endswith(("_kl", "_attention")):
+    # Names become layer names, metric names and TFLite signatures.
+    if not is_name(name) or not re.fullmatch(r"\w+", str(name), flags=re.ASCII):
         raise ValueError(
-            "A depth's name must be an integer or a string of letters, digits and underscores that does not end in "
-            f"_kl or _attention. Received: {name!r}"
+            f"A depth's name must be an integer or a string of letters, digits and underscores. Received: {name!r}"
         )
     if [output_key(other) for other, _ in pairs].count(output_key(name)) > 1:
         raise ValueError(f"`depths` must not repeat a depth. Received: {name!r} as a number and as a string")

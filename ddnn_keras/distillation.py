@@ -1,10 +1,11 @@
-"""Embedded Knowledge Distillation: the terms by which the full-net teaches its sub-nets, after arXiv 2103.00793.
+"""Embedded Knowledge Distillation: how the full-net teaches its sub-nets, after arXiv 2103.00793.
 
-All functions give one value per sample, in float32. They stop the gradient at whatever comes from the teacher. So the
-full-net learns from the labels alone, unless the mean of all depths is the teacher.
+The KL term is `kl_divergence`, the attention term is `attention_loss`. Both give one float32 value per sample, and both
+stop the gradient at the teacher.
 """
 
 import dataclasses
+import functools
 import math
 import numbers
 
@@ -51,9 +52,8 @@ def standardized_attention(features):
     Returns:
         A tensor of shape `(batch, height, width)`.
     """
-    # The mean differs from the sum by a factor that standardizing removes, and keeps EPSILON small beside it. Of all
-    # ways to write it, one matrix product in the features' own precision is the fastest on a CPU with TensorFlow: a
-    # cast to float32 before it would cost more than all the rest, in the gradient too.
+    # Standardizing removes the factor between mean and sum, and the mean keeps EPSILON small in comparison. A matrix
+    # product in the features' own precision is the fastest way on a CPU with TensorFlow.
     *_, height, width, channels = features.shape
     mean_over_channels = ops.full((channels, 1), 1 / channels, dtype=features.dtype)
     attention = ops.reshape(ops.reshape(features, (-1, channels)) @ mean_over_channels, (-1, height, width))
@@ -83,19 +83,19 @@ TEACHERS = ("full-net", "mean")
 def attention_loss(teacher_features, student_features, attention="standardized"):
     """Mean over stages of the mean squared difference between the attention maps of teacher and student.
 
+    Stages with fewer than four positions are left out. A stage that both depths share contributes 0.
+
     Args:
         teacher_features: A list with the full-net's features of each stage, shapes `(batch, height, width,
             channels)`. Receives no gradient.
-        student_features: A list with a sub-net's features of the same stages and resolutions. Where a stage's
-            features are the teacher's own tensor, which paths that have not parted yet have in common, the term is 0.
+        student_features: A list with a sub-net's features of the same stages and resolutions.
         attention: `"standardized"` or `"activation"`, see `standardized_attention` and `activation_attention`.
 
     Returns:
         A tensor of shape `(batch,)`.
 
     Raises:
-        ValueError: If the resolutions of a stage differ, or if no stage has four positions or more: a map of one
-            position has nothing to teach, so such stages are left out.
+        ValueError: If the resolutions of a stage differ, or if every stage has fewer than four positions.
     """
     for teacher, student in zip(teacher_features, student_features):
         if teacher.shape[1:3] != student.shape[1:3]:
@@ -123,34 +123,22 @@ def is_finite(value):
 class EKD:
     """How the full-net teaches its sub-nets; the `distillation` argument of `DDNN.compile`.
 
-    Each sub-net's loss is its cross-entropy `+ kl_weight * KL + attention_weight * AT`, with `kl_divergence` and
-    `attention_loss` taken against the full-net (but see `teacher`). Defaults are those of the first runs, which were
-    not kept, unless a later measurement is named; what is named is in `recipes/results/README.md`, points are of
-    accuracy, intervals of 95 % confidence.
+    The loss of a sub-net is its cross-entropy `+ kl_weight * KL + attention_weight * AT`. KL is `kl_divergence` and AT
+    is `attention_loss`, both against the full-net. The measurements behind the defaults are in
+    `recipes/results/README.md`.
 
     Args:
-        temperature: Softens the probabilities in KL, a positive float. Defaults to `1.0`: 3 and 4 are usual elsewhere,
-            but 4 cost ResNet-8/14/20 0.48 [0.00, 0.95], 0.72 [0.33, 1.10] and 0.69 [0.27, 1.12] points in a screening
-            of 32 runs on CIFAR-10.
-        kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, a choice for the shallow: with it, EKD lifts
-            ResNet-8 above joint training without distillation, in the mean, wherever both were run on CIFAR-10. It may
-            lower ResNet-20: on test images the mean is below joint training in every comparison, in one with its
-            interval (40 epochs, -0.46 [-0.85, -0.07]); on validation images in three of six. On Fashion-MNIST, at the
-            published width, EKD over joint training is +0.17 [+0.09, +0.25] points at ResNet-8 and -0.21 [-0.28, -0.13]
-            at ResNet-20 (13 pairs, test images). In the screening 0.3 did -0.38 [-0.86, +0.09] to ResNet-8 and +0.40
-            [-0.02, +0.83] to ResNet-20.
-        attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`. Nothing shows that it helps: EKD
-            minus KL alone is +0.06 [-0.29, +0.41] points at ResNet-8 and -0.02 [-0.28, +0.25] at ResNet-20 (16 pairs
-            of runs on Fashion-MNIST), and +0.11 [-0.70, +0.93] and -0.03 [-0.60, +0.53] with 10,000 images of CIFAR-10
-            (four, test images); 0 spares its time. On CIFAR-10, 0.3 at a single stage, nine times its share of this
-            weight, helped no depth.
-        attention: Which attention map: `"standardized"` or `"activation"`. Defaults to `"standardized"`, whose term
-            does not depend on the features' resolution, nor on their scale unless they are tiny. The other's usual
-            weight is 1000: with features of 16x16 to 4x4 that cost ResNet-8 16.9 [11.4, 22.3] points in six epochs on
-            CIFAR-10; 30 did nothing that shows in 15.
-        teacher: Whose class probabilities teach: `"full-net"`, or `"mean"` for the mean of all depths' logits, which
-            then teaches the full-net too. Attention maps are always the full-net's. Defaults to `"full-net"`, as in
-            the paper's abstract: in the screening, `"mean"` cost ResNet-8 0.63 [0.15, 1.10] points.
+        temperature: Divides the logits in KL, a positive float. Higher values make the probabilities softer. Defaults
+            to `1.0`, because higher temperatures lowered the accuracy of every depth.
+        kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, which favours the shallowest depth. A smaller
+            weight favours the full-net.
+        attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`, which has shown no measurable effect.
+            `0` saves its time.
+        attention: The attention map: `"standardized"` (see `standardized_attention`) or `"activation"` (see
+            `activation_attention`, which usually takes a weight of 1000). Defaults to `"standardized"`, because its
+            term does not depend on the resolution of the features.
+        teacher: Which class probabilities teach in KL: `"full-net"`, or `"mean"` for the mean of all depths' logits,
+            which teaches the full-net too. Defaults to `"full-net"`, as in the paper's abstract.
 
     Raises:
         ValueError: If an argument is not as above.
@@ -177,28 +165,31 @@ class EKD:
                 known = ", ".join(map(repr, allowed))
                 raise ValueError(f"`{name}` must be one of {known}. Received: {name}={getattr(self, name)!r}")
 
-    @property
-    def terms(self):
-        """The terms of a depth's loss beside its cross-entropy, those with a weight above 0.
+    def terms(self, keys):
+        """The terms with a weight above 0, beside each depth's cross-entropy.
 
-        A dict from a term's name to its weight and to a function from the student's key and from all depths' logits
-        and features, dicts whose last entry is the full-net's, to values per sample, shape `(batch,)`.
+        Args:
+            keys: The output keys, the full-net's last.
+
+        Returns:
+            A dict from pairs such as `("depth_18", "kl_loss")` to pairs of a weight and a function. The function takes
+            the logits and the features of all depths, dicts by output key, and gives a value per sample.
         """
-        terms = {"kl_loss": (self.kl_weight, self._kl), "attention_loss": (self.attention_weight, self._attention)}
-        return {name: term for name, term in terms.items() if term[0]}
+        *students, full_net = keys
+        terms = {}
+        for key in keys:
+            if self.kl_weight and (key in students or self.teacher == "mean"):
+                terms[key, "kl_loss"] = self.kl_weight, functools.partial(self._kl, key, full_net)
+            if self.attention_weight and key in students:
+                terms[key, "attention_loss"] = self.attention_weight, functools.partial(self._attention, key, full_net)
+        return terms
 
-    def students(self, term, keys):
-        """The keys of the depths that a term teaches, of `keys`, whose last is the full-net's."""
-        return keys if term == "kl_loss" and self.teacher == "mean" else keys[:-1]
+    def _kl(self, student, full_net, logits, features):
+        teacher = logits[full_net] if self.teacher == "full-net" else sum(logits.values()) / len(logits)
+        return kl_divergence(teacher, logits[student], self.temperature)
 
-    def _kl(self, key, logits, features):
-        *_, full_net = logits.values()
-        teacher = full_net if self.teacher == "full-net" else sum(logits.values()) / len(logits)
-        return kl_divergence(teacher, logits[key], self.temperature)
-
-    def _attention(self, key, logits, features):
-        *_, full_net = features.values()
-        return attention_loss(full_net, features[key], self.attention)
+    def _attention(self, student, full_net, logits, features):
+        return attention_loss(features[full_net], features[student], self.attention)
 
     def get_config(self):
         """The arguments, by name."""

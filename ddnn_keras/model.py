@@ -1,7 +1,6 @@
 """DDNN: one network, one set of weights, a classifier at each of several depths."""
 
 import types
-import warnings
 
 import keras
 import numpy as np
@@ -9,43 +8,14 @@ import numpy as np
 from ddnn_keras.backbones import make_backbone
 from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths, without_numpy
 from ddnn_keras.distillation import EKD
-from ddnn_keras.network.build import (
-    check_channels_last,
-    check_float32,
-    check_images,
-    check_pixels,
-    grow_outputs,
-    network_with_features,
-    normalize_pixels,
-)
+from ddnn_keras.network import build, layer_overrides
 from ddnn_keras.network.divided_backbone import DividedBackbone, take_weights, with_image_shape
-from ddnn_keras.network.layer_overrides import (
-    FROZEN,
-    change_settings,
-    changed_settings,
-    freeze,
-    frozen_config,
-    layer_settings,
-)
 from ddnn_keras.network.preprocessing import preprocessing_of
-from ddnn_keras.network.untrained_subnets import combination, compute_statistics
+from ddnn_keras.network.untrained_subnets import untrained_subnet
 from ddnn_keras.pixels import checked_raw_images
 from ddnn_keras.quantization_aware import fake_quantized
+from ddnn_keras.training import per_depth, tensorflow_speed
 from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass, check_reductions
-from ddnn_keras.training.per_depth import (
-    labels_per_output,
-    losses_per_output,
-    metrics_per_output,
-    sample_weights_per_output,
-    weights_per_output,
-)
-from ddnn_keras.training.tensorflow_speed import (
-    build_optimizer,
-    fuse_normalization,
-    make_optimizer_state,
-    make_state,
-    use_keras_normalization,
-)
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")
@@ -53,27 +23,26 @@ class DDNN(keras.Model):
     """Depth-level dynamic neural network: sub-nets of several depths in one set of weights.
 
     After "Embedded Knowledge Distillation in Depth-Level Dynamic Neural Network" (https://arxiv.org/abs/2103.00793).
-    A sub-net keeps the first blocks of every stage. What two sub-nets have in common is computed once until they
-    part; from there on they share convolutions, while batch normalisation and classifier are their own. The deepest
-    is the full-net; in training it teaches the others, see `compile`.
+    A sub-net keeps the first blocks of every stage. Sub-nets share all convolutions. Each has its own classifier, and
+    its own batch normalisation from the stage on in which it keeps fewer blocks. The deepest sub-net is the full-net;
+    in training it teaches the others, see `compile`. `ddnn_keras/README.md` explains how the network is built.
 
     Args:
-        depths: Which sub-nets the network holds: known integers of the backbone, such as `(18, 34, 50)`, or a
-            mapping from names to blocks per stage, such as `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. They must
-            nest. The 50 of `"resnet"` is made of basic blocks, `(3, 4, 14, 3)`: the paper's ResNet-50 is made of
-            bottlenecks, which cannot share weights with ResNet-18 and 34.
+        depths: The sub-nets: depths that the backbone knows, such as `(18, 34, 50)`, or a mapping from names to blocks
+            per stage, such as `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. They must nest. Defaults to
+            `(18, 34, 50)`. The 50 of `"resnet"` has basic blocks and is not the paper's ResNet-50.
         backbone: The family: `"resnet"` (the default), `"resnet_bottleneck"`, `"resnet_cifar"`, `"vgg"`,
-            `"mobilenet_v2"` or `"densenet"`; or a backbone of your own, see `ddnn_keras.backbones`.
+            `"mobilenet_v2"` or `"densenet"`; or a backbone of your own, see `ddnn_keras/backbones/README.md`.
         num_classes: Number of classes, an integer of 2 or more. Defaults to `10`.
         input_shape: `(height, width, channels)` of an image, positive integers. Defaults to `(32, 32, 3)`.
-        width: Channels of the first stage or convolution, to which all others are in proportion. Defaults to that of
-            the published networks: `16` for `"resnet_cifar"`, `32` for `"mobilenet_v2"`, else `64`.
-        stem: What is before the first stage: for the ResNets `"cifar"` (keeps the resolution of small images, the
-            default), `"strided"` (half of it) or `"imagenet"` (a quarter of it); each family says what these are to it.
+        width: Channels of the first stage (of the first convolution in MobileNetV2); all others are in proportion.
+            Defaults to the published width: `16` for `"resnet_cifar"`, `32` for `"mobilenet_v2"`, else `64`.
+        stem: The layers before the first stage. For the ResNets, `"cifar"` (the default) keeps the resolution,
+            `"strided"` halves it and `"imagenet"` quarters it.
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
         pixel_std: Divides each pixel after that. Defaults to `127.5`, so that 0..255 becomes -1..1.
-        quantization_aware: Whether weights and activations are rounded to 8 bits in the forward pass, as int8 files
-            will do. Defaults to `False`; `ddnn_keras.quantization_aware` makes such a network of a trained one.
+        quantization_aware: Whether the forward pass rounds weights and activations to 8 bits, as int8 files do.
+            Defaults to `False`. `ddnn_keras.quantization_aware` makes such a network from a trained one.
         dtype: The dtype policy of the layers. Defaults to Keras' global one.
         name: The model's name. Defaults to `"ddnn"`.
 
@@ -81,8 +50,8 @@ class DDNN(keras.Model):
 
     Output: a dict of logits of shape `(batch, num_classes)`, with keys such as `"depth_18"`.
 
-    Labels and sample weights, in `fit` and `evaluate`: one array for every depth; or a dict from output keys, or a list
-    in the order of `depths`, with an array for each.
+    Labels and sample weights, in `fit` and `evaluate`: one array for all depths, a dict by output key, or a list in the
+    order of `depths`.
 
     Raises:
         ValueError: If an argument is not as above, or Keras' image data format is not channels last.
@@ -112,10 +81,10 @@ class DDNN(keras.Model):
         name="ddnn",
     ):
         input_shape = without_numpy(input_shape)
-        check_channels_last()
-        check_images(input_shape, num_classes)
-        check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
-        check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
+        build.check_channels_last()
+        build.check_images(input_shape, num_classes)
+        build.check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
+        build.check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
         # Keras' layers and JSON take no NumPy integers.
         num_classes = int(num_classes)
         input_shape = tuple(int(size) for size in input_shape)
@@ -124,25 +93,26 @@ class DDNN(keras.Model):
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
 
         image = keras.Input(input_shape, name="image")
-        normalized = normalize_pixels(image, pixel_mean, pixel_std, policy)
-        logits, features = grow_outputs(family, normalized, depths, num_classes, policy)
+        normalized = build.normalize_pixels(image, pixel_mean, pixel_std, policy)
+        logits, features = build.grow_outputs(family, normalized, depths, num_classes, policy)
         if quantization_aware:
-            check_float32(policy)
+            build.check_float32(policy)
             image, (logits, features) = fake_quantized(image, (logits, features))
         super().__init__(inputs=image, outputs=logits, name=name)
         self.dtype_policy = policy
-        # Keras' own would take one image without a batch axis for a batch of rows.
+        # Without it, Keras would take one image without a batch axis for a batch of rows.
         self.input_spec = keras.layers.InputSpec(shape=(None, *input_shape), name="image")
 
-        # In namespaces, since Keras would track and save what is in attributes as layers of this network.
-        self._with_features = types.SimpleNamespace(network=network_with_features(self, features))
-        self._combinations = types.SimpleNamespace(backbone=family, known={})
+        # In namespaces, because Keras would save the layers of attributes a second time.
+        self._with_features = types.SimpleNamespace(network=build.network_with_features(self, features))
+        self._untrained = types.SimpleNamespace(backbone=family, subnets={})
         self._latest_pass = LatestPass()
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._labelled = ()
-        self._settings_at_first = layer_settings(self)
+        self._settings_at_first = layer_overrides.layer_settings(self)
         self._arguments = {
+            # Pairs, because the keys of a JSON object are strings and most depths are integers.
             "depths": [[depth, [int(count) for count in blocks]] for depth, blocks in self._depths],
             "backbone": backbone,
             "num_classes": num_classes,
@@ -217,36 +187,32 @@ class DDNN(keras.Model):
         """One depth as a plain functional model that shares this network's variables.
 
         Args:
-            depth: One of `depths`, such as `18`; or the blocks per stage of any sub-net, such as `(2, 3, 5, 2)`. One
-                that was not trained needs `calibrate` first, or it is hardly better than chance; and again after
-                training, since its normalisation is a copy.
+            depth: One of `depths`, such as `18`; or the blocks per stage of an untrained depth, such as
+                `(2, 3, 5, 2)`. An untrained depth needs `calibrate` before it is used, and again after training.
 
         Returns:
-            A `keras.Model` from raw pixels to logits, with this depth's layers alone.
+            A `keras.Model` from raw pixels to logits, with the layers of this depth only.
 
         Raises:
             ValueError: If the network does not hold this depth.
         """
-        depth = self._trained_depth(depth)
+        depth = self._name_or_blocks(depth)
         if isinstance(depth, tuple):
-            return self._combination(depth).subnet
+            return self._untrained_subnet(depth).subnet
         key = output_key(depth)
         subnet = keras.Model(self.input, self.output[key], name=key)
         subnet.input_spec = self.input_spec
         return subnet
 
-    def calibrate(self, images, depth, trained=False):
-        """Computes the statistics of batch normalisation for blocks that were not trained together.
+    def calibrate(self, images, depth):
+        """Computes the batch normalisation statistics of an untrained depth.
 
-        The network's weights stay as they are, and so do the statistics of every trained depth. The network file does
-        not hold what was computed, and training does not keep it up to date: save the sub-net, or calibrate again. To
-        calibrate again also undoes what was changed in the sub-net's own normalisation, for instance by fitting it.
+        Weights and trained depths do not change. The result belongs to the sub-net alone: the file of this network
+        does not hold it, and training does not update it. So save the sub-net, or calibrate again.
 
         Args:
-            images: Raw pixels 0..255 of shape `(n, height, width, channels)` from the training set; some hundreds.
+            images: Some hundred training images, raw pixels 0..255 of shape `(n, height, width, channels)`.
             depth: Blocks per stage, such as `(2, 3, 5, 2)`.
-            trained: Whether `depth` may be one that was trained, whose statistics then change, also for other depths
-                as far as they are computed together. Defaults to `False`.
 
         Returns:
             The sub-net, as `subnet(depth)` gives it from now on.
@@ -261,24 +227,17 @@ class DDNN(keras.Model):
         >>> model.calibrate(images, (1, 3, 2)).output_shape
         (None, 10)
         """
-        depth, images = self._trained_depth(depth), checked_raw_images("images", images, self.input_shape[1:])
-        self._check_not_quantization_aware(depth)
-        if isinstance(depth, tuple):
-            self._combination(depth).calibrate(images)
-        elif trained:
-            subnet = self.subnet(depth)
-            layers = [layer for layer in subnet.layers if isinstance(layer, keras.layers.BatchNormalization)]
-            compute_statistics(subnet, layers, images)
-        else:
-            raise ValueError(f"`trained` must be True to change the statistics of a trained depth. Received: {depth!r}")
+        depth, images = self._name_or_blocks(depth), checked_raw_images("images", images, self.input_shape[1:])
+        if not isinstance(depth, tuple):
+            raise ValueError(f"`depth` must be an untrained one, whose statistics are missing. Received: {depth!r}")
+        self._untrained_subnet(depth).calibrate(images)
         return self.subnet(depth)
 
-    def _trained_depth(self, depth):
-        """The name of a trained depth, or the blocks of another."""
+    def _name_or_blocks(self, depth):
+        """The name of a trained depth, or the blocks of an untrained one."""
         depth = without_numpy(depth)
         if isinstance(depth, tuple | list):
-            full_net = list(self.depths.values())[-1]
-            check_within(depth, full_net)
+            check_within(depth, list(self.depths.values())[-1])
             depth = tuple(map(int, depth))
             return next((name for name, blocks in self.depths.items() if blocks == depth), depth)
         if not is_name(depth) or depth not in self.depths:
@@ -286,21 +245,16 @@ class DDNN(keras.Model):
             raise ValueError(f"`depth` must be one of {allowed}, or blocks per stage. Received: depth={depth!r}")
         return depth
 
-    def _check_not_quantization_aware(self, depth):
-        # The ranges of its activations belong to the statistics that it has.
+    def _untrained_subnet(self, blocks):
+        # New statistics would not fit the ranges of activations.
         if self._arguments["quantization_aware"]:
-            raise ValueError(
-                f"`depth` must be a trained one, as it is, of a quantization-aware network. Received: depth={depth!r}"
-            )
-
-    def _combination(self, blocks):
-        self._check_not_quantization_aware(blocks)
-        if blocks not in self._combinations.known:
-            self._combinations.known[blocks] = combination(self, self._combinations.backbone, blocks)
-        return self._combinations.known[blocks]
+            raise ValueError(f"`depth` must be a trained one of a quantization-aware network. Received: depth={blocks}")
+        if blocks not in self._untrained.subnets:
+            self._untrained.subnets[blocks] = untrained_subnet(self, self._untrained.backbone, blocks)
+        return self._untrained.subnets[blocks]
 
     def call(self, inputs, training=None, mask=None):
-        """Logits of every depth. For `compute_loss`, what is distilled from stays known until the next call."""
+        """Logits of every depth. With `distillation`, the features stay known to `compute_loss` until the next call."""
         if not self._compiled_distillation.metrics:
             return super().call(inputs, training=training, mask=mask)
         outputs = self._with_features.network.call(inputs, training=training, mask=mask)
@@ -308,7 +262,7 @@ class DDNN(keras.Model):
         return outputs["logits"]
 
     def features(self, inputs, training=False):
-        """The output of every stage, which attention maps are made of.
+        """The output of every stage, from which attention maps are computed.
 
         Args:
             inputs: Raw pixels 0..255, shape `(batch, height, width, channels)`.
@@ -316,7 +270,7 @@ class DDNN(keras.Model):
 
         Returns:
             A dict from output keys to lists of tensors of shape `(batch, height, width, channels)`, one for each
-            stage. Where depths have not parted yet, they have the same tensors.
+            stage. Depths that have not parted yet have the same tensors.
 
         Example:
         >>> import numpy as np
@@ -326,7 +280,7 @@ class DDNN(keras.Model):
         """
         return self._with_features.network(inputs, training=training)["features"]
 
-    # Training. Keras' own steps of each backend do the work, also those that a subclass writes as Keras' guides do.
+    # Training. Keras' own steps do the work, or steps that a subclass overrides.
 
     def compile(
         self,
@@ -340,21 +294,20 @@ class DDNN(keras.Model):
         jit_compile="auto",
         **kwargs,
     ):
-        """Configures the model for training; again after `trainable` of a layer was changed.
+        """Configures the model for training. Call it again after you froze a layer.
 
         Args:
             optimizer: As for any Keras model.
-            loss: One loss for every depth, or a dict from output keys or a list in the order of `depths` with a loss
-                for each. The outputs are logits, and the cross-entropies that Keras knows by name are read
-                accordingly. Depths that a dict leaves out have none, and need no labels. Defaults to
-                `"sparse_categorical_crossentropy"`.
-            loss_weights: Optional weights of the losses: a dict from output keys, of which those that it leaves out
-                are 1; or a list in the order of `depths`, for those that have a loss.
-            metrics: One list of metrics for every depth, or a dict from output keys to lists or a list of lists in the
-                order of `depths`. Cross-entropies by name are read as losses are.
+            loss: One loss for every depth, or a dict by output key or a list in the order of `depths` with one for
+                each. Keras' cross-entropies by name are those of logits. A depth that a dict leaves out has no loss
+                and needs no labels. Defaults to `"sparse_categorical_crossentropy"`.
+            loss_weights: Optional weights of the losses: a dict by output key, in which a missing weight is 1; or a
+                list in the order of `depths` with one for each depth that has a loss.
+            metrics: One list of metrics for every depth, or a dict by output key or a list of lists in the order of
+                `depths`. Keras' cross-entropies by name are those of logits.
             weighted_metrics: Likewise, weighted by `sample_weight`.
             distillation: A `ddnn_keras.EKD`, or `None` (the default) for joint training on `loss` alone.
-            jit_compile: As for any Keras model; `"auto"` (the default) is decided anew where the network is loaded.
+            jit_compile: As for any Keras model. A loaded network decides `"auto"` (the default) anew.
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
@@ -365,30 +318,28 @@ class DDNN(keras.Model):
                 f"`distillation` must be a ddnn_keras.EKD or None. Received: distillation={distillation!r}"
             )
         keys = self.output_keys
-        losses = losses_per_output(loss, keys)
+        losses = per_depth.losses_per_output(loss, keys)
         if distillation:
             check_reductions(losses or {})
-        metrics = metrics_per_output(metrics, keys)
-        weighted_metrics = metrics_per_output(weighted_metrics, keys, "weighted_metrics")
-        # Keras keeps those of an earlier `compile` where this one names none.
+        metrics = per_depth.metrics_per_output(metrics, keys)
+        weighted_metrics = per_depth.metrics_per_output(weighted_metrics, keys, "weighted_metrics")
+        # Keras keeps those of an earlier `compile` if this one has none.
         self._compile_loss = self._compile_metrics = self.loss = None
         super().compile(
             optimizer=optimizer,
             loss=losses or None,
-            loss_weights=weights_per_output(loss_weights, [key for key in keys if key in (losses or ())]),
+            loss_weights=per_depth.weights_per_output(loss_weights, [key for key in keys if key in (losses or ())]),
             metrics=metrics,
             weighted_metrics=weighted_metrics,
             jit_compile=jit_compile,
             **kwargs,
         )
         self._asked_jit_compile = jit_compile
-        # Depths without a loss or a metric need no labels.
         used = [given for given in (losses, metrics, weighted_metrics) if given]
         self._labelled = tuple(key for key in keys if any(given.get(key) for given in used))
-        self._compiled_distillation = CompiledDistillation(distillation, self.output_keys)
-        fuses = keras.backend.backend() == "tensorflow" and not self.jit_compile
-        (fuse_normalization if fuses else use_keras_normalization)(self.layers)
-        make_state(self)
+        self._compiled_distillation = CompiledDistillation(distillation, keys)
+        tensorflow_speed.choose_normalization(self)
+        tensorflow_speed.make_state(self)
 
     @property
     def distillation(self):
@@ -396,40 +347,25 @@ class DDNN(keras.Model):
         return self._compiled_distillation.distillation
 
     def make_train_function(self, force=False):
-        """Makes what `fit` calls for a step."""
-        # Not in `compile`: an optimizer that has variables serves those that it was made for and no others.
-        make_optimizer_state(self)
+        """Makes the function that `fit` calls for a step."""
+        # Not in `compile`, because layers may be frozen between the two.
+        tensorflow_speed.make_optimizer_state(self)
         return super().make_train_function(force)
 
-    def train_step(self, *args):
-        """One step on a batch: a forward pass for logits and features, all losses, one update."""
-        with self._latest_pass.forgotten_afterwards():
-            return super().train_step(*args)
-
-    def test_step(self, *args):
-        """The losses and metrics of a batch."""
-        with self._latest_pass.forgotten_afterwards():
-            return super().test_step(*args)
-
-    def predict_step(self, *args):
-        """The logits of a batch."""
-        with self._latest_pass.forgotten_afterwards():
-            return super().predict_step(*args)
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The sum of every depth's loss and of its weighted distillation terms.
+        """The sum of all depths' losses and of the weighted distillation terms.
 
-        Distillation needs the features of the forward pass, so that `y_pred` must be what this network's latest call
-        gave, as it is in Keras' steps and in a `train_step` of your own.
+        Distillation needs the features of the forward pass. So `y_pred` must be the output of this network's latest
+        call, as it is in Keras' steps and usually in your own.
 
         Raises:
-            ValueError: If it is not, and the network was compiled with `distillation`.
+            ValueError: If `y_pred` is anything else and the network was compiled with `distillation`.
         """
         y, sample_weight = self._labels_and_weights(y, sample_weight)
-        # Keras builds losses on logits of no call, whose value nobody sees.
+        # Keras builds its losses on symbolic logits that no call gave.
         is_real = self._compile_loss is None or self._compile_loss.built
         distills = bool(self._compiled_distillation.metrics)
-        # With none at all, Keras has nothing to compute on TensorFlow.
+        # On TensorFlow, Keras cannot add up no losses at all.
         has_others = self._compile_loss is not None or self.losses or not distills
         loss = super().compute_loss(x, y, y_pred, sample_weight, training) if has_others else 0.0
         if not distills:
@@ -443,22 +379,24 @@ class DDNN(keras.Model):
             )
         return loss
 
-    def _labels_and_weights(self, y, sample_weight):
-        keys = self.output_keys
-        return labels_per_output(y, keys, self._labelled), sample_weights_per_output(sample_weight, keys)
-
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates every depth's metrics."""
         y, sample_weight = self._labels_and_weights(y, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
+    def _labels_and_weights(self, y, sample_weight):
+        keys = self.output_keys
+        return per_depth.labels_per_output(y, keys, self._labelled), per_depth.sample_weights_per_output(
+            sample_weight, keys
+        )
+
     @property
     def metrics(self):
-        """The metrics that Keras keeps, and the distillation terms."""
+        """Keras' metrics, and the means of the distillation terms."""
         return super().metrics + self._compiled_distillation.metrics
 
     def quantize(self, *args, **kwargs):
-        """Refuses: Keras would give layers other variables, each of which several depths share.
+        """Refuses: Keras would replace variables that several depths share.
 
         Raises:
             NotImplementedError: Always.
@@ -471,11 +409,11 @@ class DDNN(keras.Model):
     # Saving.
 
     def get_config(self):
-        """The constructor's arguments, by name, which layers are frozen, and what was changed in layers."""
+        """The constructor's arguments, the frozen layers, and the settings that were changed in layers."""
         return {
             **self._arguments,
-            **frozen_config(self),
-            "layer_settings": changed_settings(self, self._settings_at_first),
+            **layer_overrides.frozen_config(self),
+            "layer_settings": layer_overrides.changed_settings(self, self._settings_at_first),
             "backbone": keras.saving.serialize_keras_object(self._arguments["backbone"]),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
@@ -484,38 +422,32 @@ class DDNN(keras.Model):
     @classmethod
     def from_config(cls, config):
         """Makes the model that `get_config` describes."""
-        # Pairs, because the keys of a JSON object are strings and most depths are integers.
-        depths = {depth: tuple(blocks) for depth, blocks in config["depths"]}
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        arguments = {**config, "depths": depths, "backbone": backbone}
-        # Not in files of networks that were saved before this was kept.
-        frozen = {name: arguments.pop(name) for name in FROZEN if name in arguments}
-        # Under its first name in files of a time when it was kept of normalisations alone.
-        settings = arguments.pop("layer_settings", arguments.pop("normalization", {}))
+        arguments = dict(config)
+        arguments["depths"] = {depth: tuple(blocks) for depth, blocks in config["depths"]}
+        arguments["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
+        frozen = {name: arguments.pop(name) for name in ("trainable", "frozen_layers")}
+        settings = arguments.pop("layer_settings")
+        arguments.pop("layers_within", None)  # in files of version 0.1.0 before its release
         model = cls(**arguments)
-        freeze(model, **frozen)
-        change_settings(model, settings)
+        layer_overrides.freeze(model, **frozen)
+        layer_overrides.change_settings(model, settings)
         return model
 
     def get_compile_config(self):
         """The arguments of `compile`, serialized."""
         config = super().get_compile_config()
         if config:
-            # Keras keeps what "auto" came to, which on another backend or device would be something else.
+            # Keras keeps what "auto" came to, which may be wrong on another backend or device.
             config["jit_compile"] = self._asked_jit_compile
         if self.distillation:
             config["distillation"] = keras.saving.serialize_keras_object(self.distillation)
         return config
 
     def compile_from_config(self, config):
-        """Compiles the model as `get_compile_config` describes; a subclass whose `compile` is its own overrides it."""
+        """Compiles the model as `get_compile_config` describes."""
         if type(self).compile is not DDNN.compile:
-            # As Keras does: its arguments are not in the configuration.
-            warnings.warn(
-                f"A loaded {type(self).__name__} must be compiled anew: it overrides `compile()`, and "
-                "`get_compile_config()` and `compile_from_config()` do not know its arguments.",
-                stacklevel=2,
-            )
+            # Keras warns that a subclass with a `compile` of its own must be compiled by hand.
+            super().compile_from_config(config)
             return
         self.compile(**keras.saving.deserialize_keras_object(config))
-        build_optimizer(self)
+        tensorflow_speed.build_optimizer(self)

@@ -1,13 +1,13 @@
-"""What images and labels must look like, and how many go through a network at once."""
+"""Checks images and labels, and divides images into batches."""
 
 import numpy as np
 
 PIXEL_RANGE = (0, 255)
-AT_ONCE = 32  # Keras keeps every activation of a forward pass: at 224x224, a hundred megabytes of each image
+AT_ONCE = 32  # Keras keeps all activations of a forward pass, at 224x224 about a hundred megabytes for each image
 
 
 def checked_images(name, images, shape):
-    """Raw-pixel images as float32.
+    """Checks images of raw pixels and returns them as float32.
 
     Args:
         name: The argument's name, for the error.
@@ -36,12 +36,10 @@ def checked_images(name, images, shape):
 
 
 def checked_raw_images(name, images, shape):
-    """`checked_images` that something is measured on, which must not be images scaled to 0..1.
-
-    Those are raw pixels too, of a black image, and would measure something else without a word.
+    """`checked_images` that also refuses images scaled to 0..1, which would pass for nearly black ones.
 
     Raises:
-        ValueError: If no pixel is above 1, or `checked_images` raises it.
+        ValueError: If no pixel is above 1, or for the reasons of `checked_images`.
 
     Example:
     >>> checked_raw_images("images", [[[[0], [255]]]], (1, 2, 1)).shape
@@ -57,10 +55,10 @@ def checked_raw_images(name, images, shape):
 
 
 def checked_labels(labels, num_images, num_classes):
-    """One class index for each image, as an integer array of shape `(num_images,)`.
+    """Checks that there is one class index for each image, and returns them as an integer array.
 
     Raises:
-        ValueError: If `labels` is anything else.
+        ValueError: If there is not.
 
     Example:
     >>> checked_labels([3, 0], num_images=2, num_classes=10)
@@ -80,7 +78,7 @@ def checked_labels(labels, num_images, num_classes):
 
 
 def in_batches(images):
-    """Parts of an array of images, as equal in size as can be, that a network can take at once.
+    """Divides an array of images into batches of about equal size that a network can take at once.
 
     Example:
     >>> [len(batch) for batch in in_batches(np.zeros((40, 8, 8, 1)))]

@@ -1,10 +1,11 @@
-"""Quantization-aware training: a network computes, while it trains, as its int8 file will.
+"""Quantization-aware training: the network computes in training as its int8 file will.
 
-Weights and activations are rounded to 8 bits in the forward pass, and the gradient passes as if they were not
-("Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-https://arxiv.org/abs/1712.05877). The scales are those of TFLite: for weights one for each output channel, symmetric;
-for activations one for a tensor, from the range that training saw. Since a scale for each channel takes up whatever
-positive factor batch normalisation has, the rounded weights of a convolution are the same on every path that shares it.
+The forward pass rounds weights and activations to 8 bits, and the gradient ignores the rounding ("Quantization and
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", https://arxiv.org/abs/1712.05877). Scales
+are TFLite's: a symmetric one for each output channel of a kernel, and one for each activation tensor.
+
+Batch normalisation multiplies each channel by a positive factor, which the channel's scale absorbs. So all paths that
+share a convolution have the same rounded weights.
 """
 
 import itertools
@@ -16,33 +17,31 @@ from ddnn_keras.network.graph import readers
 from ddnn_keras.pixels import checked_raw_images, in_batches
 
 BITS = 8
-LEVELS = 127  # of a symmetric weight, in each direction
-# The range of an activation is a moving average of its batches' extremes, of this momentum once so many were seen.
-MOMENTUM = 0.99
+LEVELS = 127  # on each side of zero, for weights
+MOMENTUM = 0.99  # of the moving average of batches' extremes, an activation's range
 SMALLEST_RANGE = 1e-6
-# Whatever the global policy: eight bits of a half-precision number are no eight bits of a file.
-DTYPE = "float32"
+DTYPE = "float32"  # whatever the global policy, because half precision rounds otherwise than a file
 
-# TFLite computes these functions in one operator with what comes before, so that nothing is rounded in between.
+# TFLite fuses these functions with the operator before, so that nothing is rounded in between.
 FUSED = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
-# These give values that they were given, on the scale of these.
+# These only move values, which keep their scale.
 ROUTING = (keras.layers.ZeroPadding2D, keras.layers.MaxPooling2D, keras.layers.Flatten, keras.layers.Dropout)
 WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
 def quantization_aware(model, images):
-    """A copy of a network that trains as it will run in int8.
+    """Copies a network into one that computes in training as its int8 file will.
 
-    Its depths still share their weights, and its full-net still teaches. It should be trained for a few epochs at a
-    small learning rate; then its sub-nets are exported to int8 files and bundles as any others.
+    Train the copy for a few epochs at a small learning rate, with or without distillation. Then export its sub-nets to
+    int8 files and bundles as usual.
 
     Args:
         model: A trained `DDNN`. It is not changed.
-        images: Raw pixels 0..255 of shape `(n, height, width, channels)` from the training set, by which the ranges of
-            activations begin; some dozens suffice.
+        images: Some dozen training images, raw pixels 0..255 of shape `(n, height, width, channels)`. The ranges of
+            activations start from them.
 
     Returns:
-        A `DDNN` in float32, not compiled. Layers that were frozen are.
+        A `DDNN` in float32 with the same frozen layers, not compiled.
 
     Raises:
         ValueError: If an argument is not as above.
@@ -74,15 +73,7 @@ def check_network(model):
 
 
 def fake_quantized(image, outputs):
-    """A graph of layers with every convolution and dense layer, and every tensor that one of them reads, quantized.
-
-    Args:
-        image: The graph's input, a `keras.KerasTensor`.
-        outputs: Its outputs, in any structure.
-
-    Returns:
-        The input of another graph of such layers, and its outputs in the same structure.
-    """
+    """Rebuilds the graph from `image` to `outputs`, in any structure, with rounded kernels and activations."""
     # Flat, because Keras sorts the keys of dicts.
     tensors = keras.tree.flatten(outputs)
     following = readers(tensors)
@@ -101,7 +92,7 @@ def fake_quantized(image, outputs):
         x = quantized(*args, **kwargs)
         if not is_rounded(layer, following.get(layer.name, [])):
             return x
-        # Not a name of Keras', which would be another one in each process: files call frozen layers by their names.
+        # Files call frozen layers by their names, and Keras' own names differ between processes.
         return FakeQuantization(name=f"fake_quantization_{next(numbers)}", dtype=DTYPE)(x)
 
     graph = keras.models.clone_model(keras.Model(image, tensors), call_function=call)
@@ -109,15 +100,12 @@ def fake_quantized(image, outputs):
 
 
 def is_rounded(layer, following):
-    """Whether TFLite rounds what a layer gives, before the `following` layers read it.
-
-    The logits, which nothing reads, are left to the converter.
-    """
+    """Whether TFLite rounds a layer's output before the `following` layers read it. Logits are the converter's task."""
     return not isinstance(layer, ROUTING) and not all(is_fused(reader) for reader in following)
 
 
 def is_fused(layer):
-    """Whether TFLite computes a layer in one operator with what comes before."""
+    """Whether TFLite fuses a layer with the operator before it."""
     if isinstance(layer, keras.layers.ReLU):
         return layer.max_value in (None, 6) and not layer.negative_slope and not layer.threshold
     if isinstance(layer, keras.layers.Activation):
@@ -126,7 +114,7 @@ def is_fused(layer):
 
 
 def observe(model, images):
-    """Takes the ranges of a quantization-aware network's activations from images, and nothing else."""
+    """Sets the ranges of a quantization-aware network's activations from images."""
     layers = [layer for layer in model.layers if isinstance(layer, FakeQuantization)]
     for layer in layers:
         layer.observing = True
@@ -137,7 +125,7 @@ def observe(model, images):
 
 
 def is_quantization_aware(model):
-    """Whether there is any fake quantization in a model."""
+    """Whether a model has fake quantization."""
     return any(isinstance(layer, FakeQuantization | QuantizedKernel) for layer in model.layers)
 
 
@@ -153,21 +141,20 @@ class FakeQuantization(keras.layers.Layer):
         self.observing = False
 
     def build(self, input_shape):
-        """Makes the range, and the number of batches that it comes from."""
+        """Makes the variables: the range, and the number of batches behind it."""
         range_of = {"shape": (), "trainable": False, "aggregation": "mean"}
         self.low = self.add_weight(name="low", initializer="zeros", **range_of)
         self.high = self.add_weight(name="high", initializer="ones", **range_of)
         self.batches = self.add_weight(name="batches", initializer="zeros", **range_of)
 
     def call(self, inputs, training=False):
-        """Takes note of the inputs' range in training, and rounds them."""
-        # As in a batch normalisation, what is frozen stands still.
+        """Rounds the inputs. In training, it first updates the range, unless the layer is frozen."""
         if (training and self.trainable) or self.observing:
             self._observe(inputs)
         return keras.quantizers.fake_quant_with_min_max_vars(inputs, self.low, self.high, num_bits=BITS)
 
     def _observe(self, inputs):
-        # Zero is always in the range, because padding needs it.
+        # The range always holds zero, because padding needs it.
         low, high = ops.minimum(ops.min(inputs), 0.0), ops.maximum(ops.max(inputs), SMALLEST_RANGE)
         self.batches.assign(self.batches + 1)
         rate = ops.maximum(1 / self.batches, 1 - MOMENTUM)
@@ -177,7 +164,7 @@ class FakeQuantization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class QuantizedKernel(keras.layers.Wrapper):
-    """A convolution or dense layer whose kernel is rounded to 8 bits, symmetric, with a scale for each output channel.
+    """A convolution or dense layer with a kernel rounded to 8 bits, with a symmetric scale for each output channel.
 
     Args:
         layer: A `Conv2D`, `DepthwiseConv2D` or `Dense`.
@@ -185,25 +172,24 @@ class QuantizedKernel(keras.layers.Wrapper):
 
     @property
     def kernel(self):
-        """The variable, not rounded."""
+        """The variable before rounding."""
         return self.layer.kernel
 
     def call(self, inputs):
-        """What the layer computes with the rounded kernel."""
+        """The layer's output with the rounded kernel."""
         rounded = rounded_kernel(self.layer)
 
         def values(variables):
             return [rounded if variable is self.kernel else variable.value for variable in variables]
 
-        # The layer's own code, which knows strides, padding and activation, with other values for its variables; where
-        # the layer is frozen, none of them is trainable.
+        # The layer's own code, with the rounded kernel in place of the variable.
         trainable, fixed = self.layer.trainable_variables, self.layer.non_trainable_variables
         outputs, _ = self.layer.stateless_call(values(trainable), values(fixed), inputs)
         return outputs
 
 
 def rounded_kernel(layer):
-    """A layer's kernel on TFLite's 8-bit grid; the gradient passes straight through."""
+    """A layer's kernel on TFLite's 8-bit grid. The gradient ignores the rounding."""
     kernel = ops.convert_to_tensor(layer.kernel)
     # A depthwise kernel has an output channel for each pair of its last two axes.
     axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(len(kernel.shape) - 1))

@@ -1,4 +1,4 @@
-"""Finds at which confidence a shallow depth of a bundle may answer by itself, on the run's validation images.
+"""Finds the confidence at which a shallow depth of a bundle may answer alone, on the run's validation images.
 
 For example:
 
@@ -8,15 +8,10 @@ For example:
 
 import argparse
 import json
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-from to_tflite import load_images
-
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.command_line import ArgumentParser, non_negative_number, run
+from ddnn_keras.command_line import ArgumentParser, non_negative_number, print_table, run
 from ddnn_keras.runs.run_directory import RunDirectory
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.cascade import answers
@@ -29,8 +24,8 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
     add("bundle", help="a .tflite file of several depths", default=argparse.SUPPRESS)
-    add("--model", help="the .keras file that it was made of; by default that of the run in the folder above")
-    add("--accuracy", type=non_negative_number, help="what to reach, a fraction; by default the deepest depth's own")
+    add("--model", help="the .keras file of the bundle; by default that of the run in the folder above")
+    add("--accuracy", type=non_negative_number, help="the accuracy to reach; by default the deepest depth's own")
     add("--dataset", help="data; by default the run's own")
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
     add("--manual-dir", help="where archives lie that were downloaded by hand")
@@ -38,22 +33,24 @@ def argument_parser():
 
 
 def network_file(model, bundle):
-    """The network that a bundle was made of: beside it lies the run that tells which images were for validation."""
+    """The network of a bundle. The run beside it tells which images were for validation."""
     path = pathlib.Path(model) if model else RunDirectory(bundle.resolve().parent.parent).model
     if not path.is_file():
         raise ValueError(
-            f"--model must be the .keras file that {bundle} was made of, by default that of the run in the folder "
-            f"above. There is no {path}"
+            f"--model must be the .keras file of {bundle}, by default that of the run in the folder above. "
+            f"There is no {path}"
         )
     return path
 
 
 def main(arguments):
-    """Calibrates on validation images, and tells what comes of it on test images."""
+    """Calibrates on validation images, and shows the result on test images."""
+    from ddnn_keras.runs.earlier_runs import images_of_network
+
     bundle = pathlib.Path(arguments.bundle)
     runtime = Runtime(bundle)
     path = network_file(arguments.model, bundle)
-    images = load_images(arguments, path, runtime.image_shape, len(runtime.labels))
+    images = images_of_network(path, arguments, runtime.image_shape, len(runtime.labels))
     validation = answers(runtime, images.validation(BATCH))
     full_net = {runtime.depths[-1]: 0.0}
     accuracy = arguments.accuracy
@@ -61,10 +58,11 @@ def main(arguments):
         accuracy, _ = validation.accuracy_and_cost(full_net)
     thresholds = validation.cheapest_thresholds(accuracy)
     test = answers(runtime, images.test(BATCH))
-    print(f"{'':10} {'validation':>12} {'test':>8} {'mean cost':>10}")
+    rows = []
     for name, chosen in {**{f"depth {depth}": {depth: 0.0} for depth in runtime.depths}, "cascade": thresholds}.items():
         (validated, _), (tested, cost) = validation.accuracy_and_cost(chosen), test.accuracy_and_cost(chosen)
-        print(f"{name:10} {validated:12.2%} {tested:8.2%} {cost:10.2f}")
+        rows.append([name, f"{validated:.2%}", f"{tested:.2%}", f"{cost:.2f}"])
+    print_table(["", "validation", "test", "mean cost"], rows)
     target = bundle.with_suffix(".cascade.json")
     with atomic_write(target) as temporary:
         temporary.write_text(json.dumps(list(thresholds.items())))

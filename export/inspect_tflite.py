@@ -1,4 +1,4 @@
-"""Shows what is in a .tflite file: signatures, types, operators, shared bytes, and what its maker wrote into it.
+"""Shows what is in a .tflite file: signatures, types, operators, shared bytes, and its description.
 
 For example:
 
@@ -38,7 +38,7 @@ def main(arguments):
         "input": [lines(signature.inputs) for signature in signatures],
         "output": [lines(signature.outputs) for signature in signatures],
         "constants": [f"{signature.constant_bytes:,} bytes" for signature in signatures],
-        "of these shared": [f"{signature.shared_bytes:,} bytes" for signature in signatures],
+        "shared": [f"{signature.shared_bytes:,} bytes" for signature in signatures],
         "types": [lines(signature.types) for signature in signatures],
         "operators": [lines(signature.operators) for signature in signatures],
     }
@@ -50,7 +50,7 @@ def main(arguments):
     try:
         facts = read_metadata(arguments.model)
     except ValueError:
-        print("Its maker wrote no description into it.")
+        print("The file has no description.")
         return
     known = {name: facts[name] for name in ("quantize", "source", "versions", "calibration", "labels") if name in facts}
     for name, value in known.items():

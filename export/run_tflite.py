@@ -1,4 +1,4 @@
-"""Classifies image files with a .tflite file.
+"""Classifies image files with a .tflite file. Needs NumPy, Pillow and ai-edge-litert alone.
 
 For example:
 
@@ -7,21 +7,11 @@ For example:
 """
 
 import argparse
-import struct
-import time
-
-import numpy as np
-from PIL import Image, ImageOps
 
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
-from ddnn_keras.runtime.interpreter import LiteModel
-from ddnn_keras.runtime.metadata import named_depths, read_metadata
-
-# Pillow's, by the number of channels that a network takes.
-MODES = {1: "L", 3: "RGB"}
-
-# What Pillow raises for damaged files, and for such as would take all memory.
-UNREADABLE = (OSError, SyntaxError, struct.error, Image.DecompressionBombError)
+from ddnn_keras.runtime import Runtime
+from ddnn_keras.runtime.image_file import read_image
+from ddnn_keras.runtime.metadata import read_metadata
 
 
 def argument_parser():
@@ -36,80 +26,15 @@ def argument_parser():
 
 
 def main(arguments):
-    """Prints the likeliest classes of each image, and how long the network took."""
-    facts = read_metadata(arguments.model)
-    signature = chosen_signature(facts, arguments.depth)
-    model = LiteModel(arguments.model, signature, num_threads=arguments.threads)
-    labels = facts.get("labels") or range(model.output.shape[-1])
-    # Not in files of before this was told.
-    crop_pct = facts.get("crop_pct", 1.0)
+    """Prints the likeliest classes of each image, and the network's time."""
+    runtime = Runtime(arguments.model, arguments.threads)
+    crop_pct = read_metadata(arguments.model)["crop_pct"]
+    depth = {str(depth): depth for depth in runtime.depths}.get(arguments.depth, arguments.depth)
     for path in arguments.images:
-        image = model.input.encode(read_image(path, model.input.shape[1:], crop_pct)[np.newaxis])
-        start = time.perf_counter()
-        result = model.invoke(image)
-        milliseconds = 1000 * (time.perf_counter() - start)
-        probabilities = softmax(model.output.decode(result)[0])
-        best = np.argsort(-probabilities)[: arguments.top]
-        classes = ", ".join(f"{labels[index]} {probabilities[index]:.1%}" for index in best)
-        print(f"{path}: {classes} ({milliseconds:.1f} ms)")
-
-
-def chosen_signature(facts, depth):
-    """The signature of a depth, or of the deepest for `None`."""
-    signatures = {str(known): signature for signature, known in named_depths(facts).items()}
-    if depth is None:
-        return list(signatures.values())[-1] if signatures else None
-    if depth not in signatures:
-        raise ValueError(f"--depth must be one of {', '.join(signatures) or 'none at all'}. Received: {depth}")
-    return signatures[depth]
-
-
-def read_image(path, shape, crop_pct=1.0):
-    """Raw pixels of an image file, at the network's size and number of channels: its centre, as in evaluation.
-
-    Args:
-        path: Of the file.
-        shape: `(height, width, channels)` that the network takes.
-        crop_pct: The share of the shorter side that is shown. An image of the network's size is shown whole.
-    """
-    height, width, channels = shape
-    if channels not in MODES:
-        raise ValueError(f"The network must take 1 or 3 channels to read image files for it. Received: {channels}")
-    try:
-        with Image.open(path) as image:
-            whole = eight_bit(upright(image), path).convert(MODES[channels])
-            border = 0.0 if whole.size == (width, height) else (1 - crop_pct) / 2
-            image = ImageOps.fit(whole, (width, height), Image.Resampling.BILINEAR, bleed=border)
-            return np.asarray(image, "float32").reshape(shape)
-    except FileNotFoundError:
-        raise
-    except UNREADABLE as error:
-        raise ValueError(f"{path} is not an image file that Pillow can read: {error}") from None
-
-
-def upright(image):
-    """An image turned as its EXIF says, if that can be read, as in training."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except (SyntaxError, struct.error):
-        return image
-
-
-def eight_bit(image, path):
-    """An image of 16 bits with the upper 8 of them, as TensorFlow decodes it for training; another one as it is."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"{path} must have 8 bits a channel, or 16 in a PNG or TIFF file. Received: Pillow's mode {image.mode}"
-        )
-    return image
-
-
-def softmax(logits):
-    """Probabilities."""
-    powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
+        prediction = runtime.predict(read_image(path, runtime.image_shape, crop_pct), depth)
+        best = prediction.probabilities.argsort()[::-1][: arguments.top]
+        classes = ", ".join(f"{runtime.labels[index]} {prediction.probabilities[index]:.1%}" for index in best)
+        print(f"{path}: {classes} ({prediction.milliseconds:.1f} ms)")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ For example:
     python export/web_page.py runs/digits_.../tflite/bundle_int8_uint8.tflite
     python -m http.server --directory site
 
-The page is static and asks nothing of any other address. The folder holds all it needs, and can be served anywhere.
+The page is static and loads nothing from other addresses. Its folder can be served anywhere.
 """
 
 import argparse
@@ -15,16 +15,13 @@ import pathlib
 import shlex
 import shutil
 
-from PIL import Image
-from run_tflite import UNREADABLE
-
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.runtime.metadata import named_depths, read_metadata, to_json
 
 WEB = pathlib.Path(__file__).parent / "web"
 PAGE = ("index.html", "page.js", "style.css")
-# What the browser loads of the packages: their code, and LiteRT for processors with and without newer instructions.
+# The parts of the packages that the browser loads: LiteRT for processors with and without newer instructions.
 RUNTIME = {
     "core/index.js": "core/dist/index.js",
     "wasm-utils/index.js": "wasm-utils/dist/index.js",
@@ -34,10 +31,8 @@ RUNTIME = {
         for suffix in ("js", "wasm")
     },
 }
-# LiteRT.js knows no tensors of bytes with signs.
+# LiteRT.js has no int8 tensors.
 IO_DTYPES = ("float32", "uint8")
-# What browsers show, of what Pillow knows.
-IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 
 
 def argument_parser():
@@ -50,7 +45,7 @@ def argument_parser():
 
 
 def main(arguments):
-    """Copies all that the page needs into one folder."""
+    """Copies the page's files into one folder."""
     bundle, output = pathlib.Path(arguments.bundle), pathlib.Path(arguments.output)
     facts = read_metadata(bundle)
     check_bundle(bundle, facts)
@@ -59,10 +54,8 @@ def main(arguments):
         raise ValueError(f"LiteRT.js is missing: npm install --prefix {WEB}")
     if output.exists():
         raise ValueError(f"--output must be a new folder. Received: {output}, which exists")
-    sample = arguments.sample or min(bundle.parent.glob("sample_*.png"), default=None)
-    if sample is None:
+    if not (sample := arguments.sample or min(bundle.parent.glob("sample_*.png"), default=None)):
         raise ValueError(f"--sample must be given: there is no sample_*.png beside {bundle}.")
-    check_sample(sample)
     sources = {
         **{name: WEB / name for name in PAGE},
         **{f"runtime/{name}": packages / source for name, source in RUNTIME.items()},
@@ -78,31 +71,20 @@ def main(arguments):
 
 
 def check_bundle(bundle, facts):
-    """Tells of a file that the page could not run."""
-    inputs = {name: signature["input"] for name, signature in facts.get("signatures", {}).items()}
-    depths = named_depths(facts)
-    if not depths or not depths.keys() <= inputs.keys():
-        raise ValueError(f"BUNDLE must be a file that names its depths, as to_tflite.py's do. Received: {bundle}")
-    _, height, width, channels = shape = inputs[next(iter(depths))]["shape"]
+    """Raises a `ValueError` if the page cannot run the file."""
+    if not named_depths(facts):
+        raise ValueError(f"BUNDLE must be a file from to_tflite.py, which names its depths. Received: {bundle}")
+    found = next(iter(facts["signatures"].values()))["input"]
+    _, height, width, channels = found["shape"]
     if height != width or channels not in (1, 3):
-        raise ValueError(f"BUNDLE must take square images, grey or in colour. Received: {bundle}, which takes {shape}")
-    dtypes = {found["dtype"] for found in inputs.values()}
-    if not dtypes <= set(IO_DTYPES):
         raise ValueError(
-            f"BUNDLE must take {' or '.join(IO_DTYPES)}, which browsers can give it: --io-dtype uint8. "
-            f"Received: {bundle}, which takes {', '.join(dtypes)}"
+            f"BUNDLE must take square images, grey or in colour. Received: {bundle}, which takes {found['shape']}"
         )
-
-
-def check_sample(path):
-    """Tells of a file that browsers would not show."""
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            image.load()
-    except FileNotFoundError:
-        raise
-    except UNREADABLE as error:
-        raise ValueError(f"--sample must be an image ({', '.join(IMAGE_FORMATS)}). Received: {path}: {error}") from None
+    if found["dtype"] not in IO_DTYPES:
+        raise ValueError(
+            f"BUNDLE must take {' or '.join(IO_DTYPES)}, as with --io-dtype uint8. "
+            f"Received: {bundle}, which takes {found['dtype']}"
+        )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ For example:
     python recipes/finetune_qat.py                  # the newest run; or --run runs/digits_...
     python export/to_tflite.py --depth all --bundle --quantize int8
 
-All depths are trained on together, the deepest goes on teaching if it did before, and they stay in one network: it goes
-into one bundle, whose int8 weights are the same for all depths. The new run has the arguments of the old one but those
-given here.
+All depths are trained together and stay in one network. If the deepest taught before, it goes on teaching. The bundle
+stores its int8 weights once for all depths. The new run has the old one's arguments, except those given here.
 """
 
 import argparse
@@ -16,12 +15,7 @@ import os
 import pathlib
 import shlex
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
-from ddnn_keras.quantization_aware import quantization_aware
-from ddnn_keras.runs import trainer
-from ddnn_keras.runs.checkpoint import load_network
 from ddnn_keras.runs.earlier_runs import finished_run, is_finetuned, resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
@@ -54,6 +48,8 @@ def main(arguments, parser):
         folder = pathlib.Path(os.path.abspath(source.path))  # `.` has no name
         output = arguments.output or folder.with_name(f"{folder.name}_qat")
         run_directory, arguments = unused(RunDirectory(output)), settings
+    from ddnn_keras.runs import trainer  # not before: it takes seconds
+
     trainer.train(arguments, run_directory, rounded_network)
     model = shlex.quote(str(run_directory.model))
     print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")
@@ -75,6 +71,10 @@ def settings_of(arguments, source, saved):
 
 def rounded_network(arguments, images):
     """The network that was trained, with fake quantization."""
+    from ddnn_keras.quantization_aware import quantization_aware
+    from ddnn_keras.runs import trainer
+    from ddnn_keras.runs.checkpoint import load_network
+
     source = pathlib.Path(arguments.source)
     check_run(RunDirectory(source.parent), images)
     pixels = images.calibration_images(min(RANGE_IMAGES, images.num_train))

@@ -12,14 +12,6 @@ import numpy as np
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.data.loading import SOURCES
-from ddnn_keras.data.sources.in_memory import InMemory
-from ddnn_keras.data.sources.source import Options
-
-try:
-    from ddnn_keras.data.sources import tfds
-except ModuleNotFoundError as error:
-    ArgumentParser(__doc__).error(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes]"')
 
 
 def argument_parser():
@@ -38,9 +30,18 @@ def main(arguments):
     output = pathlib.Path(arguments.output)
     if output.suffix != ".npz":
         raise ValueError(f"--output must end in .npz. Received: {output}")
+    # Here, because these imports take seconds.
+    from ddnn_keras.data.loading import SOURCES
+    from ddnn_keras.data.sources.in_memory import InMemory
+    from ddnn_keras.data.sources.source import Options
+
+    try:
+        from ddnn_keras.data.sources import tfds
+    except ModuleNotFoundError as error:
+        raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes]"') from error
     if "".join(arguments.dataset.partition(":")[:2]) in SOURCES:
         raise ValueError(f"--dataset must be a TensorFlow Datasets name. Received: {arguments.dataset}")
-    options = Options(None, arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
+    options = Options(arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
     source = tfds.read(arguments.dataset, options)
     if not isinstance(source.train, InMemory):
         raise ValueError(f"--dataset {arguments.dataset} is too large for memory, or its images differ in size.")

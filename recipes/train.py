@@ -6,6 +6,6 @@ For example:
     python recipes/train.py --resume runs/digits_...
 """
 
-from ddnn_keras.runs import trainer
+from ddnn_keras.runs.command import command
 
-trainer.command(__doc__)
+command(__doc__)

@@ -1,4 +1,3 @@
-import os
 import pathlib
 import runpy
 import subprocess
@@ -6,12 +5,18 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+import ddnn_keras.command_line  # noqa: F401  (keeps TensorFlow's log away, here and in all processes)
 
-# Set before TensorFlow is imported: its log would bury the tests'.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Tables are read as text, without the colours that this asks for.
-os.environ.pop("FORCE_COLOR", None)
+ROOT = pathlib.Path(__file__).parent.parent
+TINY = ["--dataset", "digits", "--depths", 10, 18, "--width", 4, "--batch-size", 128]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_tables():
+    """Tables are read as text, without the colours that this asks for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FORCE_COLOR", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +36,9 @@ def script():
 def main(monkeypatch, capsys):
     """Runs a script in this process, which has TensorFlow already: `main("export/to_tflite.py", "--help")`.
 
-    Gives its exit code and what it wrote to standard output and to standard error. What trains is for `script`:
-    it makes its process deterministic, and Keras then leaves XLA out of all that comes later.
+    Gives its exit code and what it wrote to standard output and to standard error.
     """
-    from tensorflow.python.framework.config import is_op_determinism_enabled
+    from tensorflow.python.framework.config import disable_op_determinism
 
     def run(path, *arguments):
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
@@ -44,7 +48,8 @@ def main(monkeypatch, capsys):
             code = 0
         except SystemExit as ended:
             code = ended.code
-        assert not is_op_determinism_enabled(), f"{path} trained in the process of other tests"
+        # A training is deterministic. Keras would then leave XLA out of all that comes later in this process.
+        disable_op_determinism()
         return code, *capsys.readouterr()
 
     return run
@@ -57,22 +62,23 @@ def mistake(main):
     def run(path, *arguments):
         code, _, errors = main(path, *arguments)
         assert code == 2
-        # TensorFlow's own log comes before; what we say is one line.
-        lines = errors.strip().splitlines()
-        (start,) = (index for index, line in enumerate(lines) if line.startswith(f"{pathlib.Path(path).name}: "))
-        assert start == len(lines) - 1
-        assert not any("Traceback" in line or "usage" in line for line in lines)
-        return lines[start]
+        *others, sentence = errors.strip().splitlines()
+        name = pathlib.Path(path).name
+        assert sentence.startswith(f"{name}: ")
+        assert not any(line.startswith((name, "Traceback", "usage")) for line in others)
+        return sentence
 
     return run
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, script):
-    """The directory of a small real training."""
+    """The directory of a small real training. Beside it, `printed` has what the training printed."""
     path = tmp_path_factory.mktemp("run") / "digits"
     finished = script("recipes/train.py", *TINY, "--epochs", 3, "--output", path)
     assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
+    path.with_name("printed").write_text(finished.stdout)
     return path
 
 
@@ -97,6 +103,3 @@ def bundle(tmp_path_factory):
         facts={"depths": depths, "labels": [f"digit {digit}" for digit in range(10)]},
     )
     return path
-
-
-TINY = ["--dataset", "digits", "--depths", 10, 18, "--width", 4, "--batch-size", 128]

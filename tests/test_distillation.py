@@ -119,48 +119,49 @@ def test_attention_is_in_single_precision_whatever_floats_are_by_default(random)
     np.testing.assert_array_equal(found, wanted)
 
 
+KEYS = ["depth_8", "depth_14", "depth_20"]
+
+
 def test_terms_with_weight_zero_are_not_computed():
-    assert set(EKD().terms) == {"kl_loss", "attention_loss"}
-    assert set(EKD(attention_weight=0).terms) == {"kl_loss"}
-    assert EKD(kl_weight=0, attention_weight=0).terms == {}
+    students = [(key, name) for key in KEYS[:2] for name in ("kl_loss", "attention_loss")]
+    assert list(EKD().terms(KEYS)) == students
+    assert list(EKD(attention_weight=0).terms(KEYS)) == students[::2]
+    assert EKD(kl_weight=0, attention_weight=0).terms(KEYS) == {}
 
 
-def test_compiled_distillation_sums_the_weighted_terms_of_every_student(random):
-    keys = ["depth_18", "depth_34", "depth_50"]
-    logits = {key: random.normal(size=(4, 10)).astype("float32") for key in keys}
-    features = {key: [random.normal(size=(4, 4, 4, 3)).astype("float32")] for key in keys}
+@pytest.fixture
+def outputs(random):
+    """Logits and features of three depths."""
+    logits = {key: random.normal(size=(4, 10)).astype("float32") for key in KEYS}
+    return logits, {key: [random.normal(size=(4, 4, 4, 3)).astype("float32")] for key in KEYS}
+
+
+def test_compiled_distillation_sums_the_weighted_terms_of_every_student(outputs):
+    logits, features = outputs
     weights = np.array([0.0, 1.0, 2.0, 3.0], "float32")
-    ekd = EKD(temperature=2.0, kl_weight=0.5, attention_weight=0.25)
     expected = 0.0
-    for key in keys[:2]:
-        expected += 0.5 * np.mean(weights * kl_divergence(logits["depth_50"], logits[key], 2.0))
-        expected += 0.25 * np.mean(weights * attention_loss(features["depth_50"], features[key]))
-    compiled = CompiledDistillation(ekd, keys)
-    total = compiled(logits, features, {key: weights[:, None] for key in keys})
+    for key in KEYS[:2]:
+        expected += 0.5 * np.mean(weights * kl_divergence(logits["depth_20"], logits[key], 2.0))
+        expected += 0.25 * np.mean(weights * attention_loss(features["depth_20"], features[key]))
+    compiled = CompiledDistillation(EKD(temperature=2.0, kl_weight=0.5, attention_weight=0.25), KEYS)
+    total = compiled(logits, features, {key: weights[:, None] for key in KEYS})
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
-    assert [metric.name for metric in compiled.metrics] == [
-        "depth_18_kl_loss",
-        "depth_18_attention_loss",
-        "depth_34_kl_loss",
-        "depth_34_attention_loss",
-    ]
+    names = [f"{key}_{name}" for key in KEYS[:2] for name in ("kl_loss", "attention_loss")]
+    assert [metric.name for metric in compiled.metrics] == names
 
 
-def test_the_mean_of_all_depths_teaches_every_depth(random):
-    keys = ["depth_8", "depth_14", "depth_20"]
-    logits = {key: random.normal(size=(4, 10)).astype("float32") for key in keys}
-    features = {key: [random.normal(size=(4, 4, 4, 3)).astype("float32")] for key in keys}
-    mean = np.mean([logits[key] for key in keys], axis=0)
-    compiled = CompiledDistillation(EKD(attention_weight=2.0, teacher="mean"), keys)
-    expected = sum(np.mean(kl_divergence(mean, logits[key])) for key in keys)
-    expected += sum(2 * np.mean(attention_loss(features["depth_20"], features[key])) for key in keys[:2])
+def test_the_mean_of_all_depths_teaches_every_depth(outputs):
+    logits, features = outputs
+    mean = np.mean([logits[key] for key in KEYS], axis=0)
+    compiled = CompiledDistillation(EKD(attention_weight=2.0, teacher="mean"), KEYS)
+    expected = sum(np.mean(kl_divergence(mean, logits[key])) for key in KEYS)
+    expected += sum(2 * np.mean(attention_loss(features["depth_20"], features[key])) for key in KEYS[:2])
     # In whatever order a model gives its outputs.
-    for order in (keys, sorted(keys)):
+    for order in (KEYS, sorted(KEYS)):
         total = compiled({key: logits[key] for key in order}, {key: features[key] for key in order})
         assert float(total) == pytest.approx(float(expected), rel=1e-5)
-    names = [metric.name for metric in compiled.metrics]
-    assert [name for name in names if "kl" in name] == [f"{key}_kl_loss" for key in keys]
-    assert [name for name in names if "attention" in name] == [f"{key}_attention_loss" for key in keys[:2]]
+    names = {metric.name for metric in compiled.metrics}
+    assert names == {f"{key}_kl_loss" for key in KEYS} | {f"{key}_attention_loss" for key in KEYS[:2]}
 
 
 def test_ekd_survives_serialization():

@@ -1,8 +1,7 @@
 """DenseNet (https://arxiv.org/abs/1608.06993), the "BC" variant, as torchvision and `keras.applications` compute it.
 
-Normalisation comes before each convolution, and a layer sees the outputs of all layers of its stage before it. So a
-depth that keeps fewer layers has fewer channels, and its kernels are parts of the deeper ones'
-(`ddnn_keras.backbones.nested_convolution`).
+Normalisation comes before each convolution. A layer reads the outputs of all earlier layers of its stage. So a depth
+with fewer layers has fewer channels, and its kernels are parts of the deeper ones' (`nested_convolution.py`).
 """
 
 import keras
@@ -11,22 +10,21 @@ from ddnn_keras.backbones.layers import check_stem, check_width, convolution, no
 from ddnn_keras.backbones.nested_convolution import nested_convolution
 from ddnn_keras.backbones.resnet import STEM_LAYERS
 
-# The layers of the name: two convolutions to a block, the stem's, three transitions' and the classifier. The paper's.
+# A name counts layers: two convolutions in a block, the stem's, three transitions' and the classifier. The paper's.
 DEPTHS = {
     121: (6, 12, 24, 16),
     169: (6, 12, 32, 32),
     201: (6, 12, 48, 32),
 }
 
-# A layer's first convolution has so many channels for each that the second adds.
-BOTTLENECK = 4
+BOTTLENECK = 4  # channels of a layer's first convolution for each that its second adds
 
 
 class DenseNet:
     """The DenseNet family; a block is what the paper calls a layer.
 
     Args:
-        width: Channels of the stem, an even number. Each block adds half as many: the paper's growth rate.
+        width: Channels of the stem, an even number. Each block adds half as many, the paper's growth rate.
         stem: `"cifar"`, `"strided"` or `"imagenet"`, as for `ddnn_keras.backbones.resnet.ResNet`.
 
     Raises:
@@ -57,7 +55,7 @@ class DenseNet:
         return y
 
     def block(self, path, x, stage, index):
-        """A 1x1 and a 3x3 convolution, whose output is put beside the input; a stage begins with a transition."""
+        """A 1x1 and a 3x3 convolution, concatenated with the input. A stage begins with a transition."""
         if stage > 0 and index == 0:
             x = self._transition(path, x, stage)
         name = f"stage{stage + 1}_block{index + 1}"
@@ -80,11 +78,11 @@ class DenseNet:
         return keras.layers.AveragePooling2D(2, dtype=path.dtype)(y)
 
     def _segments(self, x, blocks):
-        """What came into the stage, and what its blocks have added so far."""
+        """The channels that entered the stage, and those that its blocks have added so far."""
         added = blocks * self._growth
         return x.shape[-1] - added, added
 
 
 def normalized(path, x, name, behind_convolution=False):
-    """What a convolution sees."""
+    """Normalisation and ReLU, which come before a convolution."""
     return keras.layers.ReLU(dtype=path.dtype)(normalization(path, x, name, behind_convolution))

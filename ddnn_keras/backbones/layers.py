@@ -1,4 +1,4 @@
-"""The layers with weights that convolutional families are made of: shared convolutions, private normalisation."""
+"""The layers that convolutional families are made of: shared convolutions, private normalisation."""
 
 import keras
 
@@ -6,12 +6,11 @@ from ddnn_keras.depths import is_positive_integer
 
 
 def convolution(path, x, filters, kernel_size, strides, name, use_bias=False):
-    """A shared convolution. Strided ones pad both sides alike, as the published weights expect."""
+    """A shared convolution. With a stride it pads both sides alike, as published weights expect."""
     x = padded(path, x, kernel_size, strides)
     if kernel_size == 1 and strides > 1:
-        # Picks the positions first, which is the same function at the same speed. In TensorFlow 2.21 on a CPU, the
-        # gradient of a strided 1x1 convolution writes out of bounds where the channels are no multiple of 16, with
-        # an odd batch and, on 3, 5, 6 or 12 threads, with an even one too, and kills the process.
+        # The same function at the same speed. In TensorFlow 2.21 on a CPU, the gradient of a strided 1x1 convolution
+        # writes out of bounds and kills the process, unless the channels are a multiple of 16.
         x, strides = keras.layers.MaxPooling2D(1, strides=strides, dtype=path.dtype)(x), 1
     return path.shared(
         keras.layers.Conv2D,
@@ -26,7 +25,7 @@ def convolution(path, x, filters, kernel_size, strides, name, use_bias=False):
 
 
 def depthwise_convolution(path, x, kernel_size, strides, name):
-    """A shared convolution of each channel by itself, without bias; padded like `convolution`."""
+    """A shared depthwise convolution without bias, padded like `convolution`."""
     return path.shared(
         keras.layers.DepthwiseConv2D,
         name,
@@ -39,7 +38,7 @@ def depthwise_convolution(path, x, kernel_size, strides, name):
 
 
 def padded(path, x, kernel_size, strides):
-    """The input of a strided convolution with zeros on all sides; Keras' "same" would pad even sizes on one side."""
+    """Pads the input of a strided convolution on all sides. Keras' "same" pads even sizes on one side."""
     padding = kernel_size // 2
     return keras.layers.ZeroPadding2D(padding, dtype=path.dtype)(x) if strides > 1 and padding else x
 
@@ -47,32 +46,22 @@ def padded(path, x, kernel_size, strides):
 def normalization(path, x, name, behind_convolution=True):
     """A path's own batch normalisation, with torchvision's momentum and epsilon.
 
-    Behind a convolution its scales cannot be negative: then depths that share a convolution differ, once normalisation
-    is folded into it, by a positive factor for each channel, and a file stores the weights once
-    (`ddnn_keras.tflite.weight_sharing`). What that costs: recipes/results/README.md; of 45,648 scales trained without
-    the constraint, 3 were negative.
+    Behind a convolution its scales cannot be negative. Then a file can store the weights of all depths once, because
+    they differ by a positive factor for each channel (`ddnn_keras.tflite.weight_sharing`).
     """
     scale = keras.constraints.NonNeg() if behind_convolution else None
     return path.private(keras.layers.BatchNormalization, name, momentum=0.9, epsilon=1e-5, gamma_constraint=scale)(x)
 
 
 def check_width(width):
-    """`width` as an integer.
-
-    Raises:
-        ValueError: If it is not a positive integer.
-    """
+    """Returns `width` as an integer, or raises a `ValueError` if it is not positive."""
     if not is_positive_integer(width):
         raise ValueError(f"`width` must be a positive integer. Received: width={width!r}")
     return int(width)
 
 
 def check_stem(stem, allowed):
-    """`stem` itself.
-
-    Raises:
-        ValueError: If it is not among the `allowed` names.
-    """
+    """Returns `stem`, or raises a `ValueError` if it is not among the `allowed` names."""
     if not isinstance(stem, str) or stem not in allowed:
         raise ValueError(f"`stem` must be one of {', '.join(map(repr, allowed))}. Received: stem={stem!r}")
     return stem

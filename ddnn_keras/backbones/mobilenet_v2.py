@@ -1,19 +1,13 @@
 """MobileNetV2 (https://arxiv.org/abs/1801.04381), as torchvision computes it.
 
-Symmetric padding: `keras.applications` pads odd resolutions alike and even ones on one side.
+Padding is symmetric. `keras.applications` pads even resolutions on one side.
 """
 
 import keras
 
-from ddnn_keras.backbones.layers import (
-    check_stem,
-    check_width,
-    convolution,
-    depthwise_convolution,
-    normalization,
-)
+from ddnn_keras.backbones.layers import check_stem, check_width, convolution, depthwise_convolution, normalization
 
-# The layers of the name: three convolutions to a block (two in the first), the first and last convolution and the
+# A name counts layers: three convolutions in a block (two in the first), the first and last convolution, the
 # classifier. 53 is the paper's network.
 DEPTHS = {
     23: (1, 1, 1, 1, 1, 1, 1),
@@ -33,9 +27,9 @@ class MobileNetV2:
     """The MobileNetV2 family: inverted residuals.
 
     Args:
-        width: Channels of the first convolution; all others are in proportion, in multiples of 8. The paper's width
-            multiplier is `width / 32`.
-        stem: `"imagenet"` for the paper's network, `"strided"` and `"cifar"` for twice and four times its resolution.
+        width: Channels of the first convolution, 32 times the paper's width multiplier. All others are in proportion,
+            in multiples of 8.
+        stem: `"imagenet"` for the paper's network, `"strided"` for twice its resolution, `"cifar"` for four times.
 
     Raises:
         ValueError: If an argument is not as above.
@@ -56,7 +50,7 @@ class MobileNetV2:
         return self._relu6(path, normalization(path, x, "stem_bn"))
 
     def block(self, path, x, stage, index):
-        """An expansion, a 3x3 convolution of each channel, a projection, and a shortcut where the shape is kept."""
+        """An expansion, a depthwise 3x3 convolution, a projection, and a shortcut where the shape is kept."""
         name = f"stage{stage + 1}_block{index + 1}"
         expansion, channels, strides = STAGES[stage]
         strides = self._second_stage_strides if stage == 1 else strides
@@ -78,7 +72,7 @@ class MobileNetV2:
         return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(x)
 
     def _channels(self, channels):
-        """A multiple of 8 near the channels in proportion to the width, and not less than 90 % of them."""
+        """The multiple of 8 near the channels in proportion to the width that has at least 90 % of them."""
         exact = channels * self.width / self.WIDTH
         rounded = max(8, int(exact + 4) // 8 * 8)
         return rounded if rounded >= 0.9 * exact else rounded + 8

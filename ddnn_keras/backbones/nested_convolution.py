@@ -1,8 +1,7 @@
-"""A 1x1 convolution whose channels depend on the depth: the kernel of a sub-net is a part of the full-net's.
+"""A 1x1 convolution whose number of channels depends on the depth, as in a DenseNet.
 
-In a DenseNet, a stage that keeps fewer layers hands fewer channels on, so that the kernels behind it are smaller. The
-kernel is therefore made of pieces: those that the shallowest depth needs, and what each deeper one adds in rows (input
-channels) and columns (output channels).
+The kernel of a shallow depth is a part of the deeper ones'. So a kernel is made of pieces: those of the shallowest
+depth, and those that each deeper depth adds in rows (input channels) and columns (output channels).
 """
 
 import itertools
@@ -10,22 +9,15 @@ import math
 import zlib
 
 import keras
+import numpy as np
 from keras import ops
 
 
 def nested_convolution(path, x, segments, filters, name):
-    """A 1x1 convolution without bias that shares its kernel, as far as it goes, with shallower paths.
+    """A 1x1 convolution without bias that shares its kernel with shallower paths.
 
-    Args:
-        path: The `Path`, see `ddnn_keras.network.paths`.
-        x: A symbolic tensor.
-        segments: Of which numbers of channels `x` is made. The paths that share the kernel have the same segments, each
-            with as many channels or more than the shallower ones.
-        filters: Number of output channels.
-        name: The name of the convolution.
-
-    Returns:
-        A symbolic tensor.
+    `segments` are the numbers of channels of the parts that `x` is made of. A deeper path has the same parts with at
+    least as many channels.
     """
     rows = []
     for number, channels in enumerate(segments):
@@ -36,13 +28,7 @@ def nested_convolution(path, x, segments, filters, name):
 
 
 class NestedKernel:
-    """A kernel that grows with the depths that ask for it, from the shallowest to the deepest.
-
-    Args:
-        name: The kernel's name.
-        dtype: A dtype policy for its pieces.
-        seed: An integer, from which those of the pieces' initial weights follow.
-    """
+    """A kernel that grows as deeper depths ask for more of it. The initial weights depend on `seed`, an integer."""
 
     def __init__(self, name, dtype, seed):
         self._name, self._dtype, self._seed = name, dtype, seed
@@ -50,7 +36,7 @@ class NestedKernel:
         self._pieces = {}
 
     def up_to(self, rows, columns):
-        """The pieces of its first rows and columns: a list of lists of `KernelPiece`."""
+        """The pieces of the first rows and columns: a list of lists of `KernelPiece`."""
         row_spans, column_spans = spans(self._rows, rows), spans(self._columns, columns)
         return [[self._piece(down, across, columns) for across in column_spans] for down in row_spans]
 
@@ -58,14 +44,14 @@ class NestedKernel:
         if (rows, columns) not in self._pieces:
             name = f"{self._name}_rows_{rows[0]}_columns_{columns[0]}"
             shape = (rows[1] - rows[0], columns[1] - columns[0])
-            # With one seed for all, pieces would begin as copies of each other, and their channels too.
+            # With one seed for all, pieces would begin as copies of each other.
             seed = zlib.crc32(f"{self._seed} {name}".encode())
             self._pieces[rows, columns] = KernelPiece(*shape, fan_out, seed=seed, dtype=self._dtype, name=name)
         return self._pieces[rows, columns]
 
 
 def spans(ends, last):
-    """The pairs of neighbours among `ends` up to `last`, which is put there if it is beyond all of them."""
+    """The pairs of neighbours among `ends` up to `last`. Appends `last` to `ends` if it is beyond them."""
     if last > ends[-1]:
         ends.append(last)
     return [pair for pair in itertools.pairwise(ends) if pair[1] <= last]
@@ -73,14 +59,7 @@ def spans(ends, last):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class KernelPiece(keras.layers.Layer):
-    """Some rows and columns of a kernel.
-
-    Args:
-        rows: Number of input channels.
-        columns: Number of output channels.
-        fan_out: Number of output channels of the kernel, on which the initial weights depend.
-        seed: Of these, an integer.
-    """
+    """Some rows (input channels) and columns (output channels) of a kernel, which has `fan_out` columns in all."""
 
     def __init__(self, rows, columns, fan_out, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -96,11 +75,7 @@ class KernelPiece(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class NestedConvolution(keras.layers.Layer):
-    """A 1x1 convolution by a kernel that is made of pieces.
-
-    Args:
-        pieces: A list of rows, which are lists of `KernelPiece`.
-    """
+    """A 1x1 convolution with a kernel made of `pieces`, a list of rows, which are lists of `KernelPiece`."""
 
     def __init__(self, pieces, **kwargs):
         super().__init__(**kwargs)
@@ -108,10 +83,9 @@ class NestedConvolution(keras.layers.Layer):
 
     @property
     def kernel(self):
-        """The kernel, shape `(1, 1, input channels, output channels)`."""
-        return ops.concatenate(
-            [ops.concatenate([piece.kernel for piece in row], axis=3) for row in self.pieces], axis=2
-        )
+        """The whole kernel, shape `(1, 1, input channels, output channels)`."""
+        rows = [ops.concatenate([piece.kernel for piece in row], axis=3) for row in self.pieces]
+        return ops.concatenate(rows, axis=2)
 
     def get_weights(self):
         """The whole kernel, as of any convolution."""
@@ -120,12 +94,11 @@ class NestedConvolution(keras.layers.Layer):
     def set_weights(self, weights):
         """Gives the pieces their parts of a whole kernel."""
         (kernel,) = weights
-        below = 0
-        for row in self.pieces:
-            above, below, right = below, below + row[0].kernel.shape[2], 0
-            for piece in row:
-                left, right = right, right + piece.kernel.shape[3]
-                piece.kernel.assign(kernel[:, :, above:below, left:right])
+        heights = [row[0].kernel.shape[2] for row in self.pieces]
+        widths = [piece.kernel.shape[3] for piece in self.pieces[0]]
+        for row, part in zip(self.pieces, np.split(kernel, np.cumsum(heights)[:-1], axis=2)):
+            for piece, values in zip(row, np.split(part, np.cumsum(widths)[:-1], axis=3)):
+                piece.kernel.assign(values)
 
     def call(self, inputs):
         """The convolution."""
@@ -142,9 +115,9 @@ class NestedConvolution(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        """Makes the layer that `get_config` describes, with a kernel of its own and of its own dtype."""
-        of_the_layer = {"dtype": config["dtype"]}
+        """Makes the layer that `get_config` describes, with pieces of its own."""
         pieces = [
-            [KernelPiece.from_config({**piece["config"], **of_the_layer}) for piece in row] for row in config["pieces"]
+            [KernelPiece.from_config({**piece["config"], "dtype": config["dtype"]}) for piece in row]
+            for row in config["pieces"]
         ]
         return cls(**{**config, "pieces": pieces})

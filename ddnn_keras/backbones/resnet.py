@@ -8,9 +8,8 @@ import keras
 
 from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
 
-# A name counts layers: those of the blocks, the stem's convolution and the classifier. 18 and 34 are the paper's; its
-# 50, 101 and 152 are made of bottlenecks, which cannot share weights with basic blocks. This 50 is the basic-block one
-# that IResNet-50 made common (https://arxiv.org/abs/2004.04989); 100 is its larger sister.
+# A name counts layers: those of the blocks, the stem's convolution and the classifier. 18 and 34 are the paper's.
+# 50 and 100 are the basic-block networks that IResNet made common (https://arxiv.org/abs/2004.04989).
 BASIC_DEPTHS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 # 50, 101 and 152 are the paper's; 26 is the smaller one that later papers compare with.
 BOTTLENECK_DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -22,9 +21,9 @@ class ResNet:
     """The basic-block ResNet family.
 
     Args:
-        width: Channels of the first stage; each later stage has twice as many as the one before.
-        stem: `"cifar"` for a single 3x3 convolution that keeps the resolution of small images, `"strided"` for one
-            that halves it, `"imagenet"` for a 7x7 convolution with stride 2 and a max-pooling.
+        width: Channels of the first stage. Each later stage has twice as many as the one before.
+        stem: `"cifar"` for a 3x3 convolution that keeps the resolution, `"strided"` for one that halves it,
+            `"imagenet"` for a 7x7 convolution with stride 2 and a max-pooling.
 
     Raises:
         ValueError: If an argument is not as above.
@@ -43,19 +42,25 @@ class ResNet:
         """The layers before the first stage."""
         return self._stem(path, x, self.width)
 
+    def convolutions(self, filters, strides):
+        """The convolutions of a block, a list of filters, kernel size and strides: two 3x3 ones."""
+        return [(filters, 3, strides), (filters, 3, 1)]
+
     def block(self, path, x, stage, index):
-        """Two 3x3 convolutions and a shortcut."""
+        """Convolutions and a shortcut, which has a projection where the shape changes."""
         name = f"stage{stage + 1}_block{index + 1}"
-        filters = self.width * 2**stage
         strides = 2 if stage > 0 and index == 0 else 1
+        convolutions = self.convolutions(self.width * 2**stage, strides)
         shortcut = x
-        if strides > 1 or x.shape[-1] != filters:
-            shortcut = convolution(path, x, filters, 1, strides, f"{name}_projection_conv")
+        channels, _, _ = convolutions[-1]
+        if strides > 1 or x.shape[-1] != channels:
+            shortcut = convolution(path, x, channels, 1, strides, f"{name}_projection_conv")
             shortcut = normalization(path, shortcut, f"{name}_projection_bn")
-        x = convolution(path, x, filters, 3, strides, f"{name}_conv1")
-        x = keras.layers.ReLU(dtype=path.dtype)(normalization(path, x, f"{name}_bn1"))
-        x = convolution(path, x, filters, 3, 1, f"{name}_conv2")
-        x = keras.layers.Add(dtype=path.dtype)([normalization(path, x, f"{name}_bn2"), shortcut])
+        for number, settings in enumerate(convolutions, start=1):
+            if number > 1:
+                x = keras.layers.ReLU(dtype=path.dtype)(x)
+            x = normalization(path, convolution(path, x, *settings, f"{name}_conv{number}"), f"{name}_bn{number}")
+        x = keras.layers.Add(dtype=path.dtype)([x, shortcut])
         return keras.layers.ReLU(dtype=path.dtype)(x)
 
     def head(self, path, x):
@@ -86,33 +91,17 @@ def imagenet_stem(path, x, width):
 STEM_LAYERS = {"cifar": cifar_stem, "strided": strided_stem, "imagenet": imagenet_stem}
 
 
-EXPANSION = 4
-
-
 class ResNetBottleneck(ResNet):
-    """The bottleneck ResNet family, version 1.5 of it: the stride is in the 3x3 convolution.
+    """The bottleneck ResNet family in version 1.5, with the stride in the 3x3 convolution.
 
-    That is about half a point better on ImageNet than the paper's (and `keras.applications`') in the first 1x1 one.
+    The paper and `keras.applications` have it in the first 1x1 convolution, which is less accurate on ImageNet.
     """
 
     DEPTHS = BOTTLENECK_DEPTHS
 
-    def block(self, path, x, stage, index):
-        """1x1, 3x3 and 1x1 convolutions and a shortcut."""
-        name = f"stage{stage + 1}_block{index + 1}"
-        filters = self.width * 2**stage
-        strides = 2 if stage > 0 and index == 0 else 1
-        shortcut = x
-        if strides > 1 or x.shape[-1] != EXPANSION * filters:
-            shortcut = convolution(path, x, EXPANSION * filters, 1, strides, f"{name}_projection_conv")
-            shortcut = normalization(path, shortcut, f"{name}_projection_bn")
-        x = convolution(path, x, filters, 1, 1, f"{name}_conv1")
-        x = keras.layers.ReLU(dtype=path.dtype)(normalization(path, x, f"{name}_bn1"))
-        x = convolution(path, x, filters, 3, strides, f"{name}_conv2")
-        x = keras.layers.ReLU(dtype=path.dtype)(normalization(path, x, f"{name}_bn2"))
-        x = convolution(path, x, EXPANSION * filters, 1, 1, f"{name}_conv3")
-        x = keras.layers.Add(dtype=path.dtype)([normalization(path, x, f"{name}_bn3"), shortcut])
-        return keras.layers.ReLU(dtype=path.dtype)(x)
+    def convolutions(self, filters, strides):
+        """1x1, 3x3 and 1x1 convolutions."""
+        return [(filters, 1, 1), (filters, 3, strides), (4 * filters, 1, 1)]
 
 
 class ResNetCIFAR(ResNet):

@@ -1,13 +1,13 @@
 """VGG with batch normalisation (https://arxiv.org/abs/1409.1556), as torchvision's vgg11_bn to vgg19_bn compute it.
 
-Its convolutions have biases, though normalisation behind them takes them out again: so have torchvision's.
+Its convolutions have biases like torchvision's, although normalisation removes them again.
 """
 
 import keras
 
 from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
 
-# The layers of the name: the convolutions, and the paper's three dense layers.
+# A name counts layers: the convolutions, and the paper's three dense layers.
 DEPTHS = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -20,9 +20,8 @@ class VGG:
     """The VGG family.
 
     Args:
-        width: Channels of the first stage; the next three have twice as many as the one before.
-        stem: Which network, though VGG's differ at their end: `"imagenet"` for the paper's two dense layers, `"cifar"`
-            for global average pooling, as is usual for small images.
+        width: Channels of the first stage. The next three have twice as many as the one before.
+        stem: The end of the network: `"imagenet"` for the paper's dense layers, `"cifar"` for global average pooling.
 
     Raises:
         ValueError: If an argument is not as above.
@@ -38,7 +37,7 @@ class VGG:
         self._dense = check_stem(stem, self.STEMS) == "imagenet"
 
     def stem(self, path, x):
-        """Nothing: the first stage sees the image."""
+        """No layers before the first stage."""
         if min(x.shape[1:3]) < 32:
             raise ValueError(
                 "`input_shape` must be at least 32x32 for VGG, which halves the resolution five times. "
@@ -47,7 +46,7 @@ class VGG:
         return x
 
     def block(self, path, x, stage, index):
-        """A 3x3 convolution; a stage begins by halving the resolution."""
+        """A 3x3 convolution. The first block of a stage halves the resolution before it."""
         name = f"stage{stage + 1}_block{index + 1}"
         if stage > 0 and index == 0:
             x = keras.layers.MaxPooling2D(2, dtype=path.dtype)(x)

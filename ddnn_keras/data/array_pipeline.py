@@ -1,7 +1,7 @@
 """Pipelines of Keras' own backend: arrays lie on the device that trains, and are varied there.
 
 They need no TensorFlow, and on a GPU no image crosses from host to device while training. Random numbers come from
-NumPy, so that all these backends see the same images.
+NumPy, so that all backends see the same images.
 """
 
 import itertools
@@ -25,24 +25,26 @@ class BackendPipelines(ImageData):
 
     def __init__(self, name, source, image_size=None, mirror=None):
         super().__init__(name, source, image_size, mirror)
-        self._splits = {split: self._on_device(getattr(source, split)) for split in ("train", "validation", "test")}
+        self._arrays = {
+            split: self._on_device(split.images, split.labels)
+            for split in (source.train, source.validation, source.test)
+        }
 
     def train(self, batch_size, seed=0, first_epoch=0):
         """See `ImageData`."""
         check_seed(seed)
-        steps = self.steps_per_epoch(batch_size)
-        return self._batches(steps, batch_size, seed, first_epoch)
+        return self._batches(self.steps_per_epoch(batch_size), batch_size, seed, first_epoch)
 
     def validation(self, batch_size):
         """See `ImageData`."""
-        return InOrder(*self._splits["validation"], batch_size)
+        return InOrder(*self._arrays[self._source.validation], batch_size)
 
     def test(self, batch_size):
         """See `ImageData`."""
-        return InOrder(*self._splits["test"], batch_size)
+        return InOrder(*self._arrays[self._source.test], batch_size)
 
     def _batches(self, steps, batch_size, seed, first_epoch):
-        images, labels = self._splits["train"]
+        images, labels = self._arrays[self._source.train]
         for epoch in itertools.count(first_epoch):
             # The last numbers tell the two uses apart. Not 0: NumPy takes (1, 0) for the same seed as (1,).
             order = np.random.default_rng((seed, epoch, 0, ORDER)).permutation(self.num_train)
@@ -52,18 +54,17 @@ class BackendPipelines(ImageData):
                 yield varied(ops.take(images, chosen, axis=0), self.mirror, random), ops.take(labels, chosen, axis=0)
 
     def _shuffled(self, split, count):
-        (images, labels) = next(pair for name, pair in self._splits.items() if getattr(self._source, name) is split)
         chosen = np.random.default_rng(0).permutation(len(split))[:count]
-        images, labels = ops.take(images, chosen, axis=0), ops.take(labels, chosen, axis=0)
+        images, labels = (ops.take(array, chosen, axis=0) for array in self._arrays[split])
         return ops.convert_to_numpy(ops.cast(images, "float32")), ops.convert_to_numpy(labels)
 
-    def _on_device(self, split):
-        images, size = split.images, self.image_shape[:2]
+    def _on_device(self, images, labels):
+        size = self.image_shape[:2]
         if images.shape[1:3] != size:
             rows, columns = centre_box(images.shape[1:3], size)
             batches = np.array_split(images[:, rows, columns], math.ceil(len(images) / RESIZE_BATCH))
             images = np.concatenate([resized(batch, size) for batch in batches])
-        return ops.convert_to_tensor(images), ops.convert_to_tensor(split.labels)
+        return ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
 
 
 class InOrder(keras.utils.PyDataset):
@@ -83,17 +84,7 @@ class InOrder(keras.utils.PyDataset):
 
 
 def varied(images, mirror, random):
-    """Shifts each image by up to an eighth of its size, fills with zeros, and mirrors half of them where asked to.
-
-    The same variation as `ddnn_keras.data.augmentation.PadAndCrop`.
-
-    Args:
-        images: A tensor of shape `(batch, height, width, channels)`.
-        mirror: Whether to mirror.
-        random: A `numpy.random.Generator`.
-
-    Returns:
-        A float32 tensor of that shape.
+    """A batch varied like `tensorflow_pipeline.random_shift` does, half of it mirrored if `mirror`; as float32.
 
     Example:
     >>> images = np.ones((1, 8, 8, 1))
@@ -115,7 +106,7 @@ def varied(images, mirror, random):
 
 
 def resized(images, size):
-    """Bilinearly resized images as a float32 array, like `ddnn_keras.data.augmentation.resize`."""
+    """Bilinearly resized images as a float32 array, like `tensorflow_pipeline.resize`."""
     # Enlarging needs no antialiasing.
     antialias = size[0] < images.shape[1]
     tensor = ops.image.resize(images.astype("float32"), size, antialias=antialias, data_format="channels_last")

@@ -1,13 +1,13 @@
-"""How much of an image evaluation shows, where its aspect ratio or its size are not the network's."""
+"""How much of an image is shown in evaluation."""
 
 # Of the shorter side, for images of any size: about 224 of 256 pixels, as is usual for ImageNet.
 CROP_PCT = 224 / 256
 
 
 def size_before_crop(size):
-    """To how many pixels the shorter side of an image of any size is resized, before `size` of them are shown.
+    """To how many pixels the shorter side of an image of any size is resized before `size` of them are shown.
 
-    As many are cut off on both sides: half a pixel more on one would be seen at small sizes.
+    The same number is cut off on both sides: half a pixel more on one would be seen at small sizes.
 
     Example:
     >>> size_before_crop(224), size_before_crop(32)
@@ -17,14 +17,7 @@ def size_before_crop(size):
 
 
 def centre_box(own_size, size):
-    """The largest part in the middle of an image that has another size's aspect ratio.
-
-    Args:
-        own_size: `(height, width)` of the image.
-        size: `(height, width)` that it will be resized to.
-
-    Returns:
-        Two slices, of rows and of columns.
+    """The rows and columns of the largest part in an image's middle that has the aspect ratio of `size`.
 
     Example:
     >>> centre_box((48, 64), (8, 8))

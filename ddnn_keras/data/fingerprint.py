@@ -13,12 +13,8 @@ LOOKED_AT = 10
 def fingerprint(images):
     """What tells a data set from another of the same name.
 
-    Args:
-        images: A `ddnn_keras.data.ImageData`.
-
-    Returns:
-        A dict: how many images there are, their shape, and of the first 1,000 validation images the checksum of labels
-        and the mean of pixels.
+    That is how many images there are, their shape, and of the first 1,000 validation images the checksum of labels and
+    the mean of pixels.
     """
     batches = itertools.islice(images.validation(100), LOOKED_AT)
     means, labels = zip(*((np.mean(pixels, dtype="float64"), np.asarray(of, "int64")) for pixels, of in batches))
@@ -43,6 +39,6 @@ def check_data(records, data, arguments):
 
 
 def is_same(kept, data):
-    """Whether a fingerprint that was kept is `data`, as far as it goes; means may be rounded in another way."""
+    """Whether a kept fingerprint is `data`, as far as it goes; means may be rounded in another way."""
     found, mean = {**data, **kept}, data["mean_pixel"]
     return math.isclose(found["mean_pixel"], mean, rel_tol=1e-5) and {**found, "mean_pixel": mean} == data

@@ -19,24 +19,18 @@ class ImageData(abc.ABC):
     `ddnn_keras.data.tensorflow_pipeline` for TensorFlow and for all that is read from files,
     `ddnn_keras.data.array_pipeline` for arrays on Keras' other backends.
 
-    Args:
-        name: The data set's name.
-        source: A `ddnn_keras.data.sources.source.Source`.
-        image_size: Height and width that the model sees. By default the data set's own, where all images have one
-            size, else 224.
-        mirror: Whether training mirrors half of the images. By default what the source says.
-
     Attributes:
         name: The data set's name.
         image_shape: `(height, width, channels)`.
         num_classes: How many classes there are.
         class_names: A list of their names, in the order of the labels.
         num_train: How many training images there are.
-        num_validation: How many validation images, which are none of the training images.
+        num_validation: How many validation images; none is a training image.
         num_test: How many test images.
         mirror: Whether training mirrors half of the images.
-        crop_pct: The share of the shorter side that evaluation shows, which is the centre: about 0.875 where images
-            have any size, else 1.
+        crop_pct: The share of the shorter side that evaluation shows, the centre: about 0.875 where images have any
+            size, else 1.
+        stratified: Whether images were held out by class, see `ddnn_keras.data.splits.hold_out_by_class`.
     """
 
     def __init__(self, name, source, image_size=None, mirror=None):
@@ -50,33 +44,24 @@ class ImageData(abc.ABC):
         self.num_train, self.num_validation, self.num_test = map(len, (source.train, source.validation, source.test))
         self.crop_pct = 1.0 if self._own_size else max(size) / size_before_crop(max(size))
         self.mirror = source.mirror if mirror is None else mirror
+        self.stratified = source.stratified
         self._source = source
 
     def steps_per_epoch(self, batch_size):
-        """How many batches `train` gives in an epoch: the last images that would fill none are left out.
-
-        Args:
-            batch_size: Images in a batch.
-
-        Returns:
-            A positive integer.
+        """How many batches `train` gives in an epoch; the images that would not fill a last batch are left out.
 
         Raises:
             ValueError: If there are too few training images for one batch.
         """
-        if not (is_positive_integer(batch_size) and batch_size <= self.num_train):
-            raise ValueError(
-                f"`batch_size` must be from 1 to {self.num_train}, the number of training images of {self.name!r}. "
-                f"Received: {batch_size}"
-            )
+        check_count("batch_size", batch_size, self.num_train, f"training images of {self.name!r}")
         return self.num_train // batch_size
 
     @abc.abstractmethod
     def train(self, batch_size, seed=0, first_epoch=0):
         """Shuffled and varied training images, without end.
 
-        What is in a batch depends on `seed`, on the epoch and on the batch's place in it, and on nothing else. So a
-        pipeline that starts at epoch k gives what one that started at 0 gives from then on, bit for bit.
+        A batch depends on `seed`, on its epoch and on its place in it, and on nothing else. So a pipeline that starts
+        at epoch k gives, bit for bit, what one that started at 0 gives from there on.
 
         Args:
             batch_size: Images in a batch.
@@ -86,9 +71,6 @@ class ImageData(abc.ABC):
         Returns:
             An iterable with `steps_per_epoch(batch_size)` batches an epoch, each of `batch_size` images: on TensorFlow
             a `tf.data.Dataset`.
-
-        Raises:
-            ValueError: If there are too few training images for one batch.
 
         Example:
         >>> from ddnn_keras import data
@@ -115,9 +97,6 @@ class ImageData(abc.ABC):
         Returns:
             A float32 array of shape `(count, height, width, channels)`, from 0 to 255.
 
-        Raises:
-            ValueError: If there are not as many.
-
         Example:
         >>> from ddnn_keras import data
         >>> data.load("digits").calibration_images(5).shape
@@ -129,14 +108,11 @@ class ImageData(abc.ABC):
         """Test images and their labels, as `test` gives them, for instance to check an exported file.
 
         Args:
-            count: How many, at most `num_test`. They are drawn at random, since some data sets are sorted by class, and
-                always the same ones.
+            count: How many, at most `num_test`. They are drawn at random, and always the same ones: some data sets are
+                sorted by class.
 
         Returns:
             A float32 array of shape `(count, height, width, channels)`, from 0 to 255, and an int32 array of labels.
-
-        Raises:
-            ValueError: If there are not as many.
 
         Example:
         >>> from ddnn_keras import data
@@ -147,17 +123,19 @@ class ImageData(abc.ABC):
         return self._sample(self._source.test, "test", count)
 
     def _sample(self, split, kind, count):
-        if not (is_positive_integer(count) and count <= len(split)):
-            raise ValueError(
-                f"`count` must be from 1 to {len(split)}, the number of {kind} images of {self.name!r}. "
-                f"Received: {count}"
-            )
+        check_count("count", count, len(split), f"{kind} images of {self.name!r}")
         images, labels = self._shuffled(split, count)
         return np.asarray(images), np.asarray(labels)
 
     @abc.abstractmethod
     def _shuffled(self, split, count):
         """The first `count` images, as evaluation shows them, and labels of a split in a fixed random order."""
+
+
+def check_count(argument, count, most, things):
+    """Raises a `ValueError` unless `count` is a number of these things."""
+    if not (is_positive_integer(count) and count <= most):
+        raise ValueError(f"`{argument}` must be from 1 to {most}, the number of {things}. Received: {count!r}")
 
 
 def check_batch_size(batch_size):

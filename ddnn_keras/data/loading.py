@@ -2,13 +2,11 @@
 
 import dataclasses
 import importlib
-import warnings
 
 import keras
-import numpy as np
 
 from ddnn_keras.data.array_pipeline import BackendPipelines
-from ddnn_keras.data.image_data import ImageData, check_seed
+from ddnn_keras.data.image_data import ImageData, check_count, check_seed
 from ddnn_keras.data.sources.in_memory import InMemory
 from ddnn_keras.data.sources.source import Options
 from ddnn_keras.depths import is_positive_integer
@@ -16,12 +14,10 @@ from ddnn_keras.depths import is_positive_integer
 # The module of each kind; every other name is one of TensorFlow Datasets'.
 SOURCES = {"digits": "digits", "folder:": "folder", "npz:": "npz"}
 
-# The extras of packages that only some kinds need: a module is imported when it is wanted.
+# The packages of each extra that only some kinds need: a module is imported when it is wanted.
 EXTRAS = {
-    "importlib_resources": "recipes",
-    "sklearn": "recipes",
-    "tensorflow": "tensorflow",
-    "tensorflow_datasets": "recipes",
+    "recipes": ("importlib_resources", "sklearn", "tensorflow_datasets"),
+    "tensorflow": ("PIL", "tensorflow"),
 }
 
 
@@ -42,10 +38,10 @@ def load(
     |---|---|
     | `"digits"` | scikit-learn's 1,797 real handwritten digits, 8x8, enlarged to 16x16; needs no download |
     | `"cifar10"`, `"imagenet2012"`, `"emnist/letters"`, ... | an image classification set of TensorFlow Datasets |
-    | `"folder:PATH"` | a folder of images for each class; parted by us, or into `train/`, `validation/`, `test/` |
-    | `"npz:PATH"` | arrays `x_train`, `y_train`, `x_test`, `y_test` and, if wanted, `class_names` |
+    | `"folder:PATH"` | a folder of images for each class, or `train/`, `validation/` and `test/` with these in them |
+    | `"npz:PATH"` | arrays `x_train`, `y_train`, `x_test`, `y_test` and, if wanted, `class_names` and `mirror` |
 
-    `ddnn_keras/data/sources` says of each kind which images are tested.
+    Each module of `ddnn_keras/data/sources` says which images are its test split.
 
     Args:
         name: A string from the table.
@@ -55,14 +51,12 @@ def load(
         manual_dir: Where archives lie that were downloaded by hand, for TensorFlow Datasets to prepare.
         validation_fraction: Part of the training images to keep for validation, more than 0 and less than 1.
             Defaults to `0.1`. Test images never take part in it.
-        train_images: How many of the training images to use, for instance to learn what a method is worth where data
-            are scarce; validation and test stay whole. By default all.
-        mirror: Whether training mirrors half of the images. By default, only if a mirrored image keeps its label as
-            far as we know: not for digits, letters and other symbols, and not for `folder:` and `npz:`, of which we
-            cannot know.
+        train_images: How many of the training images to use; validation and test stay whole. By default all.
+        mirror: Whether training mirrors half of the images. By default only for sets of TensorFlow Datasets in which
+            a mirrored image keeps its label: not for digits, letters and other symbols.
         seed: Which images of `digits`, `folder:` and `npz:` are for validation, and which ones `train_images` are.
-            Defaults to `0`. TensorFlow Datasets' training splits, shuffled when prepared, give their last part for
-            validation, and those that do not fit into memory their first `train_images`.
+            Defaults to `0`. Sets of TensorFlow Datasets, which are shuffled when prepared, give their last part for
+            validation, and their first `train_images` if they do not fit into memory.
 
     Returns:
         An `ImageData`.
@@ -80,14 +74,14 @@ def load(
     >>> tuple(images.shape), tuple(labels.shape)
     ((64, 16, 16, 1), (64,))
     """
+    if not isinstance(name, str):
+        raise ValueError(f"`name` must be a string, such as 'digits' or 'folder:PATH'. Received: name={name!r}")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"`validation_fraction` must be more than 0 and less than 1. Received: {validation_fraction}")
     if image_size is not None and not is_positive_integer(image_size):
         raise ValueError(f"`image_size` must be a positive integer or None. Received: {image_size!r}")
-    if not isinstance(name, str):
-        raise ValueError(f"`name` must be a string, such as 'digits' or 'folder:PATH'. Received: name={name!r}")
     check_seed(seed)
-    options = Options(image_size, data_dir, manual_dir, validation_fraction, seed)
+    options = Options(data_dir, manual_dir, validation_fraction, seed)
     kind, colon, location = name.partition(":")
     module = SOURCES.get(kind + colon, "tfds")
     try:
@@ -95,41 +89,23 @@ def load(
         source = read(name if module == "tfds" else location, options)
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
-        if missing not in EXTRAS:
-            raise
-        raise ValueError(
-            f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[{EXTRAS[missing]}]"'
-        ) from error
+        for extra, packages in EXTRAS.items():
+            if missing in packages:
+                raise ValueError(
+                    f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[{extra}]"'
+                ) from error
+        raise
     if train_images is not None:
-        if not (is_positive_integer(train_images) and train_images <= len(source.train)):
-            raise ValueError(
-                f"`train_images` must be from 1 to {len(source.train)}, the number of training images of {name!r}. "
-                f"Received: {train_images!r}"
-            )
+        check_count("train_images", train_images, len(source.train), f"training images of {name!r}")
         source = dataclasses.replace(source, train=source.train.sample(train_images, seed))
-    warn_of_untrained_classes(name, source)
     return pipelines(source)(name, source, image_size=image_size, mirror=mirror)
-
-
-def warn_of_untrained_classes(name, source):
-    """Tells of classes that have no training image, as far as that is known: images are held out at random."""
-    if not isinstance(source.train, InMemory):
-        return
-    counts = np.bincount(source.train.labels, minlength=len(source.class_names))
-    if untrained := [str(source.class_names[label]) for label in np.flatnonzero(counts == 0)]:
-        warnings.warn(
-            f"{name!r} has no training image of {len(untrained)} of its classes, such as {untrained[0]!r}: "
-            "`validation_fraction`, `train_images` and `seed` say which images are for training.",
-            stacklevel=3,
-        )
 
 
 def pipelines(source):
     """The class that makes the pipelines of a `Source`."""
     if keras.backend.backend() != "tensorflow" and isinstance(source.train, InMemory) and source.decode is None:
         return BackendPipelines
-    from ddnn_keras.data.tensorflow_pipeline import (
-        TFPipelines,  # who has arrays and another backend need not have TensorFlow
-    )
+    # Who has arrays and another backend need not have TensorFlow.
+    from ddnn_keras.data.tensorflow_pipeline import TFPipelines
 
     return TFPipelines

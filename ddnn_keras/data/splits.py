@@ -6,9 +6,6 @@ import numpy as np
 def held_out_count(count, fraction):
     """How many of `count` images `fraction` holds out: at least one, and never all.
 
-    Raises:
-        ValueError: If no image would be left.
-
     Example:
     >>> held_out_count(50_000, 0.1)
     5000
@@ -23,15 +20,7 @@ def held_out_count(count, fraction):
 
 
 def hold_out(count, fraction, seed):
-    """Parts `count` images into those that are kept and those that are held out.
-
-    Args:
-        count: How many there are.
-        fraction: The part to hold out.
-        seed: Which ones, an integer.
-
-    Returns:
-        Two increasing arrays of indices.
+    """Increasing indices of the images that are kept, and of those that are held out.
 
     Example:
     >>> hold_out(5, 0.4, seed=0)
@@ -40,3 +29,22 @@ def hold_out(count, fraction, seed):
     held_out = held_out_count(count, fraction)
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def hold_out_by_class(labels, fraction, seed):
+    """As `hold_out`, with the same fraction of every class.
+
+    A class of two images or more gives at least one and keeps at least one.
+
+    Example:
+    >>> hold_out_by_class(np.array([0, 0, 0, 0, 1, 1, 2]), 0.25, seed=0)
+    (array([0, 1, 3, 5, 6]), array([2, 4]))
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    classes = np.split(by_class, np.flatnonzero(np.diff(labels[by_class])) + 1)
+    counts = [min(max(1, round(len(images) * fraction)), len(images) - 1) for images in classes]
+    held_out = np.sort(np.concatenate([images[:count] for images, count in zip(classes, counts)]))
+    if not len(held_out):
+        raise ValueError("There must be a class of 2 images or more, of which one can be held out.")
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out

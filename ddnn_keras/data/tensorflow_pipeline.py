@@ -1,20 +1,24 @@
-"""Pipelines of tf.data: for training on TensorFlow, and for all that is read from files."""
+"""Pipelines of tf.data: for training on TensorFlow, and for all that is read from files.
+
+Every random choice follows from the seed and from the number of an image or of a batch in the training. So a training
+that is resumed sees what it would have seen.
+"""
 
 import tensorflow as tf
 
-from ddnn_keras.data.augmentation import PARALLEL, PadAndCrop, RandomResizedCrop
+from ddnn_keras.data.crops import centre_box, size_before_crop
 from ddnn_keras.data.image_data import ImageData, check_batch_size, check_seed
+
+PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 class TFPipelines(ImageData):
-    """An `ImageData` whose pipelines are instances of `tf.data.Dataset`."""
+    """An `ImageData` whose pipelines are instances of `tf.data.Dataset`.
 
-    def __init__(self, name, source, image_size=None, mirror=None):
-        super().__init__(name, source, image_size, mirror)
-        size = self.image_shape[:2]
-        self._augmentation = (
-            PadAndCrop(size, self._own_size, self.mirror) if self._own_size else RandomResizedCrop(size, self.mirror)
-        )
+    Images of one size are shifted by up to an eighth, as is usual for CIFAR since "Deeply-Supervised Nets"
+    (https://arxiv.org/abs/1409.5185). Of images of any size a random part is cropped and resized, as "Going Deeper with
+    Convolutions" (https://arxiv.org/abs/1409.4842) did for ImageNet.
+    """
 
     def train(self, batch_size, seed=0, first_epoch=0):
         """See `ImageData`."""
@@ -26,7 +30,15 @@ class TFPipelines(ImageData):
             return self._source.train.shuffled(tf.random.fold_in(order_seed, epoch)).take(epoch_size)
 
         examples = self._decoded(tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(shuffled))
-        batches = self._augmentation.train(examples, batch_size, variation_seed, start=first_epoch * epoch_size)
+        start = first_epoch * epoch_size
+        if self._own_size:
+            # Whole batches are several times faster than single images, and as random.
+            numbered = examples.batch(batch_size, drop_remainder=True).enumerate(start // batch_size)
+            batches = numbered.map(lambda step, batch: self._varied(batch, variation_seed, step), **PARALLEL)
+        else:
+            numbered = examples.enumerate(start)
+            varied = numbered.map(lambda number, example: self._varied(example, variation_seed, number), **PARALLEL)
+            batches = varied.batch(batch_size, drop_remainder=True)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def validation(self, batch_size):
@@ -43,7 +55,12 @@ class TFPipelines(ImageData):
 
     def _evaluation(self, examples, batch_size):
         check_batch_size(batch_size)
-        return self._augmentation.evaluate(self._decoded(examples), batch_size).prefetch(tf.data.AUTOTUNE)
+        examples = self._decoded(examples)
+        if self._own_size:
+            batches = examples.batch(batch_size).map(lambda images, labels: (self._shown(images), labels), **PARALLEL)
+        else:
+            batches = examples.map(lambda image, label: (self._shown(image), label), **PARALLEL).batch(batch_size)
+        return batches.prefetch(tf.data.AUTOTUNE)
 
     def _decoded(self, examples):
         source = self._source
@@ -52,3 +69,81 @@ class TFPipelines(ImageData):
         return examples.map(
             lambda image, label: (tf.ensure_shape(source.decode(image), source.shape), label), **PARALLEL
         )
+
+    def _varied(self, example, seed, number):
+        """A batch of images of one size, or one image of any size, as training sees it."""
+        images, labels = example
+        part_seed, mirror_seed = tf.unstack(tf.random.split(tf.random.fold_in(seed, number), 2))
+        if self._own_size:
+            images = random_shift(resized_middle(images, self.image_shape[:2]), part_seed)
+        else:
+            images = random_resized_crop(images, self.image_shape[:2], part_seed)
+        if self.mirror:
+            images = tf.image.stateless_random_flip_left_right(images, mirror_seed)
+        return tf.cast(images, tf.float32), labels
+
+    def _shown(self, images):
+        """A batch of images of one size, or one image of any size, as evaluation sees it."""
+        shown = resized_middle if self._own_size else resized_centre
+        return tf.cast(shown(images, self.image_shape[:2]), tf.float32)
+
+
+def random_shift(images, seed):
+    """Shifts each image of a batch by up to an eighth of its size and fills with zeros.
+
+    Example:
+    >>> images = tf.ones((1, 8, 8, 1))
+    >>> float(tf.reduce_min(random_shift(images, seed=(0, 1)))), float(tf.reduce_max(random_shift(images, (0, 1))))
+    (0.0, 1.0)
+    """
+    _, height, width, _ = images.shape
+    pad_y, pad_x = height // 8, width // 8
+    padded = tf.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)))
+    row_seed, column_seed = tf.unstack(tf.random.split(seed, 2))
+    first_row = tf.random.stateless_uniform((len(images), 1), row_seed, maxval=2 * pad_y + 1, dtype=tf.int32)
+    first_column = tf.random.stateless_uniform((len(images), 1), column_seed, maxval=2 * pad_x + 1, dtype=tf.int32)
+    rows = tf.gather(padded, first_row + tf.range(height), axis=1, batch_dims=1)
+    return tf.gather(rows, first_column + tf.range(width), axis=2, batch_dims=1)
+
+
+def random_resized_crop(image, size, seed):
+    """A random part of an image, from 8 % of it to all, with an aspect ratio from 3/4 to 4/3, resized to `size`."""
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),  # nothing in particular has to be covered
+        seed=seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(0.08, 1.0),
+    )
+    return resize(tf.ensure_shape(tf.slice(image, begin, extent), (None, None, image.shape[-1])), size)
+
+
+def resized_middle(images, size):
+    """A batch of images, cut to the aspect ratio of `size` and resized; as it is if it has that size."""
+    own_size = images.shape[1:3]
+    if own_size == size:
+        return images
+    rows, columns = centre_box(own_size, size)
+    middle = images[:, rows, columns]
+    # Enlarging needs no antialiasing, which is slow.
+    return resize(middle, size, antialias=size[0] < middle.shape[1])
+
+
+def resized_centre(image, size):
+    """The centre of one image, about 224/256 of its shorter side, resized to `size`."""
+    target = size_before_crop(max(size))
+    height_and_width = tf.shape(image)[:2]
+    shorter = tf.reduce_min(height_and_width)
+    # Cut to a square first, or to a pixel more with the same middle: a long and thin image would take all memory.
+    extent = shorter + (height_and_width - shorter) % 2
+    start = (height_and_width - extent) // 2
+    centre = tf.slice(image, tf.concat([start, [0]], 0), tf.concat([extent, [-1]], 0))
+    centre = resize(tf.ensure_shape(centre, (None, None, image.shape[-1])), extent * target // shorter)
+    return tf.image.resize_with_crop_or_pad(centre, *size)
+
+
+def resize(images, size, antialias=True):
+    """Bilinearly resized images, as float32 from 0 to 255."""
+    # Antialiasing overshoots 255 by a rounding error.
+    return tf.clip_by_value(tf.image.resize(images, size, antialias=antialias), 0.0, 255.0)

@@ -1,4 +1,4 @@
-"""From raw pixels to every depth's logits and stage features: the functional graph that a `DDNN` is."""
+"""Builds the graph of a `DDNN`, from raw pixels to every depth's logits and stage features."""
 
 import random
 
@@ -10,7 +10,7 @@ from ddnn_keras.network.paths import Path, deepest, grow
 
 
 def normalize_pixels(image, mean, std, policy):
-    """Brings raw pixels to the range that networks are trained in, within the network: devices need not know."""
+    """Normalises raw pixels within the network, so that devices need no preprocessing."""
     mean, std = (np.asarray(value, "float64") for value in (mean, std))
     scale, offset = 1 / std, -mean / std
     return keras.layers.Rescaling(scale.tolist(), offset.tolist(), dtype=policy, name="normalize_pixels")(image)
@@ -19,13 +19,12 @@ def normalize_pixels(image, mean, std, policy):
 def grow_outputs(backbone, x, depths, num_classes, policy):
     """Logits and stage features of every depth: two dicts from output keys."""
     depths = {output_key(depth): blocks for depth, blocks in depths.items()}
-    # From the generator that `keras.utils.set_random_seed` seeds.
+    # `keras.utils.set_random_seed` seeds this generator.
     full_net = deepest(depths)
     trunk = Path(full_net, depths[full_net], {}, policy, seed=random.getrandbits(32))
     logits, features = {}, {}
     for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
-        check_stages(backbone, stages)
-        # Logits in full precision: under a mixed policy, half precision costs accuracy in the softmax.
+        # In full precision also under a mixed policy, because half precision costs accuracy in the softmax.
         classifier = keras.layers.Dense(
             num_classes,
             kernel_initializer=keras.initializers.GlorotUniform(path.seed(key)),
@@ -37,14 +36,14 @@ def grow_outputs(backbone, x, depths, num_classes, policy):
 
 
 def network_with_features(model, features):
-    """A network of the same layers, input and logits that gives stage features too."""
+    """A network of the same layers with two outputs, `"logits"` and stage `"features"`."""
     network = keras.Model(model.input, {"logits": model.output, "features": features})
     network.input_spec, network.dtype_policy = model.input_spec, model.dtype_policy
     return network
 
 
 def check_channels_last():
-    """Raises a `ValueError` if Keras' global setting puts channels first, where no layer here looks for them."""
+    """Raises a `ValueError` if Keras' global setting puts channels first."""
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             "`keras.config.image_data_format()` must be 'channels_last'. "
@@ -53,19 +52,9 @@ def check_channels_last():
 
 
 def check_float32(policy):
-    """Raises a `ValueError` unless the dtype policy is one that rounding to 8 bits goes with."""
+    """Raises a `ValueError` unless the dtype policy is float32, the only one that can be rounded to 8 bits."""
     if policy.name != "float32":
         raise ValueError(f"`dtype` must be float32 with `quantization_aware`. Received: dtype={policy.name!r}")
-
-
-def check_stages(backbone, stages):
-    """Raises a `ValueError` unless the ends of all stages, symbolic tensors, have positions and channels."""
-    for number, feature in enumerate(stages):
-        if len(feature.shape) != 4:
-            raise ValueError(
-                f"`backbone` {backbone!r} must give (height, width, channels) at the end of every stage. "
-                f"Received: shape {feature.shape[1:]} at the end of stage {number}"
-            )
 
 
 def check_images(input_shape, num_classes):
@@ -76,13 +65,13 @@ def check_images(input_shape, num_classes):
             "`input_shape` must be three positive integers, (height, width, channels). "
             f"Received: input_shape={input_shape!r}"
         )
-    # The softmax of a single logit is 1 whatever the weights: it would train on nothing.
+    # The softmax of a single logit is always 1, which trains nothing.
     if not is_positive_integer(num_classes) or num_classes < 2:
         raise ValueError(f"`num_classes` must be an integer of 2 or more. Received: num_classes={num_classes!r}")
 
 
 def check_pixels(argument, value, channels, allow_zero):
-    """Raises a `ValueError` unless `value` is a number, or one for each channel, and not 0 where that cannot be."""
+    """Raises a `ValueError` unless `value` is a number or one for each channel."""
     numbers = np.asarray(value)
     wellformed = numbers.dtype.kind in "iuf" and numbers.shape in ((), (channels,)) and np.isfinite(numbers).all()
     if not wellformed or not (allow_zero or numbers.all()):

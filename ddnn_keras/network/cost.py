@@ -8,7 +8,7 @@ KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # the latter two o
 
 
 def count_parameters(model):
-    """Number of trainable parameters, the figure that papers give.
+    """Number of trainable parameters, as papers count them.
 
     Args:
         model: A built `keras.Model`, such as `DDNN.subnet(18)`.
@@ -20,14 +20,15 @@ def count_parameters(model):
 
 
 def count_macs(model):
-    """Number of multiply-accumulates that one image takes in convolutions and dense layers.
+    """Number of multiply-accumulates of convolutions and dense layers for one image.
+
+    Each position of a layer's output counts every element of the kernel once.
 
     Args:
-        model: A functional `keras.Model`, such as `DDNN.subnet(18)`. In a network of several depths, a shared layer
-            counts as often as it is called.
+        model: A functional `keras.Model`, such as `DDNN.subnet(18)`. A shared layer counts as often as it is called.
 
     Returns:
-        An integer. Each position of a layer's output takes one multiply-accumulate for each element of its kernel.
+        An integer.
 
     Example:
     >>> import keras

@@ -5,7 +5,7 @@ import numpy as np
 
 from ddnn_keras.depths import is_positive_integer
 from ddnn_keras.network.division import divide, spread_depths
-from ddnn_keras.network.graph import check_functional, node_of
+from ddnn_keras.network.graph import check_source, node_of
 from ddnn_keras.network.untrained_subnets import without_path
 
 NORMALIZATIONS = (
@@ -66,18 +66,10 @@ class DividedBackbone:
         return cls(keras.saving.deserialize_keras_object(config["source"]))
 
 
-def with_image_shape(source, shape):
-    """A network for images of one shape: the source itself if it takes no others.
-
-    Raises:
-        ValueError: If the source is no functional network, or `shape` does not fit it.
-    """
-    check_functional(source)
-    own = source.input_shape[1:]
-    shape = own if shape is None else tuple(shape)
-    if None in shape or len(shape) != len(own) or any(size not in (None, ours) for size, ours in zip(own, shape)):
-        raise ValueError(f"`input_shape` must be what `source` takes, {own}, without None. Received: {shape}")
-    if shape == own:
+def with_image_shape(source, shape=None):
+    """A network for images of one shape: the source itself if it takes no others."""
+    check_source(source, shape)
+    if None not in source.input_shape[1:]:
         return source
     image = keras.Input(shape)
     return keras.Model(image, source(image), name=source.name)

@@ -1,16 +1,12 @@
-"""The calls of layers that a functional graph is made of."""
+"""Walks over the layers of a functional Keras model. Keras' private record of a graph is used here alone."""
 
 import keras
 
 
 def nodes_before(outputs):
-    """The calls of layers that lead to symbolic tensors, each behind those whose outputs it takes.
+    """The calls of layers that lead to a list of symbolic tensors, each after those that give its inputs.
 
-    Args:
-        outputs: A list of `keras.KerasTensor`.
-
-    Returns:
-        A list of Keras' nodes, which have `operation`, `input_tensors` and `output_tensors`.
+    They are Keras' nodes, which have `operation`, `input_tensors` and `output_tensors`.
     """
     ordered, stack = {}, [node_of(output) for output in outputs]
     while stack:
@@ -25,25 +21,31 @@ def nodes_before(outputs):
 
 def node_of(tensor):
     """The call that gave a symbolic tensor."""
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
+    return layer_of(tensor)._inbound_nodes[tensor._keras_history.node_index]
+
+
+def layer_of(tensor):
+    """The layer that gave a symbolic tensor."""
+    return tensor._keras_history.operation
+
+
+def readers(outputs):
+    """Which layers read the output of which others, on the way to symbolic tensors: a dict from names to lists."""
+    found = {}
+    for node in nodes_before(outputs):
+        for tensor in node.input_tensors:
+            found.setdefault(layer_of(tensor).name, []).append(node.operation)
+    return found
 
 
 def without_nesting(model):
-    """The same layers in one graph, where some of them are in a network that is itself a layer.
-
-    Args:
-        model: A functional `keras.Model`.
-
-    Returns:
-        A functional `keras.Model` with the same layers, but for such networks.
-    """
+    """A functional model of the same layers, with the layers of nested models in place of these models."""
 
     def call(layer, *args, **kwargs):
         return layer.call(*args, **kwargs) if isinstance(layer, keras.Model) else layer(*args, **kwargs)
 
     flat = keras.models.clone_model(
-        # Of a plain functional model: a subclass could not be made of inputs and outputs.
+        # Of a plain functional model, because a subclass could not be made of inputs and outputs.
         keras.Model(model.inputs, model.outputs),
         clone_function=lambda layer: layer,
         call_function=call,
@@ -52,24 +54,8 @@ def without_nesting(model):
     return without_nesting(flat) if nested else flat
 
 
-def readers(outputs):
-    """Which layers take the outputs of which others, on the way to symbolic tensors.
-
-    Args:
-        outputs: A list of `keras.KerasTensor`.
-
-    Returns:
-        A dict from layers' names to lists of layers.
-    """
-    found = {}
-    for node in nodes_before(outputs):
-        for tensor in node.input_tensors:
-            found.setdefault(tensor._keras_history.operation.name, []).append(node.operation)
-    return found
-
-
-def check_functional(source):
-    """Raises a `ValueError` unless `source` is a graph from one input to one output."""
+def check_source(source, shape=None):
+    """Raises a `ValueError` unless `source` is a graph from one input, images of this shape, to one output."""
     ends = [getattr(source, name, None) for name in ("inputs", "outputs")]
     if not isinstance(source, keras.Model) or not all(ends):
         raise ValueError(f"`source` must be a functional `keras.Model`. Received: source={source!r}")
@@ -78,3 +64,11 @@ def check_functional(source):
         raise ValueError(
             f"`source` must have one input and one output. Received: {source.name!r} with {inputs} and {outputs}"
         )
+    theirs = source.inputs[0].shape[1:]
+    shape = tuple(theirs if shape is None else shape)
+    if (
+        len(shape) != 3
+        or None in shape
+        or any(their not in (None, our) for their, our in zip(theirs, shape, strict=True))
+    ):
+        raise ValueError(f"`source` must take images of the shape {shape}. Received: one that takes {theirs}")

@@ -1,4 +1,4 @@
-"""A sub-net in tf_keras, the Keras 2 that TensorFlow Model Optimization takes, and back."""
+"""Takes a sub-net to tf_keras, the Keras 2 that TensorFlow Model Optimization needs, and back."""
 
 import inspect
 
@@ -8,19 +8,14 @@ import tf_keras
 
 from ddnn_keras.network.graph import nodes_before
 
-# What a layer computes is told by such arguments; initializers, constraints and policies are objects.
+# Arguments of these types decide what a layer computes. Initializers, constraints and policies are other objects.
 PLAIN = int | float | str | list | tuple | None
 
 
 def to_tf_keras(subnet):
-    """The same function of the same weights, built of tf_keras' layers.
+    """Rebuilds a sub-net, such as `DDNN.subnet(18)`, as a `tf_keras.Model` with the same weights.
 
-    Args:
-        subnet: A functional `keras.Model` of one input and one output, such as `DDNN.subnet(18)`.
-
-    Returns:
-        A `tf_keras.Model`. Pixels are normalised by a depthwise 1x1 convolution, since TensorFlow Model Optimization
-        quantizes such a layer and no `Rescaling`.
+    A depthwise 1x1 convolution replaces the `Rescaling` of pixels, which TensorFlow Model Optimization cannot quantize.
 
     Raises:
         ValueError: If tf_keras does not have one of the layers.
@@ -46,7 +41,7 @@ def to_tf_keras(subnet):
 
 
 def counterpart(layer, channels):
-    """A tf_keras layer that computes the same, once it has the same weights."""
+    """The tf_keras layer with the same function, without the weights."""
     name = type(layer).__name__
     if isinstance(layer, keras.layers.Rescaling):
         return tf_keras.layers.DepthwiseConv2D(1, name=layer.name)
@@ -61,37 +56,26 @@ def counterpart(layer, channels):
 
 
 def weights_of_rescaling(layer, channels):
-    """Kernel and bias of the depthwise convolution that computes what a `Rescaling` does."""
+    """Kernel and bias of the depthwise convolution that replaces a `Rescaling`."""
     scale, offset = (np.broadcast_to(np.float32(value), channels) for value in (layer.scale, layer.offset))
     return scale.reshape(1, 1, channels, 1), offset
 
 
 def take_weights(subnet, model):
-    """Gives a sub-net the weights of its tf_keras counterpart, after `model` was trained and its wrappers stripped."""
+    """Gives a sub-net the weights of `model`, its trained tf_keras counterpart without wrappers."""
     for layer in subnet.layers:
         if layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
 
 
 def as_subnet(model):
-    """A tf_keras model within a Keras 3 model, to be exported like any other sub-net.
-
-    Args:
-        model: A `tf_keras.Model` of one input and one output.
-
-    Returns:
-        A functional `keras.Model`, without variables that Keras 3 knows of: it can be run and exported, not trained.
-    """
+    """Puts a `tf_keras.Model` into a functional `keras.Model` that can be run and exported, but not trained."""
     image = keras.Input(model.input_shape[1:], name="image")
     return keras.Model(image, LegacyModel(model)(image), name=model.name)
 
 
 class LegacyModel(keras.layers.Layer):
-    """A tf_keras model as a layer, for inference.
-
-    Args:
-        model: A `tf_keras.Model`.
-    """
+    """A `tf_keras.Model` as a layer for inference."""
 
     def __init__(self, model, **kwargs):
         super().__init__(**kwargs)
@@ -102,9 +86,9 @@ class LegacyModel(keras.layers.Layer):
         return self.model(inputs, training=False)
 
     def compute_output_shape(self, input_shape):
-        """The model's, whatever the batch."""
+        """The model's output shape for any batch."""
         return (input_shape[0], *self.model.output_shape[1:])
 
     def get_config(self):
-        """The constructor's arguments; the model itself is among them, so that copies of this layer share it."""
+        """The constructor's arguments. Copies of this layer share the model."""
         return {**super().get_config(), "model": self.model}

@@ -1,10 +1,10 @@
-"""The tree of paths: sub-nets compute a common part once and part where one of them keeps fewer blocks.
+"""The tree of paths: sub-nets compute a common part once, and part where one of them keeps fewer blocks.
 
     image -- stem -- stage 1: block 1 - block 2 -+- block 3 -- stage 2 ... (34 and 50 together) ...
                                                  +- stage 2 of depth 18 ...
 
-Every path applies the same convolutions. What normalises a path's activations belongs to that path alone, because
-inputs are distributed differently once paths have parted.
+Every path has the same convolutions. Every path has its own batch normalisation, because activations are distributed
+differently once paths have parted.
 """
 
 import itertools
@@ -14,17 +14,14 @@ import keras
 
 
 class Path:
-    """Makes the layers along one path: shared ones are the same object on every path, private ones are its own.
-
-    A backbone asks its `Path` for every layer that has weights; layers without weights need no `Path`.
+    """Makes the layers with weights along one path, for a backbone.
 
     Args:
-        name: The key of the deepest depth that this path serves, such as `"depth_50"`.
-        blocks: The blocks per stage of that depth. In the stages behind, all depths that this path serves have as many.
-        layers: A dict that all paths of a network have in common: the layers made so far, and what was asked for, by
-            name.
+        name: The key of the deepest depth on this path, such as `"depth_50"`.
+        blocks: The blocks per stage of that depth. All depths on this path agree with it in the stages so far.
+        layers: A dict that all paths of a network share: by name, each layer made so far and the arguments it has.
         dtype: A dtype policy for the layers.
-        seed: Of the network's initial weights, an integer.
+        seed: An integer, on which all initial weights depend.
     """
 
     def __init__(self, name, blocks, layers, dtype, seed):
@@ -35,23 +32,22 @@ class Path:
         self._seed = seed
 
     def fork(self, name, blocks):
-        """A `Path` that parts from this one: shared layers in common, private layers its own."""
+        """A `Path` that parts from this one, with the same shared layers and its own private layers."""
         return Path(name, blocks, self._layers, self.dtype, self._seed)
 
     def seed(self, name):
         """The seed for the initial weights of the layer called `name`.
 
-        It depends on nothing else, so that a sub-net trained alone can start from the weights that it has within a
-        larger network: comparisons need that. Only where the shape of a kernel depends on the depth, as in a DenseNet,
-        it starts from others.
+        A sub-net trained alone starts from the same weights as within a larger network, which comparisons need. Kernels
+        of a DenseNet are an exception, because their shapes depend on the depth.
         """
         return zlib.crc32(f"{self._seed} {name}".encode())
 
     def shared(self, layer_class, name, **arguments):
-        """The layer called `name`, made at the first call and the same on every path.
+        """The layer called `name`, made at the first call and the same object on every path.
 
         Raises:
-            ValueError: If the layer of that name is another one: two blocks must not have a name in common.
+            ValueError: If another layer has that name.
         """
         asked = layer_class.__name__, _without_places(keras.saving.serialize_keras_object(arguments))
         if name not in self._layers:
@@ -65,23 +61,22 @@ class Path:
         return layer
 
     def private(self, layer_class, name, **arguments):
-        """The layer called `name` of this path alone."""
+        """The layer called `name` that belongs to this path only."""
         return self.shared(layer_class, f"{name}_{self.name}", **arguments)
 
 
 def grow(backbone, path, x, depths, stage=0):
-    """Grows the tree of paths from stage `stage` on.
+    """Builds all depths from stage `stage` on. They have its input `x` and the `path` that leads there in common.
 
     Args:
-        backbone: A backbone, see `ddnn_keras.backbones`.
-        path: The `Path` that leads here.
-        x: The tensor that enters the stage, the same for all `depths`.
+        backbone: A backbone, see `ddnn_keras/backbones/README.md`.
+        path: A `Path`.
+        x: A symbolic tensor.
         depths: A dict from output keys to blocks per stage, shallowest first.
         stage: Index of the stage.
 
     Returns:
-        A dict from output keys to pairs of the `Path` on which the depth ends and a list of its features: the output
-        of each of its stages from `stage` on. Depths that have not parted yet have the same tensors.
+        A dict from output keys to pairs: the `Path` on which the depth ends, and the list of its stages' outputs.
     """
     if stage == backbone.num_stages:
         return {key: (path, []) for key in depths}
@@ -105,11 +100,7 @@ def deepest(depths):
 
 
 def _without_places(settings):
-    """Serialized settings as they are, whichever objects have them.
-
-    While a file is read or written, Keras adds to an object's settings where it lies in memory if it has met one that
-    lay there, and a new object may lie where a former one did.
-    """
+    """Serialized settings without the memory addresses that Keras adds while it reads or writes a file."""
     if isinstance(settings, dict):
         return {name: _without_places(value) for name, value in settings.items() if name != "shared_object_id"}
     return [_without_places(value) for value in settings] if isinstance(settings, list | tuple) else settings

@@ -1,18 +1,27 @@
-"""The command line of train.py and of all recipes that train as it does, and what a run keeps of it."""
+"""The flags of train.py and of every recipe that trains as it does. Keras is imported only when images are loaded."""
 
 import argparse
 import pathlib
+import re
 
-from ddnn_keras import EKD, data
 from ddnn_keras.backbones import BACKBONES, STEMS, family_named
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer
-from ddnn_keras.distillation import ATTENTION_MAPS, TEACHERS
-from ddnn_keras.runs.devices import add_arguments
 
 # Where a run takes place, and not what it is.
 DEVICES = {"distribute", "hosts", "rank"}
 
-# The weights that each way of training switches off.
+# EKD's own, written down here because importing it takes seconds.
+ATTENTION_MAPS = ("standardized", "activation")
+TEACHERS = ("full-net", "mean")
+EKD_DEFAULTS = {
+    "temperature": 1.0,
+    "kl_weight": 1.0,
+    "attention_weight": 0.1,
+    "attention": "standardized",
+    "teacher": "full-net",
+}
+
+# The weights that each choice of --distillation switches off.
 DISTILLATIONS = {
     "ekd": {},
     "kl": {"attention_weight": 0.0},
@@ -24,7 +33,7 @@ TERMS = {"kl_weight": ("kl_weight", "temperature", "teacher"), "attention_weight
 
 
 def argument_parser(description, **defaults):
-    """The command line of a recipe, whose defaults a named recipe replaces."""
+    """The command line of a recipe, with that recipe's own defaults."""
     parser = ArgumentParser(description)
     add_settings(parser)
     add_distillation(parser)
@@ -34,7 +43,7 @@ def argument_parser(description, **defaults):
     add("--seed", type=non_negative_integer, default=0, help="of weights, split, order and augmentation")
     add("--output", help="the run directory; by default a new one in runs/")
     add("--resume", metavar="RUN", help="goes on with the run in this directory, with that run's arguments")
-    add_arguments(parser)
+    add_devices(parser)
     parser.set_defaults(**defaults)
     return parser
 
@@ -69,25 +78,34 @@ def add_epochs(parser):
 
 def add_distillation(parser):
     """The arguments that say what the full-net teaches."""
-    ekd = EKD()
-    add = parser.add_argument
+    number, add = non_negative_number, parser.add_argument
     add("--distillation", default="ekd", choices=DISTILLATIONS, help="what the full-net teaches")
-    add("--temperature", type=non_negative_number, default=ekd.temperature, help="of the KL divergence")
-    add("--kl-weight", type=non_negative_number, default=ekd.kl_weight, help="weight of the KL divergence")
+    add("--temperature", type=number, help="of the KL divergence")
+    add("--kl-weight", type=number, help="weight of the KL divergence")
+    add("--attention-weight", type=number, help="weight of the attention term")
+    add("--attention", choices=ATTENTION_MAPS, help="kind of attention map")
     add(
-        "--attention-weight",
-        type=non_negative_number,
-        default=ekd.attention_weight,
-        help="weight of the attention term",
+        "--student-weight", type=number, default=1.0, help="weight of each sub-net's cross-entropy; the full-net's is 1"
     )
-    add("--attention", default=ekd.attention, choices=ATTENTION_MAPS, help="kind of attention map")
-    add(
-        "--student-weight",
-        type=non_negative_number,
-        default=1.0,
-        help="weight of the sub-nets' cross-entropy beside the full-net's",
-    )
-    add("--teacher", default=ekd.teacher, choices=TEACHERS, help="whose probabilities teach")
+    add("--teacher", choices=TEACHERS, help="whose probabilities teach")
+    parser.set_defaults(**EKD_DEFAULTS)
+
+
+def add_devices(parser):
+    """The arguments that say where a training runs. They do not change what comes out of it."""
+    add = parser.add_argument
+    add("--distribute", action="store_true", help="trains on all devices of this machine, and of the --hosts")
+    hosts = "all machines that run this command, in one order (JAX)"
+    add("--hosts", nargs="+", type=address, metavar="ADDRESS:PORT", help=hosts)
+    add("--rank", type=non_negative_integer, default=0, help="which of the --hosts this machine is, from 0")
+
+
+def address(text):
+    """An address and its port, as JAX wants every host."""
+    found = re.fullmatch(r"\S+:(\d+)", text)
+    if not found or not 0 < int(found[1]) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not ADDRESS:PORT")
+    return text
 
 
 def argument_names(add):
@@ -110,7 +128,7 @@ def flag(name, value):
 
 
 def check_depths(arguments, at_least=1):
-    """Says in the command line's terms which depths there are, and how many must be given."""
+    """Raises a `ValueError` unless the depths are known, differ, and are enough."""
     known = family_named(arguments.backbone).DEPTHS
     received = " ".join(map(str, arguments.depths))
     if len(set(arguments.depths)) < len(arguments.depths):
@@ -122,7 +140,7 @@ def check_depths(arguments, at_least=1):
 
 
 def check_effect(option, distillation, names):
-    """Raises a `ValueError` if one of these arguments has no effect where the full-net teaches this."""
+    """Raises a `ValueError` if `names` has an argument that this choice of --distillation leaves out."""
     for weight in DISTILLATIONS[distillation]:
         for name in TERMS[weight]:
             if name in names:
@@ -133,6 +151,8 @@ def check_effect(option, distillation, names):
 
 def load_images(arguments):
     """The data set that the command line asks for."""
+    from ddnn_keras import data
+
     return data.load(
         arguments.dataset,
         image_size=arguments.image_size,
@@ -145,7 +165,7 @@ def load_images(arguments):
 
 
 def with_absolute_paths(arguments):
-    """The arguments, so that a run finds its data from any folder."""
+    """The arguments with absolute folders, so that a run finds its data from anywhere."""
     found = vars(arguments).copy()
     for name in ("data_dir", "manual_dir"):
         found[name] = found[name] and str(pathlib.Path(found[name]).expanduser().absolute())
@@ -158,8 +178,3 @@ def with_absolute_paths(arguments):
 def of_the_run(arguments):
     """The arguments that make a run what it is: a dict of all but those that say where it is."""
     return {name: value for name, value in vars(arguments).items() if name not in {"output", "resume", *DEVICES}}
-
-
-def saved_arguments(config):
-    """The arguments in a run's `config.json`; those that came into being later have defaults that change nothing."""
-    return {**of_the_run(argument_parser("").parse_args([])), **config["arguments"]}

@@ -1,4 +1,4 @@
-"""A network in a file, with all that a training needs to go on: weights, optimizer and epoch, always of one moment."""
+"""A network in a file, with all that a training needs to go on: weights, optimizer, epoch and random states."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ PROGRESS = "ddnn_progress.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the compiled model, the epoch and the time spent after every epoch; under the final name when complete.
+    """Saves the compiled model, random states, epoch and time after every epoch, as one file that is always whole.
 
     Keras' own `ModelCheckpoint` writes into the final file, which a kill leaves truncated.
 
@@ -32,12 +32,12 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         if pathlib.Path(path).suffix != ".keras":
             raise ValueError(f"`path` must end in .keras. Received: {str(path)!r}")
-        self.path = path
+        self.path = pathlib.Path(path)
         self._begin = None
 
     def on_train_begin(self, logs=None):
         """Starts the clock, at the time that the network in the file has behind it."""
-        self._begin = time.monotonic() - (training_seconds(self.path) or 0)
+        self._begin = time.monotonic() - (training_seconds(self.path) if self.path.exists() else 0)
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves the model."""
@@ -61,49 +61,36 @@ def without_distribution():
         keras.distribution.set_distribution(distribution)
 
 
+def resume(path):
+    """The network in a file that `Checkpoint` wrote, with its random states, and how many epochs it was trained for."""
+    model = load_network(path)
+    for variable, value in zip(random_states(model), read_progress(path)["random_states"]):
+        variable.assign(value)
+    return model, finished_epochs(path)
+
+
 def random_states(model):
     """The states of all random generators within a model, such as dropout's, which Keras does not save."""
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
 
 
-def restore_random_states(model, path):
-    """Gives a model the random states that `Checkpoint` saved with it."""
-    with zipfile.ZipFile(path) as archive:
-        saved = json.loads(archive.read(PROGRESS)).get("random_states", [])
-    for variable, value in zip(random_states(model), saved):
-        variable.assign(value)
-
-
-def finished_epochs(path):
-    """How many epochs the network in a file was trained for.
-
-    Args:
-        path: A file that `Checkpoint` wrote.
-
-    Returns:
-        An integer.
-
-    Raises:
-        ValueError: If something else wrote it.
-    """
+def read_progress(path):
+    """What `Checkpoint` wrote besides the network. Raises a `ValueError` if something else wrote the file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(PROGRESS))["finished_epochs"]
+            return json.loads(archive.read(PROGRESS))
     except (KeyError, zipfile.BadZipFile):
         raise ValueError(f"{path} does not say how far its training came: recipes/train.py did not write it.") from None
 
 
+def finished_epochs(path):
+    """How many epochs the network in a file was trained for."""
+    return read_progress(path)["finished_epochs"]
+
+
 def training_seconds(path):
-    """How long the network in a file was trained, in all of the processes that trained it one after the other.
-
-    Args:
-        path: A file that `Checkpoint` wrote.
-
-    Returns:
-        A float, validation included and waiting excluded; `None` if there is no such file, or it does not say so.
-    """
-    with contextlib.suppress(FileNotFoundError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(PROGRESS))["seconds"]
+    """How long the network in a file was trained, validation included, in all processes that trained it in turn."""
+    return read_progress(path)["seconds"]
 
 
 def load_network(path, compile=True):

@@ -4,15 +4,13 @@ On TensorFlow `tf.distribute.MirroredStrategy` does it, for one machine. On JAX 
 several machines: each runs the same command with its own `--rank`.
 """
 
-import argparse
 import contextlib
 import dataclasses
-import re
 
 import keras
 
-from ddnn_keras.command_line import non_negative_integer
-from ddnn_keras.runs.hosts import connected
+# Seconds that hosts wait for each other at the start, and that one may be silent before JAX ends the others.
+START, SILENCE = 60, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,51 +46,6 @@ class Share:
 ALONE = Share()
 
 
-def add_arguments(parser):
-    """The arguments that say where a training runs. They do not change what comes out of it."""
-    add = parser.add_argument
-    add("--distribute", action="store_true", help="trains on all devices of this machine, and of the --hosts")
-    add(
-        "--hosts",
-        nargs="+",
-        type=address,
-        metavar="ADDRESS:PORT",
-        help="all machines that run this command, in one order (JAX)",
-    )
-    add("--rank", type=non_negative_integer, default=0, help="which of the --hosts this machine is, from 0")
-
-
-def address(text):
-    """An address and its port, as JAX wants every host."""
-    found = re.fullmatch(r"\S+:(\d+)", text)
-    if not found or not 0 < int(found[1]) < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is not ADDRESS:PORT")
-    return text
-
-
-@contextlib.contextmanager
-def several_devices(arguments, batch_size):
-    """A context in which networks are trained on all devices, as `arguments` say; gives this process's `Share`."""
-    if arguments.rank >= len(arguments.hosts or [""]):
-        allowed = f"less than {len(arguments.hosts)}, the number of --hosts" if arguments.hosts else "0 without --hosts"
-        raise ValueError(f"--rank must be {allowed}. Received: {arguments.rank}")
-    if arguments.distribute:
-        with engine()(arguments, batch_size) as share:
-            yield share
-    elif arguments.hosts:
-        raise ValueError("--hosts must go with --distribute.")
-    else:
-        yield ALONE
-
-
-def engine():
-    """What trains on several devices with the backend at hand."""
-    engines = {"tensorflow": mirrored, "jax": data_parallel}
-    if (backend := keras.backend.backend()) not in engines:
-        raise ValueError(f"--distribute needs KERAS_BACKEND to be {' or '.join(engines)}. Received: {backend}")
-    return engines[backend]
-
-
 @contextlib.contextmanager
 def mirrored(arguments, batch_size):
     """All devices of one machine, with TensorFlow."""
@@ -112,11 +65,35 @@ def data_parallel(arguments, batch_size):
     import jax
 
     hosts = arguments.hosts or [""]
-    with connected(hosts, arguments.rank) if len(hosts) > 1 else contextlib.nullcontext():
-        check_batch_size(batch_size, len(jax.devices()))
-        distribution = DataParallelTraining(auto_shard_dataset=False)
-        with distribution.scope():
-            yield Share(arguments.rank, len(hosts), (WholeBatches(distribution),))
+    if len(hosts) > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        waits = {"initialization_timeout": START, "heartbeat_timeout_seconds": SILENCE}
+        jax.distributed.initialize(hosts[0], len(hosts), arguments.rank, **waits)
+    check_batch_size(batch_size, len(jax.devices()))
+    distribution = DataParallelTraining(auto_shard_dataset=False)
+    with distribution.scope():
+        yield Share(arguments.rank, len(hosts), (WholeBatches(distribution),))
+
+
+ENGINES = {"tensorflow": mirrored, "jax": data_parallel}
+
+
+@contextlib.contextmanager
+def several_devices(arguments, batch_size):
+    """A context in which networks are trained on the devices that `arguments` ask for. Gives this process's `Share`."""
+    hosts, backend = arguments.hosts or [""], keras.backend.backend()
+    if arguments.rank >= len(hosts):
+        allowed = f"less than {len(hosts)}, the number of --hosts" if arguments.hosts else "0 without --hosts"
+        raise ValueError(f"--rank must be {allowed}. Received: {arguments.rank}")
+    if not arguments.distribute:
+        if arguments.hosts:
+            raise ValueError("--hosts must go with --distribute.")
+        yield ALONE
+        return
+    if backend not in ENGINES:
+        raise ValueError(f"--distribute needs KERAS_BACKEND to be {' or '.join(ENGINES)}. Received: {backend}")
+    with ENGINES[backend](arguments, batch_size) as share:
+        yield share
 
 
 def check_batch_size(batch_size, num_devices):

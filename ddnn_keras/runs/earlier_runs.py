@@ -2,9 +2,7 @@
 
 import argparse
 
-import keras
-
-from ddnn_keras.runs.arguments import DEVICES, load_images, saved_arguments, with_absolute_paths
+from ddnn_keras.runs.arguments import DEVICES, load_images, with_absolute_paths
 from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
 # What decides which images a run was trained on, and which it was validated on.
@@ -43,7 +41,7 @@ def finished_run(path):
         raise ValueError(f"--run must be a run of train.py. Received: {path}, which is fine-tuned already")
     if not run_directory.metrics.is_file():
         raise ValueError(f"--run must be a finished run. Received: {path}, which train.py --resume finishes")
-    return run_directory, argparse.Namespace(**saved_arguments(config))
+    return run_directory, argparse.Namespace(**config["arguments"])
 
 
 def is_finetuned(run_directory):
@@ -53,11 +51,12 @@ def is_finetuned(run_directory):
 
 def resumed(run_directory, parser):
     """A run's own arguments; other ones on the command line would not give the run that was begun."""
+    import keras
+
     config, typed = run_directory.read_config(), parser.typed()
-    saved, backend = saved_arguments(config), keras.backend.backend()
-    begun_with = config.get("backend", backend)
-    if begun_with != backend:
-        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={begun_with}. Received: {backend}")
+    saved, backend = config["arguments"], keras.backend.backend()
+    if config["backend"] != backend:
+        raise ValueError(f"{run_directory.path} was begun with KERAS_BACKEND={config['backend']}. Received: {backend}")
     wanted = vars(with_absolute_paths(argparse.Namespace(**{**saved, **typed})))
     for name in sorted(typed.keys() - {"resume", *DEVICES}):
         flag = "--" + name.replace("_", "-")
@@ -75,6 +74,43 @@ def images_of_run(run_directory, arguments):
     return images
 
 
+def images_of_network(path, arguments, image_shape, num_classes):
+    """The data set that a network was trained on, or another one of the same shape.
+
+    Args:
+        path: The network's file. The run in its folder tells what `arguments` leave open.
+        arguments: A namespace with `dataset`, `data_dir` and `manual_dir`, each of which may be `None`.
+        image_shape: The `(height, width, channels)` that the network takes.
+        num_classes: The number of its classes.
+
+    Returns:
+        A `ddnn_keras.data.ImageData` with images of this shape.
+
+    Raises:
+        ValueError: If nothing tells the data set, or it does not fit the network, or it is not the run's any more.
+    """
+    run_directory = RunDirectory(path.parent)
+    if not (arguments.dataset or run_directory.config.is_file()):
+        raise ValueError(f"--dataset must be given: {path} lies in no run directory that tells its data.")
+    saved = run_directory.read_config()["arguments"] if run_directory.config.is_file() else {}
+    given = {name: vars(arguments)[name] for name in ("dataset", "data_dir", "manual_dir")}
+    if arguments.dataset:
+        settings = {"image_size": None, "train_images": None, "mirror": None, "seed": saved.get("seed", 0), **given}
+    else:
+        settings = {**saved, **{name: value for name, value in given.items() if value}}
+    images = load_images(argparse.Namespace(**settings))
+    if images.image_shape != image_shape and image_shape[0] == image_shape[1]:
+        images = load_images(argparse.Namespace(**{**settings, "image_size": image_shape[0]}))
+    if (images.image_shape, images.num_classes) != (image_shape, num_classes):
+        raise ValueError(
+            f"--dataset must have images {image_shape} of {num_classes} classes, as the network takes. "
+            f"Received: {settings['dataset']}, {images.image_shape} of {images.num_classes} classes"
+        )
+    if not arguments.dataset:
+        check_run(run_directory, images)
+    return images
+
+
 def images_of_runs(runs):
     """The data set that runs were trained on.
 
@@ -88,7 +124,7 @@ def images_of_runs(runs):
         FileNotFoundError: If one of them is no run.
         ValueError: If they had not all the same images, or the data set is another by now.
     """
-    first, *others = (saved_arguments(run.read_config()) for run in runs)
+    first, *others = (run.read_config()["arguments"] for run in runs)
     for run, arguments in zip(runs[1:], others):
         for name in OF_THE_DATA:
             if arguments[name] != first[name]:

@@ -22,20 +22,3 @@ def one_at_a_time(folder):
         return filelock.FileLock(folder / LOCK).acquire(blocking=False)
     except filelock.Timeout:
         raise ValueError(f"{folder} is being written by another process.") from None
-
-
-def wait_until_free(folder):
-    """Waits until no other process has this folder, and says so if that takes its time.
-
-    Args:
-        folder: The folder, a `pathlib.Path`. If it does not exist, nobody has it.
-    """
-    if not folder.exists():
-        return
-    lock = filelock.FileLock(folder / LOCK)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        print(f"Waiting for the process that writes {folder}.", flush=True)
-        lock.acquire()
-    lock.release()

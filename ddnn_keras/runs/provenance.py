@@ -37,7 +37,7 @@ def versions():
 
 
 def revision(checkout=CHECKOUT):
-    """The commit, with `-dirty` where the code is not that of the commit; `None` where git knows of none."""
+    """The commit, with `-dirty` if the code was changed since; `None` without git."""
     try:
         commit = git(checkout, "rev-parse", "HEAD")
         return commit + ("-dirty" if git(checkout, "status", "--porcelain", "--", *CODE) else "")
@@ -46,33 +46,28 @@ def revision(checkout=CHECKOUT):
 
 
 def git(checkout, *words):
-    """What a git command prints. It takes no lock, which somebody else's command might wait for."""
+    """What a git command prints. It takes no lock that another command might wait for."""
     command = ["git", "--no-optional-locks", "-C", checkout, *words]
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
 
 
 def processor():
     """The name of what a run computes on: that of the first GPU or TPU, or else the CPU's."""
-    return ACCELERATOR[keras.backend.backend()]() or cpu()
+    return accelerator() or cpu()
 
 
-def accelerator_of_tensorflow():
-    """The first GPU's name, `None` without one."""
-    import tensorflow as tf
+def accelerator():
+    """The name of the first GPU or TPU, `None` without one."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        return tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-
-
-def accelerator_of_jax():
-    """The first device's name, `None` if it is the CPU."""
+        for gpu in tf.config.list_physical_devices("GPU"):
+            return tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        return None
     import jax
 
     device = jax.local_devices()[0]
     return None if device.platform == "cpu" else device.device_kind
-
-
-ACCELERATOR = {"tensorflow": accelerator_of_tensorflow, "jax": accelerator_of_jax}
 
 
 def cpu(cpuinfo="/proc/cpuinfo"):

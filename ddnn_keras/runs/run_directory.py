@@ -1,4 +1,4 @@
-"""What a training leaves behind, and where: the one place that knows the names of a run's files."""
+"""The folder of a training: the names of its files, how they are read and written."""
 
 import csv
 import json
@@ -40,7 +40,6 @@ class RunDirectory:
         Raises:
             FileNotFoundError: If there is none.
         """
-        # Other folders may lie there too.
         runs = [run for run in map(cls, pathlib.Path(root).glob("*/")) if run.config.is_file()]
         runs = [run for run in runs if getattr(run, holding).is_file() and suitable(run)]
         if not runs:
@@ -101,17 +100,19 @@ def data_facts(images):
         "class_names": images.class_names,
         "image_shape": list(images.image_shape),
         "num_images": {"train": images.num_train, "validation": images.num_validation, "test": images.num_test},
+        "stratified": images.stratified,
     }
 
 
 def check_run(run_directory, images):
-    """Raises a `ValueError` if a run was trained on other images than these, as far as its configuration says.
+    """Raises a `ValueError` if a run was trained on other images than these.
 
-    Where images were added, others are held out for validation and test, so that the run has seen some of them.
+    Where images were added, others are held out for validation and test, and the run has seen some of them.
     """
-    config = run_directory.read_config()
+    # Before runs recorded it, no image was held out by class.
+    config = {"stratified": False, **run_directory.read_config()}
     for name, value in data_facts(images).items():
-        if config.get(name, value) != value:
+        if config[name] != value:
             raise ValueError(
                 f"{run_directory.path} was trained on images whose {name} was {config[name]}. Now it is {value}."
             )

@@ -5,45 +5,27 @@ import dataclasses
 import datetime
 import importlib.util
 import math
-import os
 import re
 import shlex
-import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-from rich.console import Console
-from rich.table import Table
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.command_line import run
+from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
 from ddnn_keras.network.cost import count_macs, count_parameters
-from ddnn_keras.runs.arguments import (
-    DISTILLATIONS,
-    argument_parser,
-    check_depths,
-    load_images,
-    of_the_run,
-    with_absolute_paths,
-)
-from ddnn_keras.runs.checkpoint import Checkpoint, finished_epochs, load_network, restore_random_states
+from ddnn_keras.runs.arguments import DISTILLATIONS, check_depths, load_images, of_the_run, with_absolute_paths
+from ddnn_keras.runs.checkpoint import Checkpoint, resume
 from ddnn_keras.runs.curves import draw_curves
 from ddnn_keras.runs.devices import ALONE, several_devices
 from ddnn_keras.runs.earlier_runs import is_finetuned, resumed, unused
+from ddnn_keras.runs.epoch_table import EpochTable
 from ddnn_keras.runs.folder_lock import one_at_a_time
 from ddnn_keras.runs.provenance import provenance
 from ddnn_keras.runs.run_directory import RunDirectory, check_run, data_facts
 from ddnn_keras.training.tensorflow_speed import SGD
 
 MOMENTUM = 0.9
-
-
-def command(description, **defaults):
-    """Runs the command line of a recipe."""
-    parser = argument_parser(description, **defaults)
-    run(lambda arguments: main(arguments, parser), parser)
 
 
 def main(arguments, parser):
@@ -78,10 +60,9 @@ def new_output(arguments):
 
 
 def train(arguments, run_directory, new_network=None, share=ALONE):
-    """Trains the network that `arguments` describe, from wherever `run_directory` stands, and tests it.
+    """Trains the network that `arguments` describe and tests it. A run that stands in `run_directory` goes on.
 
-    A new run begins with `new_network(arguments, images)`, by default `compiled_network`. `share` is what this process
-    does of it.
+    A new run begins with `new_network(arguments, images)`, by default `compiled_network`.
     """
     print(f"Run directory: {run_directory.path}")
     images = load_images(arguments)
@@ -90,9 +71,13 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
     # Not before: preparing a data set draws random numbers too.
     keras.utils.set_random_seed(arguments.seed)
     with one_at_a_time(run_directory.path) if share.is_first else contextlib.nullcontext():
-        model, first_epoch = begun_network(arguments, images, run_directory, new_network or compiled_network)
+        if run_directory.model.exists():
+            model, first_epoch = resume(run_directory.model)
+        else:
+            model, first_epoch = (new_network or compiled_network)(arguments, images), 0
         if share.is_first:
-            write_config(arguments, images, run_directory)
+            if not run_directory.config.exists():
+                run_directory.write_json(run_directory.config, configuration(arguments, images))
             run_directory.tidy(first_epoch)
         make_deterministic()
         if arguments.warmup_epochs >= arguments.epochs:
@@ -103,41 +88,24 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
         if share.is_first:
             draw_curves(run_directory.read_history(), run_directory.curves)
             run_directory.write_json(run_directory.metrics, metrics)
-    print_table(metrics, arguments.evaluate_on)
-
-
-def begun_network(arguments, images, run_directory, new_network):
-    """The network as the run left it, and how many epochs it has behind it; a new one for a new run."""
-    if run_directory.model.exists():
-        model, first_epoch = load_network(run_directory.model), finished_epochs(run_directory.model)
-        restore_random_states(model, run_directory.model)
-        return model, first_epoch
-    return new_network(arguments, images), 0
-
-
-def write_config(arguments, images, run_directory):
-    """Writes down what a new run is."""
-    if not run_directory.config.exists():
-        run_directory.write_json(run_directory.config, configuration(arguments, images))
+    print_metrics(metrics, arguments.evaluate_on)
 
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
     """Plain `model.fit`, with a log and a checkpoint of every epoch."""
-    model.fit(
-        share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
-        steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
-        initial_epoch=first_epoch,
-        epochs=arguments.epochs,
-        validation_data=images.validation(arguments.batch_size),
-        validation_freq=arguments.validation_freq,
-        callbacks=[
-            FiniteLoss(),
-            *share.callbacks,
-            *(writers(arguments, run_directory) if share.is_first else []),
-        ],
-        shuffle=False,  # `train` shuffles
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    files = writers(arguments, run_directory) if share.is_first else []
+    with EpochTable(model.depths) as table:
+        model.fit(
+            share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
+            steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
+            initial_epoch=first_epoch,
+            epochs=arguments.epochs,
+            validation_data=images.validation(arguments.batch_size),
+            validation_freq=arguments.validation_freq,
+            callbacks=[FiniteLoss(), *share.callbacks, *files, table],
+            shuffle=False,  # `train` shuffles
+            verbose=0,
+        )
 
 
 class FiniteLoss(keras.callbacks.Callback):
@@ -262,12 +230,15 @@ def metrics_of_depths(results, depths):
     }
 
 
-def print_table(metrics, split):
+def print_metrics(metrics, split):
     """The results, for people."""
-    table = Table("depth", f"{split} accuracy", "parameters", "MACs")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for key, row in metrics.items():
-        depth = key.removeprefix("depth_")
-        table.add_row(depth, f"{row['accuracy']:.2%}", f"{row['parameters']:,}", f"{row['macs'] / 1e6:,.1f} M")
-    Console().print(table)
+    rows = [
+        (
+            key.removeprefix("depth_"),
+            f"{row['accuracy']:.2%}",
+            f"{row['parameters']:,}",
+            f"{row['macs'] / 1e6:,.1f} M",
+        )
+        for key, row in metrics.items()
+    ]
+    print_table(["depth", f"{split} accuracy", "parameters", "MACs"], rows)

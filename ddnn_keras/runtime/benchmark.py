@@ -1,12 +1,8 @@
-"""How long networks take on this device, and how much memory.
-
-NumPy and ai_edge_litert are all it needs.
-"""
+"""How long networks take on this device, and how much memory."""
 
 import dataclasses
 import json
 import os
-import pathlib
 import random
 import subprocess
 import sys
@@ -26,17 +22,16 @@ class Measurement:
     """What one signature of a file takes.
 
     Args:
-        file: The file's path, as it was given.
+        file: The file's path.
         signature: The signature's name.
-        depth: The depth that the file calls it, or an empty string.
+        depth: The depth's name in the file's description. Empty if the file has none.
         threads: Number of CPU threads.
         median_ms: Median time of a run, in milliseconds.
-        p90_ms: The time that nine runs of ten keep.
-        relative: Median over rounds of its time divided by that of the first network in the same round.
-        load_ms: From opening the file to the end of the first run, in a fresh process.
-        peak_mb: By how much the process's peak memory then exceeds its memory before, in megabytes. NaN where there is
-            no Linux to ask.
-        accuracy: On held-out images, a fraction, as the file tells it; or an empty string.
+        p90_ms: The 90th percentile of these times, in milliseconds.
+        relative: The time relative to the first network's in the same round. The median over all rounds.
+        load_ms: Milliseconds from opening the file to the end of the first run, in a new process.
+        peak_mb: By how many megabytes that process's peak memory exceeds its memory before. NaN if it is not Linux.
+        accuracy: The accuracy in the file's description, a fraction. Empty if the file has none.
     """
 
     file: str
@@ -54,29 +49,24 @@ class Measurement:
 def benchmark(paths, threads=1, runs=100, warm_up=10, seed=0):
     """Times every signature of several files, in turns.
 
-    In each round every network runs once, in random order: whatever the device does meanwhile, all meet it alike. The
-    files are opened ten times, see `timed`.
+    In each round every network runs once, in random order. So a disturbance of the device meets all networks alike. The
+    files are opened ten times.
 
     Args:
         paths: Paths of `.tflite` files.
         threads: Number of CPU threads, a positive integer. Defaults to `1`.
-        runs: Number of rounds that are timed. Defaults to `100`.
-        warm_up: Number of rounds before that, each time that the files are opened. Defaults to `10`.
-        seed: Of the order. Defaults to `0`.
+        runs: Number of timed rounds. Defaults to `100`.
+        warm_up: Number of rounds that are not timed, after each opening. Defaults to `10`.
+        seed: Seed of the random order. Defaults to `0`.
 
     Returns:
         A list of `Measurement`, in the order of the files and of the signatures in them.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If one is not a whole TFLite file, or an argument is not as above.
+        ValueError: If one is not a whole TFLite file.
     """
     paths = list(map(str, paths))
-    if not paths:
-        raise ValueError("`paths` must be one or more. Received: none")
-    for name, value, least in (("runs", runs, 1), ("warm_up", warm_up, 0)):
-        if value < least:
-            raise ValueError(f"`{name}` must be {least} or more. Received: {name}={value!r}")
     facts = [description_of(path) for path in paths]
     seconds = timed(paths, threads, runs, warm_up, seed)
     first = next(iter(seconds.values()))
@@ -99,8 +89,8 @@ def benchmark(paths, threads=1, runs=100, warm_up=10, seed=0):
 def timed(paths, threads, runs, warm_up, seed):
     """The seconds of every run: a dict from pairs of a path's index and a signature to arrays of `runs` numbers.
 
-    Where in memory an interpreter's weights happen to lie makes one of two equal files up to 6 % slower for as long as
-    both are open. So files are opened anew several times, in random order.
+    The place of an interpreter's weights in memory changes its speed by several percent for as long as it is open. So
+    files are opened anew several times, in random order.
     """
     random_order = random.Random(seed)
     # By number: a file may be given twice, to see how far equal times differ.
@@ -135,7 +125,7 @@ def some_image(network):
 
 
 def description_of(path):
-    """What the file tells of itself, or nothing."""
+    """The file's description. Empty if it has none."""
     try:
         return read_metadata(path)
     except ValueError:
@@ -143,27 +133,21 @@ def description_of(path):
 
 
 def footprint_in_a_process(path, signature, threads):
-    """`footprint`, in a process that has loaded nothing else."""
-    # Keras would come with the package where it is installed; a board has none.
-    program = (
-        "import sys; sys.modules['keras'] = sys.modules['tensorflow'] = None;"
-        "from ddnn_keras.runtime.benchmark import footprint; footprint(*sys.argv[1:])"
-    )
-    command = [sys.executable, "-c", program, path, signature, str(threads)]
-    folder = pathlib.Path(__file__).parents[2]  # the package need not be installed
-    search_path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": search_path}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if finished.returncode:
-        reason = (finished.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise ValueError(f"`paths` must be files that run on this device. Received: {path}, which ends with: {reason}")
-    return json.loads(finished.stdout.splitlines()[-1])
+    """`footprint` in a new process, which has loaded nothing else."""
+    command = [sys.executable, "-m", __name__, path, signature, str(threads)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(finished.stdout)
 
 
 def footprint(path, signature, threads):
-    """Prints what a network takes from the opened file to its first answer, as JSON."""
+    """What a network takes from the opened file to its first answer: a dict."""
     before, start = memory_now(), time.perf_counter()
-    network = LiteModel(path, signature, int(threads))
+    network = LiteModel(path, signature, threads)
     network.invoke(some_image(network))
     load_ms = 1000 * (time.perf_counter() - start)
-    print(json.dumps({"load_ms": load_ms, "peak_mb": (peak_memory() - before) / 2**20}))
+    return {"load_ms": load_ms, "peak_mb": (peak_memory() - before) / 2**20}
+
+
+if __name__ == "__main__":
+    print(json.dumps(footprint(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

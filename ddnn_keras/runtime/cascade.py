@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import numbers
 
 import numpy as np
 
@@ -16,14 +15,15 @@ NEVER = 1.01  # a threshold that no probability reaches
 class Cascade:
     """Asks depth after depth until one is sure.
 
-    A depth is sure if its likeliest class has a probability of at least the depth's threshold. As in "BranchyNet"
-    (arXiv 1709.01686) and "Big/Little Deep Neural Network" (Park et al. 2015), but with whole networks of one bundle.
+    A depth is sure if its likeliest class has a probability of at least the depth's threshold. This follows
+    "BranchyNet" (arXiv 1709.01686) and "Big/Little Deep Neural Network" (Park et al. 2015), with whole networks of one
+    bundle in place of branches.
 
     Args:
         runtime: A `ddnn_keras.runtime.Runtime`.
-        thresholds: A dict from depths to probabilities, or a list of such pairs, the shallowest first; the last depth,
-            which answers in any case, has the threshold 0. Depths that are not in it are not asked. `calibrate` finds
-            them.
+        thresholds: A dict from depths to probabilities, or a list of such pairs, the shallowest depth first. The last
+            threshold is 0, because the last depth always answers. Depths without a threshold are not asked.
+            `calibrate` finds thresholds.
 
     Raises:
         ValueError: If `thresholds` is not as above.
@@ -48,7 +48,7 @@ class Cascade:
             image: Raw pixels 0..255, shape `(height, width, channels)`.
 
         Returns:
-            A `ddnn_keras.runtime.Prediction` of the depth that was sure; `milliseconds` is what all asked took.
+            The `ddnn_keras.runtime.Prediction` of the depth that was sure. Its `milliseconds` count all that ran.
         """
         milliseconds = 0
         for depth, threshold in self.thresholds.items():
@@ -72,9 +72,9 @@ class Cascade:
 
     @classmethod
     def calibrate(cls, runtime, images, labels, accuracy):
-        """The cascade that is cheapest on validation data among those that reach an accuracy.
+        """Finds the cheapest cascade that reaches an accuracy on validation data.
 
-        Every choice of depths is tried; for each, thresholds are lowered one at a time, whichever saves most, as long
+        It tries every choice of depths. For each, it lowers one threshold at a time, the one that saves most, as long
         as the accuracy is kept.
 
         Args:
@@ -94,21 +94,15 @@ class Cascade:
 
 def _check_thresholds(thresholds, depths):
     known = [depth for depth in depths if depth in thresholds]
-    numbers_only = all(isinstance(value, numbers.Real) and 0 <= value <= 1 for value in thresholds.values())
-    if not thresholds or list(thresholds) != known or not numbers_only or thresholds[known[-1]] != 0:
+    if not thresholds or list(thresholds) != known or thresholds[known[-1]] != 0:
         raise ValueError(
-            f"`thresholds` must go from depths among {', '.join(map(str, depths))}, in this order, to "
-            f"probabilities, of which the last is 0. Received: thresholds={thresholds!r}"
+            f"`thresholds` must go from depths among {', '.join(map(str, depths))}, in this order, to probabilities, "
+            f"the last one 0. Received: thresholds={thresholds!r}"
         )
 
 
 def answers(runtime, batches):
-    """The `Answers` to images that need not fit into memory.
-
-    Args:
-        runtime: A `ddnn_keras.runtime.Runtime`.
-        batches: Pairs of images, raw pixels 0..255 of shape `(n, height, width, channels)`, and of n class indices.
-    """
+    """The `Answers` for pairs of images and labels, which need not fit into memory together."""
     logits, labels = {depth: [] for depth in runtime.depths}, []
     for images, of_images in batches:
         images = np.asarray(images)
@@ -120,7 +114,7 @@ def answers(runtime, batches):
 
 
 class Answers:
-    """What every depth says of every image, so that any thresholds can be judged.
+    """The answers of every depth for every image, from which any thresholds can be judged.
 
     Args:
         logits: A dict from depths, the shallowest first, to arrays of shape `(n, classes)`.
@@ -130,13 +124,13 @@ class Answers:
 
     def __init__(self, logits, labels, latencies):
         probabilities = {depth: softmax(values) for depth, values in logits.items()}
-        # In double precision, as `Prediction.confidence`: NumPy would round a threshold to that of the array.
+        # In double precision, as in `Prediction.confidence`. NumPy would round thresholds to float32 otherwise.
         self.confidences = {depth: values.max(-1).astype("float64") for depth, values in probabilities.items()}
         self.correct = {depth: values.argmax(-1) == labels for depth, values in probabilities.items()}
         self.costs = {depth: latencies[depth] / latencies[list(logits)[-1]] for depth in logits}
 
     def accuracy_and_cost(self, thresholds):
-        """What a cascade with these thresholds reaches, and its mean cost in units of the deepest depth's."""
+        """The accuracy of a cascade with these thresholds, and its mean cost in units of the deepest depth's."""
         num_images = len(next(iter(self.correct.values())))
         asked, right, cost = np.ones(num_images, bool), 0, 0
         for depth, threshold in thresholds.items():
@@ -159,15 +153,15 @@ class Answers:
         reached = [(cost, thresholds) for (found, cost), thresholds in outcomes if found >= accuracy]
         if not reached:
             best = max(found for (found, _), _ in outcomes)
-            alone = math.floor(best * 1e4) / 1e4  # so that it can be given as it stands
+            reachable = math.floor(best * 1e4) / 1e4
             raise ValueError(
-                "`accuracy` must be what a cascade reaches on these images, and none was found; the best depth alone "
-                f"reaches {alone:.4f}. Received: accuracy={accuracy!r}"
+                f"`accuracy` must be at most {reachable:.4f}, which the best depth reaches on these images. "
+                f"Received: accuracy={accuracy!r}"
             )
         return min(reached, key=lambda pair: pair[0])[1]
 
     def _lowered(self, thresholds, accuracy):
-        """The thresholds when each was lowered as far as the accuracy allows, the most saving step first."""
+        """Lowers thresholds as far as the accuracy allows, the step that saves most first."""
         while True:
             steps = []
             for depth in list(thresholds)[:-1]:

@@ -1,12 +1,18 @@
-"""Runs a `.tflite` file on raw pixels. NumPy and ai_edge_litert are all it needs."""
+"""Runs a `.tflite` file on raw pixels."""
 
+import contextlib
 import dataclasses
+import threading
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from ddnn_keras.pixels import checked_images
+from ddnn_keras.runtime.quiet import hushed
 from ddnn_keras.runtime.tflite_file import description, existing_file
+
+# The first interpreter of a process writes a line about XNNPACK to standard error.
+_HAS_ANNOUNCED_ITSELF = threading.Event()
 
 
 class LiteModel:
@@ -31,44 +37,26 @@ class LiteModel:
         interpreter = model if isinstance(model, Interpreter) else _interpreter(model, num_threads)
         self.signature = _chosen(signature, list(interpreter.get_signature_list()))
         self._runner = interpreter.get_signature_runner(self.signature)
-        self.input = _only_tensor("input", self._runner.get_input_details())
-        self.output = _only_tensor("output", self._runner.get_output_details())
+        self.input = _tensor(self._runner.get_input_details())
+        self.output = _tensor(self._runner.get_output_details())
 
     def __call__(self, images):
-        """Logits of raw-pixel images.
+        """Logits, a float32 array of shape `(n, classes)`.
 
         Args:
             images: Raw pixels 0..255 of shape `(n, height, width, channels)`.
-
-        Returns:
-            A float32 array of shape `(n, classes)`.
-
-        Raises:
-            ValueError: If `images` has another shape or range.
         """
         images = checked_images("images", images, self.input.shape[1:])
         logits = [self.invoke(self.input.encode(image[np.newaxis])) for image in images]
         return self.output.decode(np.concatenate(logits))
 
     def invoke(self, image):
-        """Runs the file once on what `input.encode` gave for one image; `output.decode` reads the result."""
+        """Runs the file once on an image from `input.encode`. `output.decode` reads the result."""
         return self._runner(**{self.input.name: image})[self.output.name]
 
 
 def lite_models(model, num_threads=1):
-    """All signatures of a file in one interpreter.
-
-    Args:
-        model: The path of a `.tflite` file, or its bytes.
-        num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
-
-    Returns:
-        A dict from signatures to `LiteModel`s.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a whole TFLite file, or an argument is not as above.
-    """
+    """All signatures of a file in one interpreter: a dict from signatures to `LiteModel`s, see there."""
     interpreter = _interpreter(model, num_threads)
     return {signature: LiteModel(interpreter, signature) for signature in interpreter.get_signature_list()}
 
@@ -118,13 +106,14 @@ def _interpreter(model, num_threads):
     # A file is mapped, not read: on a small device its weights then take memory only while they are used.
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(existing_file(model))}
     try:
-        interpreter = Interpreter(**source, num_threads=num_threads)
-        # It tells only now of operators that it does not know.
-        interpreter.allocate_tensors()
+        with contextlib.nullcontext() if _HAS_ANNOUNCED_ITSELF.is_set() else hushed():
+            interpreter = Interpreter(**source, num_threads=num_threads)
+            interpreter.allocate_tensors()  # fails if an operator is unknown
+        _HAS_ANNOUNCED_ITSELF.set()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"`model` must be a whole TFLite file of operators that this interpreter has. Received: "
-            f"{description(model)}, of which it says: {' '.join(str(error).split())}"
+            "`model` must be a whole TFLite file with operators that this interpreter has. "
+            f"Received: {description(model)}. The interpreter says: {' '.join(str(error).split())}"
         ) from error
     if not interpreter.get_signature_list():
         raise ValueError(f"`model` must be a TFLite file with signatures. Received: {description(model)}, without any")
@@ -141,9 +130,7 @@ def _chosen(signature, known):
     return signature
 
 
-def _only_tensor(kind, details):
-    if len(details) != 1:
-        raise ValueError(f"`model` must have one {kind}. Received: {', '.join(map(repr, details)) or 'none'}")
+def _tensor(details):
     ((name, tensor),) = details.items()
     scale, zero_point = tensor["quantization"]
     quantized = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}

@@ -1,28 +1,29 @@
-"""Which depth a device can afford now."""
+"""Which depth a device can afford now. Hysteresis keeps it from changing back and forth."""
 
 import collections
 import statistics
 
-# A deeper network must fit with this margin before it is used; the one in use may stay until it does not fit at all.
-# Between the two, noise does not make the depth flap.
-MARGIN = 0.1
-# The device's pace is the median over so many runs: one interrupted run does not count, a throttled clock does.
+# A deeper network is used once it fits with this margin. It stays in use until it does not fit at all.
+HYSTERESIS = 0.1
+# The device's pace is the median over so many runs. One interrupted run does not change it, a throttled clock does.
 WINDOW = 7
-# After a depth that did not hold, a deeper one is tried again after at most so many runs.
-LONGEST_PATIENCE = 64 * WINDOW
+# A depth that did not keep the budget is tried again after at most so many runs.
+LONGEST_WAIT = 64 * WINDOW
 
 
 class LatencyBudget:
-    """Chooses the deepest network whose latency fits a budget, as a device slows down and recovers.
+    """Chooses the deepest network that fits a time budget, as a device slows down and recovers.
 
-    All depths of a network slow down together, more or less, so each run tells of the others too: the median of the
-    latest runs, each relative to what its depth took at the start, is the device's pace. Where a deep network slows
-    down more than a shallow one, for instance because its weights do not fit a cache any more, the shallow one's pace
-    promises too much. So each time that a depth did not hold for long, it takes twice as many runs until that one is
-    tried again; the depths before it are not held back.
+    A device slows down all depths by about the same factor, its pace. The pace is the median of the latest runs, each
+    relative to its depth's time at the start.
 
-    A budget may move by a tenth from call to call, such as the time that is left in a frame. What was learned about it
-    is forgotten as soon as quite another one is asked for: callers with different budgets need one object each.
+    Hysteresis: a depth in use stays until it does not fit the budget any more. A deeper one comes into use only when it
+    fits with a margin of a tenth. A deep network may slow down more than a shallow one, for instance if its weights do
+    not fit into a cache any more. Then it falls back soon after each try. After each such try it waits twice as many
+    runs until the next one. Other depths do not wait for it.
+
+    A budget may move by a tenth from call to call. A larger change is a new budget, and all waits end. So callers with
+    different budgets need one object each.
 
     Args:
         latencies: A dict from depths, the shallowest first, to the milliseconds that each took at the start.
@@ -45,16 +46,16 @@ class LatencyBudget:
 
     @property
     def pace(self):
-        """How much longer a run takes now than at the start, as a factor."""
+        """The time of a run now divided by its time at the start."""
         return statistics.median(self._paces)
 
     @property
     def smallest(self):
         """The smallest budget that has ever been possible, in milliseconds."""
-        return min(self.latencies.values()) * self._fastest_pace  # the start may have been slow
+        return min(self.latencies.values()) * self._fastest_pace
 
     def observe(self, depth, milliseconds):
-        """Takes note of how long a run took."""
+        """Takes note of a run's time."""
         self._paces.append(milliseconds / self.latencies[depth])
         self._fastest_pace = min(self._fastest_pace, self.pace)
         self._runs += 1
@@ -73,36 +74,36 @@ class LatencyBudget:
             ValueError: If not even the shallowest would fit at the fastest pace so far.
         """
         self._check(milliseconds)
-        same = self._budget / (1 + MARGIN) <= milliseconds <= self._budget * (1 + MARGIN)
+        same = self._budget / (1 + HYSTERESIS) <= milliseconds <= self._budget * (1 + HYSTERESIS)
         self._budget = milliseconds
         if not same:
             self._begin(milliseconds)
         elif (fitting := max(self._fitting(milliseconds))) < self._index:
-            self._hold_back()
+            self._let_wait()
             self._step(fitting)
         elif self._runs >= WINDOW:
-            fitting = self._fitting(milliseconds / (1 + MARGIN))
+            fitting = self._fitting(milliseconds / (1 + HYSTERESIS))
             if deeper := [index for index in fitting if index > self._index and not self._waits[index]]:
                 self._step(max(deeper))
         return list(self.latencies)[self._index]
 
     def _begin(self, milliseconds):
-        # Of each depth: after how many runs without it, it is tried again, and how many of them are left.
-        self._patience = [WINDOW] * len(self.latencies)
+        # For each depth: the runs that it waits after it did not fit, and how many of them are left now.
+        self._whole_waits = [WINDOW] * len(self.latencies)
         self._waits = [0] * len(self.latencies)
         self._step(max(self._fitting(milliseconds)))
 
-    def _hold_back(self):
-        """Lets the depth in use wait. Whether it had been up for long says how long."""
-        patience = self._patience[self._index]
-        patience = WINDOW if self._runs >= patience else min(2 * patience, LONGEST_PATIENCE)
-        self._patience[self._index] = self._waits[self._index] = patience
+    def _let_wait(self):
+        """Lets the depth in use wait: twice as long as the last time if it was in use for a short time only."""
+        last = self._whole_waits[self._index]
+        wait = WINDOW if self._runs >= last else min(2 * last, LONGEST_WAIT)
+        self._whole_waits[self._index] = self._waits[self._index] = wait
 
     def _step(self, index):
         self._index, self._runs = index, 0
 
     def _fitting(self, milliseconds):
-        """The indices of all depths that fit, or that of the shallowest."""
+        """The indices of all depths that fit. The shallowest's if none does."""
         latencies = enumerate(self.latencies.values())
         return [index for index, latency in latencies if latency * self.pace <= milliseconds] or [0]
 
@@ -110,6 +111,6 @@ class LatencyBudget:
         if not milliseconds >= self.smallest:
             shallowest = min(self.latencies, key=self.latencies.get)
             raise ValueError(
-                f"`budget_ms` must be at least {self.smallest:.3g}, what depth {shallowest} takes on this device. "
+                f"`budget_ms` must be at least {self.smallest:.3g}, the time of depth {shallowest} on this device. "
                 f"Received: budget_ms={milliseconds!r}"
             )

@@ -1,10 +1,6 @@
-"""Runs a bundle on a device, at the depth that is wanted or that the device can afford now.
-
-NumPy and ai_edge_litert are all it needs.
-"""
+"""Runs a bundle on a device, at a chosen depth or at the one that the device can afford now."""
 
 import dataclasses
-import numbers
 import statistics
 import threading
 import time
@@ -17,18 +13,18 @@ from ddnn_keras.runtime.latency_budget import WINDOW, LatencyBudget
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
 from ddnn_keras.runtime.tflite_file import description
 
-WARM_UP, TIMED = 3, 9  # runs of each depth; the first ones allocate and fill caches
+WARM_UP, TIMED = 3, 9  # runs of each depth. The first ones allocate memory and fill caches.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays compare element by element
 class Prediction:
-    """What a network says of an image.
+    """A network's answer for an image.
 
     Args:
         depth: The depth that answered.
         label: The likeliest class's name.
         probabilities: An array of shape `(classes,)`.
-        milliseconds: How long the network took, or all networks that were asked.
+        milliseconds: The network's time. In a cascade, the time of all networks that ran.
     """
 
     depth: object
@@ -45,16 +41,16 @@ class Prediction:
 class Runtime:
     """A bundle of several depths, as a function from an image to a class.
 
-    It may be called from several threads, which then take turns. For images at the same time, open one for each thread;
-    each takes memory of its own, as interpreters rearrange weights for their kernels.
+    Several threads may call it. They take turns. Open one `Runtime` for each thread to run them at the same time. Each
+    needs memory of its own.
 
     Args:
-        model: The path of a bundle, a file that `export/to_tflite.py --bundle` wrote, or its bytes.
+        model: The path of a file from `export/to_tflite.py`, or its bytes.
         num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no whole bundle, or an argument is not as above.
+        ValueError: If it is not a whole TFLite file that names its depths, or an argument is not as above.
 
     Example:
     >>> runtime = Runtime("bundle_int8.tflite")  # doctest: +SKIP
@@ -66,14 +62,10 @@ class Runtime:
 
     def __init__(self, model, num_threads=1):
         facts, networks = read_metadata(model), lite_models(model, num_threads)
-        depths = named_depths(facts)
-        if not depths or not networks.keys() >= depths.keys():
-            raise ValueError(
-                f"`model` must be a file that names the depths of its signatures, {', '.join(networks)}. "
-                f"Received: {description(model)}, which names {depths}"
-            )
+        if not (depths := named_depths(facts)):
+            raise ValueError(f"`model` must be a file that names its depths. Received: {description(model)}")
         self._networks = {depth: networks[signature] for signature, depth in depths.items()}
-        self._labels = facts.get("labels") or list(map(str, range(self._any.output.shape[-1])))
+        self._labels = facts["labels"]
         self._lock = threading.Lock()
         self._budget = None
 
@@ -85,7 +77,7 @@ class Runtime:
     @property
     def image_shape(self):
         """The `(height, width, channels)` of an image."""
-        return self._any.input.shape[1:]
+        return self._networks[self.depths[0]].input.shape[1:]
 
     @property
     def labels(self):
@@ -94,7 +86,7 @@ class Runtime:
 
     @property
     def latencies(self):
-        """What each depth takes on this device: a dict from depths to milliseconds, measured at the first use."""
+        """Each depth's time on this device: a dict from depths to milliseconds. They are measured at the first use."""
         with self._lock:
             return dict(self._measured().latencies)
 
@@ -103,18 +95,17 @@ class Runtime:
 
         Args:
             image: Raw pixels 0..255, shape `(height, width, channels)`.
-            depth: Which depth to use, one of `depths`. Defaults to the deepest, if `budget_ms` is not given either.
-            budget_ms: Instead of `depth`, the milliseconds that the network may take. The deepest depth that fits is
-                used. The first such call measures every depth once. From then on each run tells how fast the device is
-                now, and the depth follows (`ddnn_keras.runtime.latency_budget`). A budget may move by a tenth from call
-                to call. Callers with quite different budgets need a `Runtime` each.
+            depth: One of `depths`. Defaults to the deepest if there is no `budget_ms`.
+            budget_ms: Instead of `depth`, the milliseconds that the network may take. The deepest depth that fits
+                answers. The first such call measures every depth. After that, each run updates how fast the device is
+                (`ddnn_keras.runtime.latency_budget`). Use one `Runtime` for each budget. A budget may move by a tenth
+                from call to call.
 
         Returns:
-            A `Prediction`, which tells the depth. Under a budget that a slowed-down device cannot keep at any depth,
-            the shallowest answers.
+            A `Prediction`. If a device slows down so much that no depth fits, the shallowest answers.
 
         Raises:
-            ValueError: If an argument is not as above, or the budget is less than the shallowest depth takes at best.
+            ValueError: If an argument is not as above, or the budget is below the shallowest depth's best time.
         """
         image = np.asarray(image)
         if image.shape != self.image_shape:
@@ -122,12 +113,10 @@ class Runtime:
         image = checked_images("image", image[np.newaxis], self.image_shape)
         if depth is not None and budget_ms is not None:
             raise ValueError(f"`depth` or `budget_ms` must be given, not both. Received: {depth!r} and {budget_ms!r}")
-        if budget_ms is not None and not isinstance(budget_ms, numbers.Real):
-            raise ValueError(f"`budget_ms` must be a number of milliseconds. Received: budget_ms={budget_ms!r}")
         with self._lock:
             if budget_ms is not None:
                 depth = self._affordable(image, budget_ms)
-            return self._run(image, self.depths[-1] if depth is None else self._checked(depth))
+            return self._run(image, self.depths[-1] if depth is None else depth)
 
     def logits(self, images, depth):
         """Logits of many images at one depth, to calibrate with.
@@ -140,20 +129,15 @@ class Runtime:
             A float32 array of shape `(n, classes)`.
         """
         with self._lock:
-            return self._networks[self._checked(depth)](images)
+            return self._network(depth)(images)
 
-    @property
-    def _any(self):
-        return next(iter(self._networks.values()))
-
-    def _checked(self, depth):
-        known = [known for known in self.depths if np.ndim(depth) == 0 and known == depth]
-        if not known:
+    def _network(self, depth):
+        if depth not in self._networks:
             raise ValueError(f"`depth` must be one of {', '.join(map(str, self.depths))}. Received: depth={depth!r}")
-        return known[0]
+        return self._networks[depth]
 
     def _run(self, image, depth):
-        network = self._networks[depth]
+        network = self._network(depth)
         encoded = network.input.encode(image)
         start = time.perf_counter()
         result = network.invoke(encoded)
@@ -167,7 +151,7 @@ class Runtime:
         """The depth for a budget."""
         budget = self._measured()
         if 0 < budget_ms < budget.smallest:
-            # The device may have been slow when it was measured, as it often is while an app starts.
+            # The device may have been slow when the depths were measured, for instance while an app starts.
             for _ in range(WINDOW):
                 self._run(image, self.depths[0])
         return budget.choose(budget_ms)
@@ -178,7 +162,7 @@ class Runtime:
             for _ in range(WARM_UP):
                 for depth in self.depths:
                     self._run(image, depth)
-            # In turns, so that whatever disturbs the device meanwhile meets all depths alike.
+            # In turns, so that a disturbance of the device meets all depths alike.
             runs = [[self._run(image, depth).milliseconds for depth in self.depths] for _ in range(TIMED)]
             self._budget = LatencyBudget(dict(zip(self.depths, map(statistics.median, zip(*runs)))))
         return self._budget

@@ -1,6 +1,5 @@
-"""A `.tflite` file as a tree of objects and back, and what it asks of a device: its operators and number types."""
+"""A `.tflite` file as a tree of objects and back; the operators and number types in it."""
 
-import os
 import pathlib
 import struct
 
@@ -8,22 +7,16 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 IDENTIFIER = b"TFL3"
-ALIGNMENT = 16  # of weights, in bytes: `force_align` of a buffer's data in TFLite's schema
+ALIGNMENT = 16  # bytes: `force_align` of a buffer's data in TFLite's schema
+ABSENT = -1  # the index of an optional input, such as a bias, that an operator does not have
+TYPE_NAMES, OPERATOR_NAMES = (
+    {number: name for name, number in vars(enumeration).items() if isinstance(number, int)}
+    for enumeration in (schema.TensorType, schema.BuiltinOperator)
+)
 
 
 def content_of(model):
-    """The bytes of a model.
-
-    Args:
-        model: A path, or the bytes themselves.
-
-    Returns:
-        `bytes`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a TFLite file.
-    """
+    """The bytes of a model, a path or the bytes themselves. Raises a `ValueError` if it is not a TFLite file."""
     content = model if isinstance(model, bytes) else existing_file(model).read_bytes()
     if content[4:8] != IDENTIFIER:
         raise ValueError(f"`model` must be a TFLite file. Received: {description(model)}, which is none")
@@ -31,14 +24,7 @@ def content_of(model):
 
 
 def existing_file(path):
-    """`path` as a `pathlib.Path`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If `path` is no path at all.
-    """
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"`model` must be a path or bytes. Received: {path!r}")
+    """`path` as a `pathlib.Path`. Raises a `FileNotFoundError` if there is no such file."""
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"`model` must be an existing file. Received: {str(path)!r}")
     return pathlib.Path(path)
@@ -50,18 +36,7 @@ def description(model):
 
 
 def parse(model):
-    """Reads a model into the object tree of TFLite's schema.
-
-    Args:
-        model: A path, or the bytes themselves.
-
-    Returns:
-        A `ModelT`; its buffers are views of the bytes, not copies.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a whole TFLite file.
-    """
+    """A model, a path or bytes, as the object tree of TFLite's schema. Its buffers are views of the bytes."""
     content = content_of(model)
     try:
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
@@ -70,14 +45,7 @@ def parse(model):
 
 
 def serialize(tree):
-    """Writes an object tree as the bytes of a `.tflite` file.
-
-    Args:
-        tree: A `ModelT`.
-
-    Returns:
-        `bytes`, with every buffer aligned as the schema demands.
-    """
+    """The bytes of a `.tflite` file from an object tree, with every buffer aligned as the schema demands."""
     tree.buffers = [AlignedBuffer(buffer.data, buffer.offset, buffer.size) for buffer in tree.buffers]
     builder = flatbuffers.Builder()
     builder.Finish(tree.Pack(builder), IDENTIFIER)
@@ -85,10 +53,10 @@ def serialize(tree):
 
 
 class AlignedBuffer(schema.BufferT):
-    """A buffer whose data starts at a multiple of 16 bytes.
+    """A buffer with data that start at a multiple of 16 bytes.
 
-    Python's generated code knows nothing of `force_align` and aligns to 4: enough for most processors, slower or fatal
-    where kernels load whole vectors.
+    The schema asks for that, but Python's generated code aligns to 4 bytes. Kernels that load whole vectors are then
+    slower, or crash.
     """
 
     def Pack(self, builder):  # noqa: N802
@@ -98,62 +66,33 @@ class AlignedBuffer(schema.BufferT):
         return super().Pack(builder)
 
 
-ABSENT = -1  # stands for an optional input, such as a bias, that an operator does not have
-
-
 def operators(model):
-    """The names of the operators in a file.
-
-    Args:
-        model: A path, or the bytes themselves.
-
-    Returns:
-        A sorted list of the schema's names, such as `["CONV_2D", "FULLY_CONNECTED"]`. Flex operators are custom
-        operators of TFLite and appear, like any of those, as `"CUSTOM: FlexErf"`.
-    """
+    """The sorted names of a model's operators. Custom ones, also Flex operators, look like `CUSTOM: FlexErf`."""
     return sorted({_operator_name(code) for code in parse(model).operatorCodes})
 
 
 def operator_names(tree, graph):
-    """The names of a graph's operators in their order, as in `operators`, from what `parse` gave."""
+    """The names of a parsed graph's operators in their order, as in `operators`."""
     return [_operator_name(tree.operatorCodes[operator.opcodeIndex]) for operator in graph.operators]
 
 
-def type_names():
-    """The schema's names of number types, by their numbers."""
-    return _names(schema.TensorType)
-
-
 def custom_operators(model):
-    """Those of `operators` that need more than TFLite's builtin kernels."""
+    """The `operators` that are not TFLite's builtin ones."""
     return [name for name in operators(model) if name.startswith("CUSTOM")]
 
 
 def tensor_types(model):
-    """The number types in a file.
-
-    Args:
-        model: A path, or the bytes themselves.
-
-    Returns:
-        Two sorted lists of the schema's names, such as `["INT32", "INT8"]`: those of inputs and outputs, and those of
-        all else that operators read or write, weights and activations.
-    """
+    """Two sorted lists of type names: of a model's inputs and outputs, and of its weights and activations."""
     outer, inner = set(), set()
     for graph in parse(model).subgraphs:
         ends = {*graph.inputs, *graph.outputs}
         used = set().union(*([*operator.inputs, *operator.outputs] for operator in graph.operators)) - {ABSENT}
         outer |= {graph.tensors[index].type for index in ends}
         inner |= {graph.tensors[index].type for index in used - ends}
-    names = _names(schema.TensorType)
-    return tuple(sorted(names[number] for number in types) for types in (outer, inner))
+    return tuple(sorted(TYPE_NAMES[number] for number in types) for types in (outer, inner))
 
 
 def _operator_name(code):
-    # Old readers look at the deprecated field, which ends at 127; the larger of the two is the operator.
-    name = _names(schema.BuiltinOperator)[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    # The deprecated field ends at 127. The larger of both is the operator.
+    name = OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
     return f"{name}: {code.customCode.decode()}" if name == "CUSTOM" else name
-
-
-def _names(enumeration):
-    return {number: name for name, number in vars(enumeration).items() if isinstance(number, int)}

@@ -12,36 +12,26 @@ from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.runtime.quiet import hushed
 from ddnn_keras.tflite.model_copies import in_float32, with_strides
-from ddnn_keras.tflite.modes import mode_named
+from ddnn_keras.tflite.modes import MODES
 
 INPUT, OUTPUT = "image", "logits"
 
 
-def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_SIGNATURE, io_dtype=None):
+def convert(subnet, mode=MODES["none"], calibration_images=None, signature=DEFAULT_SIGNATURE):
     """Converts a sub-net to a TFLite flatbuffer of builtin operators.
 
     The file is called by its signature: `{"image": (1, height, width, channels)}`, raw pixels, gives
-    `{"logits": (1, classes)}`. The batch is a static 1 because a device sees one image at a time, and because only
-    static shapes let an interpreter plan all of its memory once and GPU, NPU and microcontroller backends take every
-    operator. Whatever the dtype policy of `subnet`, it is converted in float32.
+    `{"logits": (1, classes)}`. The batch is a static 1, since a device sees one image at a time. With static shapes an
+    interpreter can plan its memory once, and GPU, NPU and microcontroller backends take every operator. The file
+    computes in float32 or integers, whatever the sub-net's dtype policy.
 
     Args:
         subnet: A functional `keras.Model` from raw pixels 0..255 of shape `(batch, height, width, channels)` to logits
             of shape `(batch, classes)`.
-        quantize: How numbers are stored and computed.
-
-            - `"none"` (the default): float32.
-            - `"float16"`: weights in float16, half the size; computed in float32 (in float16 on GPUs).
-            - `"dynamic"`: weights in int8, a quarter of the size; activations in float32 between operators.
-            - `"int8"`: integers alone, for processors without floating point.
-            - `"int16x8"`: integers alone, weights in int8 and activations in int16: slower, and more exact.
-        calibration_images: For `"int8"` and `"int16x8"`, raw pixels of shape `(n, height, width, channels)` on which
-            the range of each activation is measured. 100 to 500 images of all classes that were in the training set
-            are usual.
+        mode: A `ddnn_keras.tflite.modes.Mode`. Defaults to float32.
+        calibration_images: For the modes that need calibration, raw pixels of shape `(n, height, width, channels)` on
+            which the range of each activation is measured. 100 to 500 training images of all classes are usual.
         signature: The signature's name. Defaults to TensorFlow's `"serving_default"`.
-        io_dtype: The dtype of the file's input and output. `"float32"` for all but `"int8"`, which takes `"int8"` (its
-            default: a camera's byte minus 128), `"uint8"` (a camera's byte) or `"float32"`, and `"int16x8"`, which
-            takes `"float32"` (its default) or `"int16"`.
 
     Returns:
         `bytes`.
@@ -58,19 +48,15 @@ def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_
     b'TFL3'
     """
     check_backend()
-    mode = mode_named(quantize)
-    io_dtype = mode.checked_io_dtype(io_dtype)
     shape = image_shape(subnet)
-    if quantize != "int8" and is_quantization_aware(subnet):
-        raise ValueError(f"`quantize` must be 'int8' for a quantization-aware network. Received: quantize={quantize!r}")
+    if mode.name != "int8" and is_quantization_aware(subnet):
+        raise ValueError(f"`quantize` must be 'int8' for a quantization-aware network. Received: {mode.name!r}")
     if mode.needs_calibration:
-        if calibration_images is None:
-            raise ValueError(f"`calibration_images` must be given for quantize={quantize!r}. Received: None")
         calibration_images = pin_pixel_range(checked_raw_images("calibration_images", calibration_images, shape))
     with hushed(), tempfile.TemporaryDirectory() as folder:
         save_with_signature(with_strides(in_float32(subnet)), folder, signature, shape)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
-        configure(converter, mode, io_dtype)
+        configure(converter, mode)
         if mode.needs_calibration:
             converter.representative_dataset = lambda: (
                 (signature, {INPUT: image[np.newaxis]}) for image in calibration_images
@@ -79,7 +65,7 @@ def convert(subnet, quantize="none", calibration_images=None, signature=DEFAULT_
 
 
 def check_backend():
-    """Raises a `ValueError` if a file could not be made: the converter reads TensorFlow's variables and graphs."""
+    """Raises a `ValueError` unless Keras runs on TensorFlow, whose graphs the converter reads."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "TFLite export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow. "
@@ -88,7 +74,7 @@ def check_backend():
 
 
 def image_shape(subnet):
-    """The `(height, width, channels)` that a sub-net takes.
+    """The `(height, width, channels)` of a sub-net's images.
 
     Raises:
         ValueError: If `subnet` is not a model from one image to one vector of logits.
@@ -107,8 +93,8 @@ def image_shape(subnet):
 def pin_pixel_range(images):
     """Adds a copy of the first image with one pixel of 0 and one of 255.
 
-    Without it the input's scale would follow from the brightest and darkest pixels that happen to be in the calibration
-    images. Two pixels of one image hardly move the range of what comes after.
+    The input's scale then covers all pixels, also those that no calibration image has. Two pixels of one image hardly
+    change the ranges of activations.
     """
     pinned = images[:1].copy()
     corners = pinned.reshape(-1, images.shape[-1])
@@ -117,7 +103,7 @@ def pin_pixel_range(images):
 
 
 def save_with_signature(model, folder, signature, shape):
-    """Writes a SavedModel whose `signature` names its input and its output."""
+    """Writes a SavedModel with a signature that names its input and its output."""
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(
@@ -128,17 +114,17 @@ def save_with_signature(model, folder, signature, shape):
     archive.write_out(folder, verbose=False)
 
 
-def configure(converter, mode, io_dtype):
-    """Sets what `mode` asks of the converter."""
+def configure(converter, mode):
+    """Sets the converter's options for a mode."""
     converter.optimizations = [tf.lite.Optimize.DEFAULT] if mode.optimized else []
     converter.target_spec.supported_types = [tf.as_dtype(name) for name in mode.supported_types]
     if mode.supported_ops:
         converter.target_spec.supported_ops = [tf.lite.OpsSet[mode.supported_ops]]
-    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(io_dtype)
+    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(mode.io_dtype)
 
 
 def converted(converter):
-    """The file's bytes, or one sentence on what TFLite's builtin operators cannot compute."""
+    """The file's bytes, or one sentence that names the operations that TFLite's builtin operators lack."""
     try:
         return converter.convert()
     except Exception as error:
@@ -146,6 +132,5 @@ def converted(converter):
         if not foreign:
             raise
         raise ValueError(
-            "`subnet` must be made of what TFLite's builtin operators compute. "
-            f"Received: one that needs {', '.join(foreign)}"
+            f"`subnet` must consist of TFLite's builtin operators. Received: one that needs {', '.join(foreign)}"
         ) from error

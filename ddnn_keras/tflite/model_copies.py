@@ -1,4 +1,4 @@
-"""Copies of a sub-net for its file: in the float32 that devices compute in, and with strides where they belong."""
+"""Copies of a sub-net for its file: in float32, and with subsampling as a convolution's stride."""
 
 import keras
 import numpy as np
@@ -8,15 +8,7 @@ from ddnn_keras.pixels import in_batches
 
 
 def in_float32(subnet):
-    """Copies a model with every layer computing in float32.
-
-    Under a mixed policy the variables are float32 already, and only the casts between layers go.
-
-    Args:
-        subnet: A functional `keras.Model` of any dtype policy. It is not changed.
-
-    Returns:
-        A functional `keras.Model` with variables of its own.
+    """A copy of a functional model in which every layer computes in float32.
 
     Example:
     >>> import keras
@@ -32,24 +24,16 @@ def in_float32(subnet):
 
 def _float32_operation(operation):
     config = operation.get_config()
-    # What is no layer (`x + y` on symbolic tensors) has no policy: it follows its inputs.
+    # Operations such as `x + y` on symbolic tensors have no policy. They follow their inputs.
     dtype = {"dtype": "float32"} if isinstance(operation, keras.Layer) else {}
     return type(operation).from_config({**config, **dtype})
 
 
 def float32_logits(subnet, images):
-    """What a file is verified against: the model's outputs in float32.
+    """The model's outputs in float32 on the CPU: the reference that a file is verified against.
 
-    A mixed policy's own outputs would not do: bfloat16 alone moves the logits of a tiny network by 1 part in 200, which
-    would hide real errors. Nor would a GPU's, whose convolutions round float32 to TensorFloat-32 (10 bits of mantissa)
-    by default; hence the CPU.
-
-    Args:
-        subnet: A functional `keras.Model` of any dtype policy.
-        images: A float32 array of shape `(n, height, width, channels)`.
-
-    Returns:
-        A float32 array of shape `(n, classes)`.
+    A mixed policy's own outputs are rounded, which would hide real errors. GPUs round float32 convolutions to 10 bits
+    of mantissa (TensorFloat-32) by default.
     """
     with keras.device("cpu:0"):
         model = in_float32(subnet)
@@ -58,13 +42,7 @@ def float32_logits(subnet, images):
 
 
 def with_strides(model):
-    """A copy of a model in which 1x1 convolutions do the subsampling before them.
-
-    Args:
-        model: A functional `keras.Model` from one tensor to one. It is not changed.
-
-    Returns:
-        A functional `keras.Model` that computes the same, with variables of its own.
+    """A copy of a functional model in which 1x1 convolutions have a stride in place of the subsampling before them.
 
     Example:
     >>> import keras
@@ -92,10 +70,10 @@ def with_strides(model):
     def call(layer, *args, **kwargs):
         return args[0] if layer.name in subsamplings else layer(*args, **kwargs)
 
-    # Of a plain functional model: Keras clones no Sequential this way.
+    # Keras does not clone a Sequential model this way.
     functional = keras.Model(model.inputs[0], model.outputs[0])
     copy = keras.models.clone_model(functional, clone_function=clone, call_function=call)
-    # By name: without some layers, Keras may put those that are left into another order.
+    # By name, since Keras may order the layers in another way when some are missing.
     for layer in copy.layers:
         if layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
@@ -103,11 +81,11 @@ def with_strides(model):
 
 
 def is_subsampling(layer):
-    """Whether a layer picks positions, and nothing else."""
+    """Whether a layer only picks positions."""
     return isinstance(layer, keras.layers.MaxPooling2D) and layer.pool_size == (1, 1)
 
 
 def is_1x1_convolution(layer):
-    """Whether a layer, or the one that it wraps, is a 1x1 convolution without strides."""
+    """Whether a layer, or the layer in its wrapper, is a 1x1 convolution without strides."""
     layer = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
     return isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == layer.strides == (1, 1)

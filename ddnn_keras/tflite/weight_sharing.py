@@ -1,15 +1,16 @@
-"""Weights that several signatures have in common are stored once.
+"""Makes weights equal across depths, int8 ones too, and stores each only once in a bundle.
 
-Depths share convolutions but not normalisation. The converter folds normalisation into the convolution before it,
-which multiplies each output channel by gamma / sigma: one positive number for each depth and channel. So the folded
-weights of two depths are the same up to a factor for each channel:
+Depths share convolutions but not normalisation. The converter folds normalisation into the convolution before it: it
+multiplies each output channel by gamma / sigma, one positive number for each depth and channel. (Gammas are never
+negative: `ddnn_keras/backbones/layers.py`.) So the folded weights of two depths are equal up to a factor for each
+channel:
 
-| weights | where the factor goes |
+| weights | place of the factor |
 |---|---|
-| int8 | into the scale that each channel has anyway; the integers then differ by one step at most, by rounding alone |
-| float | into a multiplication after the convolution and before its activation; the bias is divided by it |
+| int8 | The scale that each channel has anyway. The integers differ by one step at most, from rounding. |
+| float | A multiplication after the convolution and before its activation. The bias is divided by the factor. |
 
-Whose numbers are stored? Those of the signature with most operators, the full-net, which stays as it was converted.
+The numbers of the full-net are stored. It is the signature with most operators, and stays as it was converted.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from ddnn_keras.runtime.tflite_file import ABSENT, parse, serialize
 
-# Where each operator has the output channels of its weights.
+# The axis of the output channels in each operator's weights.
 CHANNEL_AXES = {
     schema.BuiltinOperator.CONV_2D: 0,
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
@@ -31,22 +32,14 @@ DTYPES = {
     schema.TensorType.INT8: np.dtype("int8"),
 }
 EMPTY_BUFFER = 0  # by the schema
-# Of the largest weight of a channel: one folding and one division each round every weight by half a unit.
-ROUNDING = 4
+ROUNDING = 4  # allowed difference of float weights, in units in the last place of a channel's largest weight
 
 
 def share_weights(content):
-    """Lets the signatures of a file refer to one copy of the weights that they have in common.
+    """The bytes of a file with several signatures in which common weights are stored once.
 
-    Args:
-        content: The `bytes` of a `.tflite` file with several signatures.
-
-    Returns:
-        The `bytes` of a file that computes the same up to rounding: a weight of an integer file may move by one step,
-        and a float file multiplies after the convolution instead of before.
-
-    Raises:
-        ValueError: If `content` is not a whole TFLite file.
+    It computes the same as the file `content` up to rounding. A weight of an integer file may move by one step. A float
+    file multiplies after the convolution instead of before.
     """
     tree = parse(content)
     stored = []
@@ -67,13 +60,7 @@ def share_weights(content):
 
 @dataclasses.dataclass
 class Weighted:
-    """An operator with weights.
-
-    Args:
-        operator: The `OperatorT`.
-        tensor: The `TensorT` that holds the weights, perhaps in front of a DEQUANTIZE.
-        values: The weights, shape `(output channels, weights of each)`.
-    """
+    """An operator, the `TensorT` of its weights, and their numbers, shape `(output channels, weights of each)`."""
 
     operator: schema.OperatorT
     tensor: schema.TensorT
@@ -81,12 +68,7 @@ class Weighted:
 
 
 class Graph:
-    """The graph of one signature, as something to edit.
-
-    Args:
-        tree: The `ModelT` that it belongs to.
-        subgraph: The `SubGraphT`.
-    """
+    """The graph of one signature, to be edited."""
 
     def __init__(self, tree, subgraph):
         self.tree, self.subgraph = tree, subgraph
@@ -98,7 +80,7 @@ class Graph:
         for operator in self.operators:
             axis = CHANNEL_AXES.get(self.code(operator))
             tensor = None if axis is None else self.constant(operator.inputs[1])
-            # A product of two activations is a FULLY_CONNECTED too.
+            # A product of two activations is a FULLY_CONNECTED too, without constant weights.
             if tensor is not None and self.tree.buffers[tensor.buffer].data is not None and tensor.type in DTYPES:
                 values = np.moveaxis(self.values(tensor), axis, 0)
                 found.append(Weighted(operator, tensor, values.reshape(len(values), -1)))
@@ -110,7 +92,7 @@ class Graph:
         return max(code.builtinCode, code.deprecatedBuiltinCode)
 
     def constant(self, index):
-        """The tensor that holds the numbers of another, which are stored in half precision if at all."""
+        """The tensor with the stored numbers of the one at `index`. In float16 it comes before a DEQUANTIZE."""
         for operator in self.operators:
             if operator.outputs[0] == index and self.code(operator) == schema.BuiltinOperator.DEQUANTIZE:
                 return self.tensors[operator.inputs[0]]
@@ -121,7 +103,7 @@ class Graph:
         return np.frombuffer(self.tree.buffers[tensor.buffer].data, DTYPES[tensor.type]).reshape(tensor.shape)
 
     def multiply_after(self, operator, ratios):
-        """Multiplies what an operator gives, channel by channel, before its activation; divides its bias."""
+        """Multiplies an operator's output channels before its activation, and divides its bias."""
         (output,), (image, weights, *bias) = operator.outputs, operator.inputs
         name = self.tensors[output].name
         product = self.add_tensor(name + b";unscaled", self.tensors[output].shape)
@@ -140,25 +122,25 @@ class Graph:
         self.operators.insert(self.operators.index(operator) + 1, multiplication)
 
     def add_constant(self, name, values):
-        """Adds float32 numbers; the index of their tensor."""
+        """Adds float32 numbers. Returns the index of their tensor."""
         return self.add_tensor(name, values.shape, np.ascontiguousarray(values, "float32").view("uint8"))
 
     def add_tensor(self, name, shape, data=None):
-        """Adds a float32 tensor; its index."""
+        """Adds a float32 tensor. Returns its index."""
         self.tree.buffers.append(schema.BufferT(data=data))
         buffer = len(self.tree.buffers) - 1
         self.tensors.append(schema.TensorT(shape=shape, type=schema.TensorType.FLOAT32, buffer=buffer, name=name))
         return len(self.tensors) - 1
 
     def index_of_code(self, code):
-        """The index of an operator's entry among the file's codes, which is added if there is none."""
+        """The index of an operator's entry among the file's codes. A missing entry is added."""
         known = [max(entry.builtinCode, entry.deprecatedBuiltinCode) for entry in self.tree.operatorCodes]
         if code not in known:
             self.tree.operatorCodes.append(schema.OperatorCodeT(code, builtinCode=code, version=1))
         return known.index(code) if code in known else len(known)
 
     def drop_unused(self):
-        """Drops what was there for a bias that was replaced, and numbers that the converter left behind."""
+        """Drops operators and numbers that nothing reads, such as those of a bias that was replaced."""
         used = self.outputs.union(*(operator.inputs for operator in self.operators))
         self.subgraph.operators = self.operators = [
             operator for operator in self.operators if used.intersection(operator.outputs)
@@ -170,10 +152,10 @@ class Graph:
 
 
 def first_match(weighted, stored):
-    """The first of the `stored` with the same weights up to a factor for each channel, and the factors; or `None`s."""
+    """The first of `stored` with the same weights up to a factor for each channel, and the factors; or `None`s."""
     for original in stored:
         same_kind = original.tensor.type == weighted.tensor.type
-        # Of values too: (1, 3, 3, 8) may be eight channels of depthwise weights, or one filter for eight channels.
+        # Both shapes: (1, 3, 3, 8) may be eight channels of depthwise weights, or one filter for eight channels.
         same_shape = original.values.shape == weighted.values.shape
         if same_kind and same_shape and np.array_equal(original.tensor.shape, weighted.tensor.shape):
             ratios = ratios_of_channels(weighted.values, original.values)
@@ -183,15 +165,9 @@ def first_match(weighted, stored):
 
 
 def ratios_of_channels(values, originals):
-    """By which factors the originals must be multiplied to give `values`.
+    """The positive factor of each channel from `originals` to `values`, or `None` if there are no such factors.
 
-    Args:
-        values: An array of shape `(channels, weights of each)`.
-        originals: Another of the same shape and dtype.
-
-    Returns:
-        An array of shape `(channels,)`, or `None` if no positive factors do that. Integers, whose scales are stored
-        apart, have factors of 1.
+    Integers have factors of 1, since their scales are stored apart.
 
     Example:
     >>> import numpy as np
@@ -201,7 +177,7 @@ def ratios_of_channels(values, originals):
     array([1.])
     >>> ratios_of_channels(np.int8([[127, 2]]), np.int8([[127, 4]]))
     """
-    first = slice(1)  # tells most pairs apart without a look at the rest
+    first = slice(1)  # the first channel tells most pairs apart
     if not (proportional(values[first], originals[first]) and proportional(values, originals)):
         return None
     exact = values.dtype.kind == "i" or np.array_equal(values, originals)
@@ -209,7 +185,7 @@ def ratios_of_channels(values, originals):
 
 
 def proportional(values, originals):
-    """Whether every channel is a positive multiple of the original, up to rounding; integers must be the original."""
+    """Whether every channel is a positive multiple of the original, up to rounding. Integers must be equal."""
     if values.dtype.kind == "i":
         return np.max(np.abs(values.astype("int16") - originals)) <= 1
     ratios = best_ratios(values, originals)
@@ -219,14 +195,14 @@ def proportional(values, originals):
 
 
 def best_ratios(values, originals):
-    """The factor of each channel that takes the originals nearest to `values`, by least squares; 1 if both are 0."""
+    """The factor of each channel from `originals` to `values`, by least squares. It is 1 if both are 0."""
     originals = originals.astype("float64")
     ratios = np.sum(values * originals, axis=1) / np.maximum(np.sum(originals**2, axis=1), np.finfo("float64").tiny)
     return np.where(values.any(axis=1) | originals.any(axis=1), ratios, 1.0)
 
 
 def drop_unused_buffers(tree):
-    """Empties the buffers that nothing refers to any more."""
+    """Empties the buffers that nothing refers to."""
     tensors = (tensor for subgraph in tree.subgraphs for tensor in subgraph.tensors)
     used = {tensor.buffer for tensor in tensors} | {entry.buffer for entry in tree.metadata or []}
     for index, buffer in enumerate(tree.buffers):

@@ -1,6 +1,5 @@
-"""One loss, one list of metrics, one batch of labels: for every output the same. Keras wants a dict for each."""
+"""Spreads what a user gives once (a loss, a list of metrics, labels) over all outputs, as Keras wants it."""
 
-import copy
 import inspect
 import warnings
 from collections.abc import Mapping
@@ -11,50 +10,11 @@ import keras
 ALIASES = {"bce": "binary_crossentropy"}
 
 
-def labels_per_output(labels, keys, needed):
-    """The labels of each of `keys`.
-
-    Args:
-        labels: Labels for all, a list in the order of `keys`, or a dict by key.
-        keys: The output keys.
-        needed: Those with a loss or a metric. The others may be left out.
-
-    Raises:
-        ValueError: If there are none for one that needs them, or some for none.
-
-    Example:
-    >>> labels_per_output("labels", ["depth_18", "depth_34"], needed=["depth_34"])
-    {'depth_18': 'labels', 'depth_34': 'labels'}
-    """
-    given = by_key("y", labels, keys)
-    if given is None:
-        return None
-    if missing := [key for key in needed if key not in given]:
-        raise ValueError(f"`y` must have labels of {', '.join(needed)}. Missing: {', '.join(missing)}")
-    # Keras wants the outputs' structure. It does not look at labels of what has neither loss nor metric.
-    unused = next(iter(given.values()), None)
-    return {key: given.get(key, unused) for key in keys}
-
-
-def sample_weights_per_output(sample_weight, keys):
-    """The sample weights of each of `keys`, `None` where a dict leaves one out.
-
-    Args:
-        sample_weight: Weights for all, a list in the order of `keys`, or a dict by key.
-        keys: The output keys.
-
-    Raises:
-        ValueError: If a list has another length than `keys`, or a dict others.
-    """
-    given = by_key("sample_weight", sample_weight, keys)
-    return None if given is None else {key: given.get(key) for key in keys}
-
-
 def by_key(name, value, keys):
-    """`value` for each of `keys`; a list in their order as a dict, and a dict, or `None`, as it is.
+    """`value` for each of `keys`. A list becomes a dict in the order of `keys`; a dict or `None` stays as it is.
 
     Raises:
-        ValueError: If a list has another length than `keys`, or a dict others.
+        ValueError: If a list has another length than `keys`, or a dict other keys.
 
     Example:
     >>> by_key("loss", "mse", ["depth_18", "depth_34"])
@@ -76,12 +36,31 @@ def by_key(name, value, keys):
     return value
 
 
-def losses_per_output(loss, keys):
-    """The losses of each of `keys`. The outputs are logits, so a cross-entropy given by name is that of logits.
+def labels_per_output(labels, keys, needed):
+    """The labels of each of `keys`. Only the keys in `needed` have a loss or a metric.
 
-    Raises:
-        ValueError: If a list has another length than `keys`, or a dict others.
+    Example:
+    >>> labels_per_output("labels", ["depth_18", "depth_34"], needed=["depth_34"])
+    {'depth_18': 'labels', 'depth_34': 'labels'}
     """
+    given = by_key("y", labels, keys)
+    if given is None:
+        return None
+    if missing := [key for key in needed if key not in given]:
+        raise ValueError(f"`y` must have labels of {', '.join(needed)}. Missing: {', '.join(missing)}")
+    # Keras wants labels for every output, also where nothing reads them.
+    unused = next(iter(given.values()), None)
+    return {key: given.get(key, unused) for key in keys}
+
+
+def sample_weights_per_output(sample_weight, keys):
+    """The sample weights of each of `keys`, `None` where a dict leaves one out."""
+    given = by_key("sample_weight", sample_weight, keys)
+    return None if given is None else {key: given.get(key) for key in keys}
+
+
+def losses_per_output(loss, keys):
+    """The losses of each of `keys`. Keras' cross-entropies by name become those of logits."""
     losses = by_key("loss", loss, keys)
     if losses is None:
         return None
@@ -91,12 +70,9 @@ def losses_per_output(loss, keys):
 
 
 def weights_per_output(loss_weights, keys):
-    """The weights of losses by output key, 1 where none is given.
+    """The weights of the losses by output key, 1 where a dict leaves one out.
 
-    By key, since Keras goes by position and orders keys by the alphabet: 14 before 8.
-
-    Raises:
-        ValueError: If it is neither a dict nor a list, or a list has another length than `keys`, or a dict others.
+    Keras would take a list in alphabetical order, with 14 before 8.
     """
     if loss_weights is not None and not isinstance(loss_weights, list | tuple | Mapping):
         raise ValueError(
@@ -108,37 +84,44 @@ def weights_per_output(loss_weights, keys):
 
 
 def metrics_per_output(metrics, keys, name="metrics"):
-    """The metrics of each of `keys`. A metric holds a state, so each output gets metrics of its own: of one that stands
-    under several of them, all but the first get a copy.
-
-    Raises:
-        ValueError: If a list of lists has another length than `keys`, or a dict others.
-    """
+    """The metrics of each of `keys`. A metric that several outputs have is copied, because it holds a state."""
     of_each = isinstance(metrics, list | tuple) and any(isinstance(of_key, list | tuple) for of_key in metrics)
-    if not of_each and not isinstance(metrics, Mapping | None):
-        metrics = {key: [_copy(metric) for metric in _listed(metrics)] for key in keys}
+    if isinstance(metrics, list | tuple) and not of_each:
+        metrics = dict.fromkeys(keys, metrics)
     metrics = by_key(name, metrics, keys)
     if metrics is None:
         return None
+    taken, found = set(), {}
     for key, of_key in metrics.items():
-        for metric in _listed(of_key):
+        listed = of_key if isinstance(of_key, list | tuple) else [of_key]
+        for metric in listed:
             _warn_of_probabilities(name, key, metric)
-    taken = set()
+        own = [_copy(metric) if id(metric) in taken else metric for metric in listed]
+        taken |= {id(metric) for metric in listed}
+        found[key] = of_key and [_of_logits(metric, keras.metrics) for metric in own]
+    return found
 
-    def own(metric):
-        if id(metric) in taken:
-            return _copy(metric)
-        taken.add(id(metric))
+
+def _copy(metric):
+    """Another metric of the same configuration. Names and functions have no state."""
+    if not isinstance(metric, keras.metrics.Metric):
         return metric
-
-    return {
-        key: of_key and [_of_logits(own(metric), keras.metrics) for metric in _listed(of_key)]
-        for key, of_key in metrics.items()
-    }
+    # With Keras' own `get_config`, a copy would silently have the defaults of such arguments.
+    specification = inspect.getfullargspec(type(metric).__init__)
+    own = {*specification.args, *specification.kwonlyargs} - {"self", "name", "dtype"}
+    try:
+        if type(metric).get_config is keras.metrics.Metric.get_config and own:
+            raise TypeError(f"`get_config` lacks {', '.join(sorted(own))}")
+        return type(metric).from_config(metric.get_config())
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`metrics` must be a dict with a metric for each output where Keras cannot copy a metric by its "
+            f"configuration. Received: {metric!r}"
+        ) from error
 
 
 def _warn_of_probabilities(name, key, value):
-    """Tells of a cross-entropy that takes logits for probabilities, as Keras' own do unless they are told."""
+    """Warns of a cross-entropy that takes logits for probabilities, as Keras' do by default."""
     settings = {}
     if isinstance(value, keras.losses.Loss | keras.metrics.Metric):
         settings = value.get_config()
@@ -152,28 +135,8 @@ def _warn_of_probabilities(name, key, value):
         )
 
 
-def _listed(metrics):
-    return metrics if isinstance(metrics, list | tuple) else [metrics]
-
-
-def _copy(metric):
-    if not isinstance(metric, keras.metrics.Metric):
-        return metric
-    # Not by its configuration, as `copy.deepcopy` alone would: a metric of a user's own needs none until it is saved.
-    twin = type(metric).__new__(type(metric))
-    networks = {id(value): value for value in vars(metric).values() if isinstance(value, keras.Layer)}
-    try:
-        vars(twin).update(copy.deepcopy(vars(metric), {id(metric): twin, **networks}))
-    except TypeError as error:
-        raise ValueError(
-            "`metrics` must be a dict from output keys where a metric cannot be copied for each of them. "
-            f"Received: {metric!r}: {error}"
-        ) from error
-    return twin
-
-
 def _of_logits(value, module):
-    """What Keras' `module` knows by that name, if it is a cross-entropy: of logits. All else as it is."""
+    """The cross-entropy of logits that `module` knows by the name `value`. Anything else unchanged."""
     if not isinstance(value, str):
         return value
     if value.lower() in ("crossentropy", "ce"):
@@ -187,15 +150,7 @@ def _of_logits(value, module):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 def crossentropy(y_true, y_pred):
-    """Keras' `"crossentropy"`, of logits: the labels' shape says whether they are sparse.
-
-    Args:
-        y_true: Labels of shape `(batch,)` or `(batch, 1)`, or one-hot of shape `(batch, classes)`.
-        y_pred: Logits of shape `(batch, classes)`.
-
-    Returns:
-        A tensor of shape `(batch,)`.
-    """
+    """Keras' `"crossentropy"` of logits. Labels are indices or one-hot, as their shape says."""
     sparse = len(y_true.shape) < len(y_pred.shape) or y_true.shape[-1] == 1
     function = keras.losses.sparse_categorical_crossentropy if sparse else keras.losses.categorical_crossentropy
     return function(y_true, y_pred, from_logits=True)

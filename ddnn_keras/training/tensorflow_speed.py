@@ -1,9 +1,8 @@
-"""What makes training on TensorFlow begin and run faster, and changes nothing else.
+"""Faster training on TensorFlow, with the same results.
 
-- Variables are made before a step is traced: TensorFlow traces a step that makes variables twice.
-- Batch normalisation is one kernel. Keras 3 writes it out in operations that every backend has. Without XLA each of
-  them passes over the activations; together they take a third of a step of a narrow network on a CPU.
-- The learning rate's schedule is asked once a step, not once for every variable.
+- Variables are made before a step is traced, because TensorFlow traces a step that makes variables twice.
+- Batch normalisation is one kernel. Keras 3 writes it as many operations, which are slow without XLA.
+- A step asks the learning rate's schedule once, and not once for every variable.
 """
 
 import types
@@ -13,12 +12,9 @@ import numpy as np
 
 
 def make_state(model):
-    """Makes the variables of losses and metrics, where Keras itself would only do so in the trace.
+    """Makes the variables of a compiled `DDNN`'s losses and metrics.
 
-    With JAX, and with TensorFlow under a strategy, Keras makes them before.
-
-    Args:
-        model: A compiled `DDNN`.
+    With JAX, and with TensorFlow under a strategy, Keras does this itself before the first step.
     """
     if keras.backend.backend() != "tensorflow":
         return
@@ -29,19 +25,14 @@ def make_state(model):
     with model.distribute_strategy.scope():
         if tf.distribute.has_strategy() or labels is None:
             return
-    # Not by what a step calls: methods that users override may want more of it than its shapes, and a metric that
-    # counts over all epochs would count this sample.
+    # Not by calling a step, because a metric that counts over all epochs would count this sample.
     model._compile_loss.build(labels, logits)
     if model._compile_metrics is not None:
         model._compile_metrics.build(labels, logits)
 
 
 def make_optimizer_state(model):
-    """Makes the optimizer's variables, where Keras itself would only do so in the trace.
-
-    Args:
-        model: A compiled `DDNN`.
-    """
+    """Makes the variables of a compiled `DDNN`'s optimizer."""
     if keras.backend.backend() != "tensorflow":
         return
     import tensorflow as tf
@@ -52,18 +43,13 @@ def make_optimizer_state(model):
 
 
 def build_optimizer(model):
-    """Makes the variables of a compiled model's optimizer, once: Keras' `LossScaleOptimizer` would make them again."""
+    """Makes the variables of a model's optimizer, unless there are some: `LossScaleOptimizer` would make them twice."""
     if model.optimizer and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
 
 
 def labels_of_one_sample(losses, logits):
-    """Labels of the form that cross-entropies want: a dict from output keys; `None` if there is another loss.
-
-    Args:
-        losses: A dict from output keys to losses.
-        logits: A dict from output keys to tensors of shape `(1, classes)`.
-    """
+    """Labels for `losses`, a dict by output key, in the form that they want; `None` if one is no cross-entropy."""
     forms = {
         keras.losses.SparseCategoricalCrossentropy: lambda values: np.zeros(1, "int64"),
         keras.losses.CategoricalCrossentropy: lambda values: np.eye(1, values.shape[-1], dtype="float32"),
@@ -73,18 +59,18 @@ def labels_of_one_sample(losses, logits):
     return {key: forms[type(losses[key])](values) for key, values in logits.items()}
 
 
-# Of activations; the kernel takes scales and keeps statistics in float32.
+# Of activations. The kernel's scales and statistics are in float32.
 DTYPES = ("float32", "bfloat16", "float16")
 
 
+def choose_normalization(model):
+    """Lets a compiled model's batch normalisation train in one kernel if TensorFlow trains it without XLA."""
+    fuses = keras.backend.backend() == "tensorflow" and not model.jit_compile
+    (fuse_normalization if fuses else use_keras_normalization)(model.layers)
+
+
 def fuse_normalization(layers):
-    """Lets every `BatchNormalization` of images train in one kernel, which computes what Keras' operations do.
-
-    They stay Keras' own layers, with another `call`, so that a file of them can be loaded without this library.
-
-    Args:
-        layers: Built Keras layers, of a model that TensorFlow trains without XLA.
-    """
+    """Gives every `BatchNormalization` of images another `call`. A saved sub-net still loads without this library."""
     for layer in layers:
         # A subclass may normalise in a way of its own.
         if type(layer) is keras.layers.BatchNormalization and is_fusible(layer):
@@ -92,25 +78,21 @@ def fuse_normalization(layers):
 
 
 def is_fusible(layer):
-    """Whether the kernel can do what a `BatchNormalization` is to do."""
+    """Whether the kernel can compute what a `BatchNormalization` does."""
     channels_last = layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
     plain = layer.scale and layer.center and not layer.renorm and not layer.synchronized
     return channels_last and plain and layer.compute_dtype in DTYPES and layer.variable_dtype == "float32"
 
 
 def use_keras_normalization(layers):
-    """Takes `fuse_normalization` back.
-
-    Args:
-        layers: Keras layers.
-    """
+    """Undoes `fuse_normalization`."""
     for layer in layers:
         if getattr(layer.__dict__.get("call"), "__func__", None) is fused_call:
             del layer.call
 
 
 def fused_call(layer, inputs, training=None, mask=None):
-    """`BatchNormalization.call`, in one kernel where the batch's own statistics normalise it."""
+    """`BatchNormalization.call`, in one kernel if the batch's own statistics normalise it."""
     if not (training and layer.trainable) or mask is not None:
         return type(layer).call(layer, inputs, training=training, mask=mask)
     import tensorflow as tf
@@ -124,7 +106,7 @@ def fused_call(layer, inputs, training=None, mask=None):
         epsilon=layer.epsilon,
         is_training=True,
     )
-    # The kernel gives the variance of the population that the batch is a sample of, and Keras keeps that of the sample.
+    # The kernel divides by n - 1 and Keras by n.
     values = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), variance.dtype)
     variance *= tf.maximum(values - 1, 1) / values
     for moving, of_batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
@@ -134,27 +116,15 @@ def fused_call(layer, inputs, training=None, mask=None):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class SGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD`, which begins faster where it has both a schedule and weight decay; it does the same.
+    """`keras.optimizers.SGD` that TensorFlow traces faster with a schedule and weight decay.
 
-    Keras' weight decay asks for the learning rate once for every variable, and a schedule computes it anew each time:
-    of a `CosineDecay` with a warm-up, that is a large part of what TensorFlow traces before the first step. A traced
-    step takes as long as with Keras' own.
-
-    Args:
-        *args: As for `keras.optimizers.SGD`.
-        **kwargs: Likewise.
-
-    Example:
-    >>> schedule = keras.optimizers.schedules.CosineDecay(0.1, decay_steps=100)
-    >>> optimizer = SGD(schedule, momentum=0.9, weight_decay=5e-3)
-    >>> float(optimizer.learning_rate) == float(schedule(0))
-    True
+    Keras' weight decay computes the schedule's learning rate anew for every variable.
     """
 
     _of_this_step = None
 
     def apply(self, grads, trainable_variables=None):
-        """One update of the variables, as `keras.optimizers.SGD.apply` does it."""
+        """Updates the variables as `keras.optimizers.SGD` does."""
         self._of_this_step = self.learning_rate
         try:
             return super().apply(grads, trainable_variables)

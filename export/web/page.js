@@ -149,7 +149,7 @@ class Page {
   drawCentre(image, context) {
     const {width, height} = context.canvas;
     const isWhole = image.width === this.bundle.width && image.height === this.bundle.height;
-    const cropPct = isWhole ? 1 : this.bundle.facts.crop_pct ?? 1;
+    const cropPct = isWhole ? 1 : this.bundle.facts.crop_pct;
     const scale = Math.max(width / image.width, height / image.height) / cropPct;
     const [drawnWidth, drawnHeight] = [image.width * scale, image.height * scale];
     fill(context); // for images that are transparent somewhere
@@ -194,7 +194,7 @@ class Page {
   print(signature, probabilities, milliseconds) {
     element("error").hidden = true;
     const best = probabilities.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
-    const label = (index) => this.bundle.facts.labels?.[index] ?? String(index);
+    const label = (index) => this.bundle.facts.labels[index];
     element("depth-name").textContent = this.bundle.depth(signature);
     element("label").textContent = label(best[0]);
     element("latency").textContent = `${milliseconds.toFixed(2)} ms per image in this browser`;

@@ -5,67 +5,50 @@ For example:
     python recipes/study/benchmark_training.py --backbone resnet_cifar --depths 8 14 20
     KERAS_BACKEND=jax python recipes/study/benchmark_training.py --depths 10 18 34 50 100 --growth
 
-The trainings take turns: in each round every one of them takes some steps, in random order, so that whatever else the
-machine does meets all of them. Equal networks of one process can differ by a tenth, so all of it is repeated in several
-processes, which make the networks in random order too. What is compared are routes to the same networks:
+What is compared are routes to the same networks:
 
 - each alone: the sum of one training for each depth;
 - jointly: all depths in one network, cross-entropy only, or with EKD;
 - full-net, then Distiller: the full-net alone, then `keras.distillation.Distiller` for each smaller depth;
 - with `--growth`: EKD with one depth, two, three and so on, beside the full-net alone.
 
-Times are relative to the first route: the median over all rounds, and its quartiles; CPU is the same of the processors'
-time, which other programs on the machine disturb less; where two routes are compared, the median of each process too.
-The floor is what they would be if time were arithmetic: a step takes three forward passes' multiply-accumulates, and a
-teacher one more. Images are random and lie in memory.
+The trainings take turns: in each round every one takes some steps, in random order, so that whatever else the machine
+does meets all of them. Equal networks of one process can differ by a tenth. So all of it is repeated in several
+processes, which make the networks in random order too. Images are random and lie in memory.
+
+Times are relative to the first route: the median over all rounds, and its quartiles. CPU is the same of the processors'
+time, which other programs on the machine disturb less. Where two routes are compared, the median of each process is
+shown too. The floor is what times would be if they were arithmetic: a step takes the multiply-accumulates of three
+forward passes, and a teacher one more.
 """
 
 import argparse
 import concurrent.futures
-import dataclasses
-import functools
 import json
 import multiprocessing
 import os
 import random
 import time
-from concurrent.futures.process import BrokenProcessPool
+import typing
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from ddnn_keras import DDNN, EKD
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.backbones import BACKBONES, STEMS
-from ddnn_keras.command_line import ArgumentParser, positive_integer, positive_number, run
-from ddnn_keras.network.cost import count_macs
-from ddnn_keras.runs import trainer
+from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
 from ddnn_keras.runs.arguments import check_depths
-from ddnn_keras.runs.provenance import provenance
 from ddnn_keras.runtime.process_memory import memory_now, peak_memory
-
-# In forward passes' arithmetic: the output, the gradient for each layer's input and the gradient for its weights.
-TRAINING, TEACHING = 3, 1
 
 # Routes that are compared with each other too: what distillation adds, and what it would take otherwise.
 COMPARED = [("jointly, EKD", "jointly, cross-entropy"), ("jointly, EKD", "full-net, then Distiller")]
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """A network that is trained.
+class Training(typing.NamedTuple):
+    """A network of some depths that is trained, taught by its own full-net or by a network of the depth `teacher`."""
 
-    Args:
-        model: A function without arguments that gives the compiled model.
-        passes: What a step costs: a dict from the depths of a network to its forward passes.
-    """
-
-    model: callable
-    passes: dict
+    depths: tuple
+    ekd: bool = False
+    teacher: int | None = None
 
 
 def argument_parser():
@@ -79,13 +62,12 @@ def argument_parser():
     add("--image-size", type=positive_integer, default=32, help="height and width of an image, in pixels")
     add("--batch-size", type=positive_integer, default=32, help="images per step")
     add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
-    jit = "whether XLA compiles the step: slower on a CPU with TensorFlow, indispensable with JAX"
-    add("--jit-compile", default=keras.backend.backend() == "jax", action=argparse.BooleanOptionalAction, help=jit)
+    jit = "whether XLA compiles the step; by default with JAX alone, since it is slower on a CPU with TensorFlow"
+    add("--jit-compile", action=argparse.BooleanOptionalAction, help=jit)
     add("--steps", type=positive_integer, default=5, help="timed steps of each training in a round")
     add("--rounds", type=positive_integer, default=7, help="how often each takes its turn in a process")
     add("--processes", type=positive_integer, default=3, help="how often all of it is done, in a process of its own")
     add("--growth", action="store_true", help="shows how cost grows with the number of depths")
-    add("--matrix-rate", type=positive_number, help="the device's peak in TFLOP/s, to print the share that is used")
     add("--output", help="a JSON file for all numbers")
     return parser
 
@@ -95,38 +77,33 @@ def main(arguments):
     check_depths(arguments)
     if arguments.output and os.path.isdir(arguments.output):
         raise ValueError(f"--output must be a name for a file, not a folder. Received: {arguments.output}")
-    trainings, routes = comparison(arguments)
+    trainings, routes = growth(arguments) if arguments.growth else alternatives(arguments)
     # This process itself must not take the device before.
-    memory = {name: in_a_process(memory_of, arguments, name) for name in trainings}
-    seconds = [in_a_process(timed, arguments, number) for number in range(arguments.processes)]
+    memory = {name: in_a_process(memory_of, arguments, training) for name, training in trainings.items()}
+    seconds = [in_a_process(timed, arguments, trainings, number) for number in range(arguments.processes)]
     seconds = {name: np.stack([of_process[name] for of_process in seconds]) for name in trainings}
-    macs = macs_of(arguments, trainings)
-    first = next(iter(routes))
-    rows = [row(routes, label, first, seconds, macs, memory) for label in routes]
-    print_table(rows, arguments)
-    pairs = [row(routes, *pair, seconds, macs, memory) for pair in COMPARED if set(pair) <= set(routes)]
-    print_pairs(pairs)
+    measured = {
+        label: {
+            "seconds": sum(seconds[name] for name in names),
+            "macs": sum(macs_of(arguments, trainings[name]) for name in names),
+            "memory": max(memory[name] for name in names),
+        }
+        for label, names in routes.items()
+    }
+    rows = [row(measured, label, next(iter(routes))) for label in routes]
+    pairs = [row(measured, *pair) for pair in COMPARED if set(pair) <= set(routes)]
+    print_results(rows, pairs, arguments.batch_size)
     if arguments.output:
         with atomic_write(arguments.output) as temporary:
             temporary.write_text(json.dumps(report(arguments, rows, pairs, seconds), indent=2) + "\n")
 
 
-def comparison(arguments):
-    """What is compared: the trainings by name, and the routes, lists of such names."""
-    return (growth if arguments.growth else alternatives)(arguments)
-
-
 def alternatives(arguments):
-    """The trainings and the routes that lead to all depths."""
+    """The trainings by name, and the routes to all depths, lists of such names."""
     *shallow, full_net = depths = tuple(sorted(arguments.depths))
-    alone, joint, taught = {}, {}, {}
-    for depth in depths:
-        alone[f"{depth} alone"] = training(arguments, (depth,))
-    for name, distillation in {"jointly, cross-entropy": None, "jointly, EKD": EKD()}.items():
-        joint[name] = training(arguments, depths, distillation)
-    for depth in shallow:
-        passes = {(depth,): TRAINING, (full_net,): TEACHING}
-        taught[f"{depth} with Distiller"] = Training(functools.partial(distiller, arguments, full_net, depth), passes)
+    alone = {f"{depth} alone": Training((depth,)) for depth in depths}
+    joint = {"jointly, cross-entropy": Training(depths), "jointly, EKD": Training(depths, ekd=True)}
+    taught = {f"{depth} with Distiller": Training((depth,), teacher=full_net) for depth in shallow}
     routes = {
         "each alone": list(alone),
         **{name: [name] for name in joint},
@@ -137,135 +114,119 @@ def alternatives(arguments):
 
 
 def growth(arguments):
-    """The trainings of one depth, two, three and so on, the full-net always among them."""
+    """The trainings of one depth, two, three and so on, the full-net always among them; each is a route."""
     depths = tuple(sorted(arguments.depths))
     held = [depths[-count:] for count in range(1, len(depths) + 1)]
-    trainings = {" ".join(map(str, some)): training(arguments, some, EKD()) for some in held}
+    trainings = {" ".join(map(str, some)): Training(some, ekd=True) for some in held}
     return trainings, {name: [name] for name in trainings}
 
 
-def training(arguments, depths, distillation=None):
-    """The training of one network."""
-    return Training(functools.partial(network, arguments, depths, distillation), {depths: TRAINING})
+def compiled(arguments, training):
+    """The model of a training, ready for `fit`."""
+    import keras
+
+    from ddnn_keras import EKD
+
+    by_default = keras.backend.backend() == "jax"
+    settings = {
+        "optimizer": keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        "metrics": ["accuracy"],
+        "jit_compile": by_default if arguments.jit_compile is None else arguments.jit_compile,
+    }
+    model = network(arguments, training.depths)
+    if not training.teacher:
+        model.compile(**settings, distillation=EKD() if training.ekd else None)
+        return model
+    distiller = keras.distillation.Distiller(
+        network(arguments, (training.teacher,)).subnet(training.teacher),
+        model.subnet(*training.depths),
+        # An instance: with the default name of the loss, Keras 3.15 applies no softmax.
+        keras.distillation.LogitsDistillation(loss=keras.losses.KLDivergence()),
+    )
+    distiller.compile(**settings, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return distiller
 
 
-def network(arguments, depths, distillation=None):
-    """A compiled network of some depths."""
-    model = DDNN(
+def network(arguments, depths):
+    """A network of some depths."""
+    from ddnn_keras import DDNN
+
+    return DDNN(
         depths,
         backbone=arguments.backbone,
         width=arguments.width,
         stem=arguments.stem,
-        input_shape=image_shape(arguments),
+        input_shape=(arguments.image_size, arguments.image_size, 3),
         dtype=arguments.precision,
     )
-    model.compile(sgd(), metrics=["accuracy"], distillation=distillation, jit_compile=arguments.jit_compile)
-    return model
 
 
-def distiller(arguments, teacher, student):
-    """Keras' way to distil one network from another."""
-    model = keras.distillation.Distiller(
-        network(arguments, [teacher]).subnet(teacher),
-        network(arguments, [student]).subnet(student),
-        # An instance: with the default name of the loss, Keras 3.15 applies no softmax.
-        keras.distillation.LogitsDistillation(loss=keras.losses.KLDivergence()),
-    )
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(sgd(), loss=loss, metrics=["accuracy"], jit_compile=arguments.jit_compile)
-    return model
+def macs_of(arguments, training):
+    """Multiply-accumulates that a step takes for each image."""
+    from ddnn_keras.network.cost import count_macs
 
-
-def sgd():
-    """The optimizer of every training."""
-    return keras.optimizers.SGD(0.1, momentum=trainer.MOMENTUM, nesterov=True)
-
-
-def image_shape(arguments):
-    """Colour images."""
-    return arguments.image_size, arguments.image_size, 3
-
-
-def macs_of(arguments, trainings):
-    """Multiply-accumulates that a step takes for each image: a dict from the trainings' names."""
-    networks = {depths for training in trainings.values() for depths in training.passes}
-    macs = {depths: count_macs(network(arguments, depths)) for depths in networks}
-    return {name: sum(times * macs[d] for d, times in some.passes.items()) for name, some in trainings.items()}
+    # The output, the gradient for each layer's input and the gradient for its weights. A teacher has its output alone.
+    teaching = count_macs(network(arguments, (training.teacher,))) if training.teacher else 0
+    return 3 * count_macs(network(arguments, training.depths)) + teaching
 
 
 def in_a_process(function, *arguments):
     """What the function gives in a process that does nothing else."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        try:
-            return pool.submit(function, *arguments).result()
-        except BrokenProcessPool:
-            raise ValueError("A measuring process was lost: a smaller --batch-size takes less memory.") from None
+        return pool.submit(function, *arguments).result()
 
 
-def timed(arguments, number):
-    """`StepWatch.seconds` of every training: a dict from names to arrays with a row for each round.
+def timed(arguments, trainings, number):
+    """`seconds_per_step` of every training: a dict from names to arrays with a row for each round.
 
-    Args:
-        arguments: The command line's.
-        number: The process's number: all orders follow from it.
+    All orders follow from the process's number.
     """
-    trainings, _ = comparison(arguments)
     order = random.Random(number)
-    models = {name: trainings[name].model() for name in order.sample(list(trainings), len(trainings))}
+    models = {name: compiled(arguments, trainings[name]) for name in order.sample(list(trainings), len(trainings))}
     for model in models.values():
-        seconds_per_step(model, arguments)  # compiles
+        seconds_per_step(model, arguments, arguments.steps)  # compiles
     seconds = {name: [] for name in models}
     for _ in range(arguments.rounds):
         for name in order.sample(list(models), len(models)):
-            seconds[name].append(seconds_per_step(models[name], arguments))
+            seconds[name].append(seconds_per_step(models[name], arguments, arguments.steps))
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def seconds_per_step(model, arguments):
-    """What a step of `fit` takes, the first one apart, which starts the input pipeline."""
-    watch = StepWatch(arguments.steps)
+def seconds_per_step(model, arguments, steps):
+    """Seconds of a step by the clock and of all processors together, without the first step, which starts the data."""
+    import keras
+
+    times = []
+
+    def note(batch, logs):
+        if batch in (0, steps):
+            float(logs["loss"])  # waits for devices that compute behind Python's back
+            times.append((time.perf_counter(), time.process_time()))
+
     random_numbers = np.random.default_rng(0)
-    count = (1 + arguments.steps) * arguments.batch_size
-    images = random_numbers.integers(0, 256, (count, *image_shape(arguments)), "uint8")
-    labels = random_numbers.integers(0, 10, count)
+    count, size = (1 + steps) * arguments.batch_size, arguments.image_size
+    images, labels = (
+        random_numbers.integers(0, 256, (count, size, size, 3), "uint8"),
+        random_numbers.integers(0, 10, count),
+    )
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=note)
     model.fit(images, labels, batch_size=arguments.batch_size, shuffle=False, verbose=0, callbacks=[watch])
-    return watch.seconds
+    first, last = np.array(times)
+    return (last - first) / steps
 
 
-class StepWatch(keras.callbacks.Callback):
-    """Takes the time from the end of the first step to the end of the last one.
-
-    Attributes:
-        seconds: What a step takes: by the clock, and of all processors together, which other programs on the machine
-            disturb less.
-    """
-
-    def __init__(self, last):
-        super().__init__()
-        self._last = last
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Waits for the step, where devices compute behind Python's back."""
-        if batch in (0, self._last):
-            float(logs["loss"])
-            now = np.array([time.perf_counter(), time.process_time()])
-            if batch == 0:
-                self._start = now
-            else:
-                self.seconds = (now - self._start) / self._last
-
-
-def memory_of(arguments, name):
+def memory_of(arguments, training):
     """Peak memory of a training, in bytes, above what the process had before: the device's own where there is one."""
     before = memory_now()
-    trainings, _ = comparison(arguments)
-    seconds_per_step(trainings[name].model(), argparse.Namespace(**{**vars(arguments), "steps": 1}))
+    seconds_per_step(compiled(arguments, training), arguments, steps=1)
     return device_memory() or peak_memory() - before
 
 
 def device_memory():
     """Peak memory of the accelerator as JAX tells it, or `None`."""
+    import keras
+
     if keras.backend.backend() == "jax":
         import jax
 
@@ -273,72 +234,55 @@ def device_memory():
     return None
 
 
-def row(routes, label, other, seconds, macs, memory):
+def row(measured, label, other):
     """What is measured of the route `label`, and relative to the route `other`."""
-    (step, processor), (step_of_other, processor_of_other) = (
-        np.moveaxis(sum(seconds[name] for name in routes[route]), -1, 0) for route in (label, other)
-    )
-    macs, macs_of_other = (sum(macs[name] for name in routes[route]) for route in (label, other))
-    lower, median, upper = np.quantile(step / step_of_other, [0.25, 0.5, 0.75])
+    route, reference = measured[label], measured[other]
+    step, processor = np.moveaxis(route["seconds"] / reference["seconds"], -1, 0)
+    lower, median, upper = np.quantile(step, [0.25, 0.5, 0.75])
     return {
         "route": label,
         "relative to": other,
-        "seconds": float(np.median(step)),
+        "seconds": float(np.median(route["seconds"][..., 0])),
         "relative": float(median),
         "quartiles": [float(lower), float(upper)],
-        "processes": np.median(step / step_of_other, axis=1).tolist(),
-        "processor time, relative": float(np.median(processor / processor_of_other)),
-        "floor": macs / macs_of_other,
-        "macs": macs,
-        "memory": max(memory[name] for name in routes[label]),
+        "processes": np.median(step, axis=1).tolist(),
+        "processor time, relative": float(np.median(processor)),
+        "floor": route["macs"] / reference["macs"],
+        "macs": route["macs"],
+        "memory": route["memory"],
     }
 
 
-def spread(found):
-    """The median of a ratio and its quartiles, for people."""
-    lower, upper = found["quartiles"]
-    return f"{found['relative']:.3f} [{lower:.2f}, {upper:.2f}]"
-
-
-def print_table(rows, arguments):
-    """The rows, for people."""
-    table = Table("route", "ms/step", "images/s", "relative", "floor", "peak MB", box=None, padding=(0, 1, 0, 0))
-    if arguments.matrix_rate:
-        table.add_column("of peak")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for found in rows:
-        images = arguments.batch_size / found["seconds"]
-        cells = [
+def print_results(rows, pairs, batch_size):
+    """All routes, and how two of them compare."""
+    cells = [
+        [
             found["route"],
             f"{1000 * found['seconds']:,.1f}",
-            f"{images:,.0f}",
+            f"{batch_size / found['seconds']:,.0f}",
             spread(found),
             f"{found['floor']:.3f}",
             f"{found['memory'] / 2**20:,.0f}",
         ]
-        if arguments.matrix_rate:
-            # A multiply-accumulate is two operations.
-            cells.append(f"{2 * found['macs'] * images / (1e12 * arguments.matrix_rate):.1%}")
-        table.add_row(*cells)
-    Console().print(table)
-
-
-def print_pairs(pairs):
-    """How two routes compare, for people."""
+        for found in rows
+    ]
+    print_table(["route", "ms/step", "images/s", "relative", "floor", "peak MB"], cells)
     for found in pairs:
         medians = " ".join(f"{median:.3f}" for median in found["processes"])
-        figures = [
-            spread(found),
-            f"processes {medians}",
-            f"CPU {found['processor time, relative']:.2f}",
-            f"floor {found['floor']:.3f}",
-        ]
-        print(f"{found['route']} / {found['relative to']}: {', '.join(figures)}")
+        figures = f"processes {medians}, CPU {found['processor time, relative']:.2f}, floor {found['floor']:.3f}"
+        print(f"{found['route']} / {found['relative to']}: {spread(found)}, {figures}")
+
+
+def spread(found):
+    """The median of a ratio and its quartiles."""
+    lower, upper = found["quartiles"]
+    return f"{found['relative']:.3f} [{lower:.2f}, {upper:.2f}]"
 
 
 def report(arguments, rows, pairs, seconds):
     """All numbers, and what made them."""
+    from ddnn_keras.runs.provenance import provenance
+
     return {
         "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
         **provenance(),

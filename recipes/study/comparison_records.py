@@ -1,24 +1,19 @@
-"""The runs of a comparison as `results.json` keeps them: what was trained, with what, and what came out of it."""
+"""The runs in `results.json`: what was trained, with what, and what came out of it."""
 
 import json
 import os
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.runs.arguments import DEVICES
+from ddnn_keras.runs.arguments import DEVICES, argument_parser
 
-# Where things are on this machine is nobody else's business.
+# Where the data lies on this machine says nothing about a run.
 OF_THIS_MACHINE = {"data_dir", "manual_dir"}
 
 
 def read_records(output):
     """The runs in `results.json`: a list of dicts."""
     path = output / "results.json"
-    if not path.exists():
-        return []
-    try:
-        return json.loads(path.read_text())["runs"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
+    return json.loads(path.read_text())["runs"] if path.exists() else []
 
 
 def read_comparison(folder):
@@ -29,11 +24,17 @@ def read_comparison(folder):
 
 
 def write_records(output, records):
-    """Writes `results.json`, in the order of names, which it gives: the order in which runs end is chance."""
+    """Writes `results.json` in the order of names, since the order in which runs end is chance."""
     records = sorted(records, key=lambda record: record["name"])
     with atomic_write(output / "results.json") as temporary:
         temporary.write_text(json.dumps({"runs": records}, indent=1, allow_nan=False) + "\n")
-    return records
+
+
+def made_with(record):
+    """What a run was made with: all arguments of train.py but those of this machine, and the backend."""
+    # Published records lack the arguments that came later. Their defaults change nothing.
+    defaults = portable(vars(argument_parser("").parse_args([])))
+    return {**defaults, **record["arguments"], "backend": record["backend"]}
 
 
 def portable(arguments):

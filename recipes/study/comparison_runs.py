@@ -1,5 +1,6 @@
-"""The trainings of a comparison: each a process of train.py, taken up where it was stopped."""
+"""The trainings of a comparison or a screening: each is a process of train.py, and goes on where it was stopped."""
 
+import argparse
 import concurrent.futures
 import dataclasses
 import functools
@@ -7,17 +8,13 @@ import json
 import os
 import pathlib
 import shlex
-import signal
 import subprocess
 import sys
 
-from comparison_records import portable, portable_flags
+from comparison_records import portable, portable_flags, read_records, write_records
 
-from ddnn_keras.runs import trainer
-from ddnn_keras.runs.arguments import argument_parser as train_parser
-from ddnn_keras.runs.arguments import with_absolute_paths
-from ddnn_keras.runs.checkpoint import training_seconds
-from ddnn_keras.runs.folder_lock import wait_until_free
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
+from ddnn_keras.runs.arguments import argument_parser, check_effect, load_images, with_absolute_paths
 from ddnn_keras.runs.run_directory import RunDirectory
 
 # Several trainings, and the process that waits for them, share a GPU. JAX would take three quarters of its memory for
@@ -25,25 +22,18 @@ from ddnn_keras.runs.run_directory import RunDirectory
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
-
 TRAIN = pathlib.Path(__file__).parents[1] / "train.py"
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training to do.
-
-    Args:
-        method: Its name in the table.
-        depths: The depths of its network.
-        seed: Its seed.
-        flags: The command line of train.py, without `--output`.
-    """
+    """One training to do, with the command line of train.py without `--output`, and the levels of a screening."""
 
     method: str
     depths: tuple
     seed: int
     flags: tuple
+    levels: tuple = ()
 
     @property
     def name(self):
@@ -52,77 +42,128 @@ class Run:
 
     @functools.cached_property
     def arguments(self):
-        """All arguments of train.py, those of this machine excepted."""
-        arguments = vars(with_absolute_paths(train_parser("").parse_args(self.flags)))
-        return portable(arguments)
+        """All arguments of train.py but those of this machine."""
+        return portable(vars(with_absolute_paths(argument_parser("").parse_args(self.flags))))
+
+
+def planned(method, depths, seed, settings, flags, levels=()):
+    """The `Run` with these settings of all runs, and with these flags of the method."""
+    of_run = ["--depths", *map(str, depths), "--seed", str(seed), "--evaluate-on", "validation"]
+    return Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags)), levels)
+
+
+def add_repetitions(parser, seeds):
+    """The arguments that say how often, how many at a time, and where."""
+    add = parser.add_argument
+    add("--seeds", type=non_negative_integer, nargs="+", default=seeds, help="the repetitions")
+    jobs = "trainings at a time; they share the cores (TensorFlow), or a GPU"
+    add("--jobs", type=positive_integer, default=1, help=jobs)
+    add("--output", required=True, help="folder for results, table and picture; one that exists is gone on with")
+
+
+def parsed_flags(option, flags, add_arguments, settings=()):
+    """All arguments, and the names that `flags` sets itself; a `ValueError` where a flag has no effect.
+
+    `option` is where the flags come from, `add_arguments` gives a parser what they may set, and `settings` are the
+    flags of all runs.
+    """
+    from ddnn_keras.runs import trainer
+
+    parser = ArgumentParser("")
+    parser.prog += f": {option}"
+    for add in add_arguments:
+        add(parser)
+    words = shlex.split(flags)
+    arguments, typed = parser.parse_args([*settings, *words]), set(parser.typed(words))
+    check_effect(option, arguments.distillation, typed)
+    trainer.distillation(arguments)
+    return arguments, typed
+
+
+def images_of_any_seed(arguments):
+    """The data set with the split of seed 0. All seeds have the same test images."""
+    return load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
+
+
+def trained_records(runs, arguments, check_records):
+    """Trains the runs that `results.json` lacks; gives all records at the beginning and after each run.
+
+    `check_records(records, runs, output)` refuses runs that cannot be mixed.
+    """
+    from ddnn_keras.data.fingerprint import check_data, fingerprint
+    from ddnn_keras.runs.folder_lock import one_at_a_time
+
+    output = pathlib.Path(arguments.output)
+    images = images_of_any_seed(arguments)
+    with one_at_a_time(output):
+        records = read_records(output)
+        check_records([*records, *begun_records(output, runs)], runs, output)
+        data = fingerprint(images)
+        check_data(records, data, arguments)
+        done = {record["name"] for record in records}
+        todo = [run for run in runs if run.name not in done]
+        print(f"{len(runs) - len(todo)} of {len(runs)} runs are done.", flush=True)
+        yield records
+        for record in finished(todo, output, arguments.jobs):
+            records.append({**record, "data": data})
+            write_records(output, records)
+            print_accuracies(record, "validation")
+            yield records
+
+
+def print_accuracies(record, split):
+    """Prints the accuracy of each depth of a run."""
+    found = [f"{key.removeprefix('depth_')} {row['accuracy']:.2%}" for key, row in record[split].items()]
+    print(f"{record['name']}, {split}: {', '.join(found)}", flush=True)
 
 
 def begun_records(output, runs):
-    """What the runs that were begun, and are not in `results.json` yet, were begun with."""
-    directories = {run: RunDirectory(output / "runs" / run.name) for run in runs}
-    configs = {run: directory.read_config() for run, directory in directories.items() if directory.config.exists()}
-    return [
-        {
-            "name": run.name,
-            "method": run.method,
-            "arguments": portable(config["arguments"]),
-            "backend": config["backend"],
-        }
-        for run, config in configs.items()
-    ]
-
-
-def recorded(record):
-    """What a run was made with: all arguments of train.py, those of this machine excepted, and the backend."""
-    # An argument that a record lacks came into being after that run, with a default that changed nothing.
-    defaults = portable(vars(train_parser("").parse_args([])))
-    return {**defaults, **record["arguments"], "backend": record["backend"]}
+    """What the runs were begun with that have a directory: a list of records without results."""
+    found = []
+    for run in runs:
+        directory = RunDirectory(output / "runs" / run.name)
+        if directory.config.exists():
+            config = directory.read_config()
+            begun = {"arguments": portable(config["arguments"]), "backend": config["backend"]}
+            found.append({"name": run.name, "method": run.method, **begun})
+    return found
 
 
 def finished(runs, output, jobs):
-    """Trains `jobs` networks at a time; gives the record of each when it is done.
+    """Trains `jobs` networks at a time, and gives the record of each when it is done.
 
-    When one fails, those that have begun are brought to their end, for nothing that was trained shall be lost.
+    If one fails, those that have begun still end, and the next call takes them up.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    failure = None
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        left = {pool.submit(trained, run, output, threads) for run in runs}
         try:
-            while left:
-                done, left = concurrent.futures.wait(left, return_when=concurrent.futures.FIRST_COMPLETED)
-                for future in done:
-                    if error := future.exception():
-                        failure = failure or error
-                        left = {future for future in left if not future.cancel()}
-                        print(f"Stopping, as soon as the trainings end that have begun: {error}", flush=True)
-                    else:
-                        yield future.result()
+            for future in concurrent.futures.as_completed([pool.submit(trained, run, output, threads) for run in runs]):
+                yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-    if failure:
-        raise failure
 
 
 def trained(run, output, threads):
     """Trains one network in a process of its own, or goes on with it, and gives its record."""
     directory = RunDirectory(output / "runs" / run.name)
-    # A comparison that was killed leaves a training behind, which goes on.
-    wait_until_free(directory.path)
     resumed = directory.config.exists()
     # The flags here too: train.py refuses those that are not what the run was begun with.
-    flags = [*run.flags, "--resume" if resumed else "--output", str(directory.path)]
+    command = [sys.executable, str(TRAIN), *run.flags, "--resume" if resumed else "--output", str(directory.path)]
     # Several small trainings, each on few threads, use the cores better than one on all of them.
     environment = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads), **os.environ}
-    process = subprocess.run(
-        [sys.executable, str(TRAIN), *flags],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
     if process.returncode:
-        raise ValueError(f"{run.name} failed: {reason(process)}")
+        # A process that a signal ended says nothing, and has a negative code.
+        *_, message = [f"exit code {process.returncode}", *process.stderr.strip().splitlines()]
+        raise ValueError(f"{run.name} failed: {message}")
+    return record(run, directory, resumed, int(environment["TF_NUM_INTRAOP_THREADS"]))
+
+
+def record(run, directory, resumed, threads):
+    """What `results.json` keeps of a finished run."""
+    from ddnn_keras.runs import trainer
+    from ddnn_keras.runs.checkpoint import training_seconds
+
     config = directory.read_config()
     return {
         "name": run.name,
@@ -132,23 +173,14 @@ def trained(run, output, threads):
         # Shells quote, since that is how a reader will run it.
         "command": "python recipes/train.py " + shlex.join(portable_flags(run.flags)),
         "arguments": portable(config["arguments"]),
-        "versions": config["versions"],
-        "backend": config["backend"],
-        # A run that was begun before these were written down has none. Of a resumed one, those of its beginning.
-        "revision": config.get("revision"),
-        "processor": config.get("processor"),
+        # Of a resumed run, those of its beginning.
+        **{name: config[name] for name in ("versions", "backend", "revision", "processor")},
         # The order of TensorFlow's sums depends on it.
-        "threads": int(environment["TF_NUM_INTRAOP_THREADS"]),
+        "threads": threads,
         "seconds": training_seconds(directory.model),
         "resumed": resumed,
         # Of the last epoch, as the images are varied: how far the networks fit them.
         "train": trainer.metrics_of_depths(directory.read_history()[-1], run.depths),
         "validation": json.loads(directory.metrics.read_text()),
+        **({"levels": list(run.levels)} if run.levels else {}),
     }
-
-
-def reason(process):
-    """Why a training failed."""
-    if process.returncode < 0:
-        return f"ended by signal {-process.returncode}, {signal.strsignal(-process.returncode)}"
-    return (process.stderr.strip().splitlines() or ["no message"])[-1]

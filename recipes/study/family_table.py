@@ -1,4 +1,4 @@
-"""Prints the README's table of families: what their depths cost, and what one network of all of them saves.
+"""Prints the table of families: what their depths cost, and what one network of all of them saves.
 
     python recipes/study/family_table.py
 
@@ -8,13 +8,10 @@ Nothing is timed; `benchmark_training.py` does that.
 
 import collections
 import math
-import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from markdown_table import markdown_table
 
-from ddnn_keras import DDNN
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.network.cost import count_macs, count_parameters
 
 IMAGENET = {"num_classes": 1000, "input_shape": (224, 224, 3), "stem": "imagenet"}
 CIFAR = {"num_classes": 10, "input_shape": (32, 32, 3), "stem": "cifar"}
@@ -40,19 +37,16 @@ COLUMNS = [
 
 def main(_):
     """Prints a Markdown table."""
-    print(line(COLUMNS))
-    print(line(["---"] * len(COLUMNS)))
-    for family, depths, setting in NETWORKS:
-        print(line(cells(DDNN(depths, family, **setting), family)), flush=True)
+    from ddnn_keras import DDNN
 
-
-def line(cells):
-    """A row in Markdown."""
-    return f"| {' | '.join(cells)} |"
+    rows = [cells(DDNN(depths, family, **setting), family) for family, depths, setting in NETWORKS]
+    print(markdown_table(COLUMNS, rows))
 
 
 def cells(model, family):
     """What the table says of a network."""
+    from ddnn_keras.network.cost import count_macs, count_parameters
+
     subnets = [model.subnet(depth) for depth in model.depths]
     parameters, macs = [count_parameters(net) for net in subnets], [count_macs(net) for net in subnets]
     return [

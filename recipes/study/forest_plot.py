@@ -4,16 +4,17 @@ For example:
 
     python recipes/study/forest_plot.py recipes/results/cifar10_* recipes/results/fashion_mnist* --output .
 
-A gain is the mean over seeds of paired differences, with its confidence interval (Student's t): on the test split once
-all runs of a comparison were on it, and else on the validation split. A folder without such pairs is left out.
+A gain is the mean over seeds of paired differences, with its confidence interval (Student's t). It is about the test
+split once all runs of a comparison were on it, and else about the validation split. A folder without such pairs is
+left out.
 """
 
 import pathlib
 
-import comparison_report
 from comparison_records import read_comparison
-from comparison_report import Gain, pairs, split_of
-from intervals import interval_plot
+from comparison_report import accuracies, depth_keys, pairs, split_of
+from intervals import interval_plot, mean_gain
+from markdown_table import markdown_table
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.backbones import family_named
@@ -25,7 +26,7 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
     add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote")
-    add("--method", default="ekd", help="whose gain: a method of compare.py, or a variant in these folders")
+    add("--method", default="ekd", help="the method that gains: one of compare.py, or a variant in these folders")
     add("--baseline", default="alone", help="over which method")
     add("--output", help="folder for the picture, gains.png")
     return parser
@@ -40,19 +41,25 @@ def main(arguments):
     if not rows:
         received = " and ".join(methods)
         raise ValueError(f"--method and --baseline must be methods of one comparison. Received: {received}")
-    keys = depths(comparisons, {key for _, of_depths in rows for key in of_depths})
-    print(table(rows, keys))
+    keys = depth_keys([record for records in comparisons for record in records])
+    keys = [key for key in keys if any(key in found for _, found in rows)]
+    depths = [key.replace("_", " ") for key in keys]
+    cells = [[*of_run.values(), *(str(found.get(key, "")) for key in keys)] for of_run, found in rows]
+    print(markdown_table([*rows[0][0], *depths], cells))
     if arguments.output:
-        label = f"gain of {' over '.join(methods)}, in points"
+        estimates = {depth: [found.get(key) for _, found in rows] for depth, key in zip(depths, keys)}
+        text = "{data set}, {images} images\nwidth {width}, {precision}, {epochs} epochs\n{split} split, {seeds} seeds"
+        labels = [text.format(**of_run) for of_run, _ in rows]
+        figure = interval_plot(labels, estimates, f"gain of {' over '.join(methods)}, in points")
         with atomic_write(pathlib.Path(arguments.output) / "gains.png") as temporary:
-            picture(rows, keys, label).savefig(temporary, dpi=120)
+            figure.savefig(temporary, dpi=120)
 
 
 def gains(records, method, baseline):
-    """The `Gain` of a method at each depth: a dict, without the depths that have no pair of runs."""
-    grouped = comparison_report.accuracies(records, split_of(records))
+    """The mean gain of a method at each depth: a dict, without the depths that have no pair of runs."""
+    grouped = accuracies(records, split_of(records))
     found = {key: pairs(grouped, method, key, baseline) for _, key in grouped}
-    return {key: Gain(*zip(*both)) for key, both in found.items() if both and method != baseline}
+    return {key: mean_gain(both) for key, both in found.items() if both}
 
 
 def settings(records, method, baseline):
@@ -70,27 +77,6 @@ def settings(records, method, baseline):
         "split": split_of(records),
         "seeds": str(len({record["seed"] for record in ours} & {record["seed"] for record in theirs})),
     }
-
-
-def depths(comparisons, keys):
-    """The keys of depths, from the cheapest on."""
-    records = [record for comparison in comparisons for record in comparison]
-    return sorted(keys, key=lambda key: comparison_report.cost(records, key))
-
-
-def table(rows, keys):
-    """A Markdown table: a line for each comparison, a column for each depth."""
-    names = [*rows[0][0], *(key.replace("_", " ") for key in keys)]
-    cells = [[*of_run.values(), *(str(found.get(key, "")) for key in keys)] for of_run, found in rows]
-    lines = [names, ["---"] * len(names), *cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def picture(rows, keys, label):
-    """All intervals, a group for each comparison."""
-    text = "{data set}, {images} images\nwidth {width}, {precision}, {epochs} epochs\n{split} split, {seeds} seeds"
-    estimates = {key.replace("_", " "): [found.get(key) for _, found in rows] for key in keys}
-    return interval_plot([text.format(**of_run) for of_run, _ in rows], estimates, label)
 
 
 if __name__ == "__main__":

@@ -4,30 +4,21 @@ For example:
 
     python recipes/study/gradient_similarity.py runs/ekd
 
-The columns, of the mean gradient over training images, varied as in training, for all shared weights together:
+The columns are about the mean gradient over training images, varied as in training, for all shared weights together:
 
 - size: the gradient's norm, relative to that of the full-net's cross-entropy;
-- cosine: its cosine similarity with the latter; 1 where both want the same, 0 where neither helps nor hurts the other,
-  less where they conflict (https://arxiv.org/abs/2001.06782).
+- cosine: its cosine similarity with the latter. 1 means that both want the same, 0 that neither helps nor hurts the
+  other; below 0 they conflict (https://arxiv.org/abs/2001.06782).
 
-The gradients are those at the weights that training ended with; KL's has a weight and temperature of 1 and the full-net
+The gradients are those at the weights that training ended with. KL has a weight and temperature of 1 and the full-net
 as its teacher, however the run was trained. Needs the TensorFlow backend.
 """
 
 import itertools
-import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from ddnn_keras.command_line import ArgumentParser, positive_integer, run
-from ddnn_keras.distillation import kl_divergence
-from ddnn_keras.runs.checkpoint import load_network
-from ddnn_keras.runs.earlier_runs import images_of_runs
+from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
 from ddnn_keras.runs.run_directory import RunDirectory
 
 BATCH = 100
@@ -44,6 +35,11 @@ def argument_parser():
 
 def main(arguments):
     """Prints the table."""
+    import keras
+
+    from ddnn_keras.runs.checkpoint import load_network
+    from ddnn_keras.runs.earlier_runs import images_of_runs
+
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"Needs KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}")
     directory = RunDirectory(arguments.run)
@@ -52,20 +48,17 @@ def main(arguments):
     if len(model.depths) < 2:
         raise ValueError(f"RUN must have two depths or more. Received: {arguments.run} with {len(model.depths)}")
     batches = itertools.islice(images.train(min(BATCH, images.num_train)), arguments.batches)
-    print_table(similarity(mean_gradients(model, batches)))
+    rows = similarity(mean_gradients(model, batches))
+    cells = [
+        [key.removeprefix("depth_"), loss, f"{size:.2f}", f"{cosine:+.2f}"]
+        for (key, loss), (size, cosine) in rows.items()
+    ]
+    print_table(["depth", "loss", "size", "cosine"], cells)
 
 
 def mean_gradients(model, batches):
-    """The gradients of all depths' losses for the weights that all depths share.
-
-    Args:
-        model: A `DDNN` on the TensorFlow backend.
-        batches: An iterable of images and integer labels.
-
-    Returns:
-        A dict from pairs of output key and loss, the full-net's cross-entropy last, to vectors.
-    """
-    import tensorflow as tf  # may be missing where another backend is used
+    """The gradients for the weights that all depths share, summed over batches: a dict from key and loss to vectors."""
+    import tensorflow as tf
 
     total = {}
     for images, labels in batches:
@@ -76,48 +69,34 @@ def mean_gradients(model, batches):
         for name, gradients in of_losses.items():
             flat = [np.ravel(gradient) for gradient in itertools.compress(gradients, shared)]
             total[name] = total.get(name, 0) + np.concatenate(flat, dtype="float64")
-    # The number of batches does not matter to what is shown.
     return total
 
 
 def losses_of_depths(logits, keys, labels):
     """A dict from pairs of output key and loss to scalars: the students' first."""
+    from keras import losses, ops
+
+    from ddnn_keras.distillation import kl_divergence
+
+    def cross_entropy(key):
+        return ops.mean(losses.sparse_categorical_crossentropy(labels, logits[key], from_logits=True))
+
     *students, full_net = keys
-    losses = {}
+    found = {}
     for key in students:
-        losses[key, "cross-entropy"] = cross_entropy(labels, logits[key])
-        losses[key, "KL"] = keras.ops.mean(kl_divergence(logits[full_net], logits[key]))
-    return {**losses, (full_net, "cross-entropy"): cross_entropy(labels, logits[full_net])}
-
-
-def cross_entropy(labels, logits):
-    """The mean over a batch."""
-    return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+        found[key, "cross-entropy"] = cross_entropy(key)
+        found[key, "KL"] = ops.mean(kl_divergence(logits[full_net], logits[key]))
+    return {**found, (full_net, "cross-entropy"): cross_entropy(full_net)}
 
 
 def similarity(gradients):
-    """Each gradient's size relative to the last one's, and its cosine similarity with it.
-
-    Args:
-        gradients: A dict of vectors.
-
-    Returns:
-        A dict with the same keys, of pairs of floats.
-    """
+    """Each gradient's size relative to the last one's, and its cosine similarity with it."""
     *_, full_net = gradients.values()
     norm = np.linalg.norm(full_net)
     return {
         name: (np.linalg.norm(gradient) / norm, gradient @ full_net / (np.linalg.norm(gradient) * norm))
         for name, gradient in gradients.items()
     }
-
-
-def print_table(rows):
-    """The rows, for people."""
-    table = Table("depth", "loss", "size", "cosine", box=None, padding=(0, 1, 0, 0))
-    for (key, loss), (size, cosine) in rows.items():
-        table.add_row(key.removeprefix("depth_"), loss, f"{size:.2f}", f"{cosine:+.2f}")
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -5,38 +5,34 @@ For example, of one network, and of three that were trained alone:
     python recipes/study/headroom.py runs/ekd
     python recipes/study/headroom.py runs/alone_8 runs/alone_14 runs/alone_20
 
-The columns, all but the last three about an epoch of training images, varied as in training:
+Three columns are about an epoch of training images, varied as in training:
 
 - trained: the accuracy on them;
 - entropy: the mean entropy of the class probabilities, in nats. A teacher's near 0 says no more than the labels;
-- KL: the divergence from the full-net's probabilities, in nats, which distillation by KL makes smaller;
-- validation: the accuracy on validation images;
-- better: the share of validation images on which the full-net is right and this depth wrong;
+- KL: the divergence from the full-net's probabilities, in nats, which distillation by KL makes smaller.
+
+The others are about validation images:
+
+- validation: the accuracy on them;
+- better: the share of them on which the full-net is right and this depth wrong;
 - worse: the share on which it is the other way round.
 
 The last row is the mean of all depths' logits, EKD's other teacher.
 """
 
 import itertools
-import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from scipy.special import entr, rel_entr, softmax
 
-from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.command_line import ArgumentParser, print_table, run
 from ddnn_keras.depths import output_key
-from ddnn_keras.runs.checkpoint import load_network
-from ddnn_keras.runs.earlier_runs import images_of_runs
 from ddnn_keras.runs.run_directory import RunDirectory
 
 BATCH = 100
 
 MEAN = "mean of all"
+
+COLUMNS = {"trained": ".2%", "entropy": ".4f", "KL": ".4f", "validation": ".2%", "better": ".2%", "worse": ".2%"}
 
 
 def argument_parser():
@@ -48,27 +44,26 @@ def argument_parser():
 
 def main(arguments):
     """Prints the table."""
+    from ddnn_keras.runs.checkpoint import load_network
+    from ddnn_keras.runs.earlier_runs import images_of_runs
+
     runs = [RunDirectory(path) for path in arguments.runs]
     images = images_of_runs(runs)
     networks = [load_network(run.model) for run in runs]
     batch = min(BATCH, images.num_train)
     training = itertools.islice(images.train(batch), images.steps_per_epoch(batch))
-    print_table(headroom(predicted(networks, training), predicted(networks, images.validation(batch))))
+    rows = headroom(predicted(networks, training), predicted(networks, images.validation(batch)))
+    cells = [
+        [key.removeprefix("depth_"), *(format(row[name], form) for name, form in COLUMNS.items())]
+        for key, row in rows.items()
+    ]
+    print_table(["depth", *COLUMNS], cells)
 
 
 def predicted(networks, batches):
-    """The logits of every depth, the shallowest first, and their mean.
+    """The labels, behind a dict of every depth's logits, the shallowest first, and their mean."""
+    from keras import ops
 
-    Args:
-        networks: A list of `DDNN`.
-        batches: An iterable of images and labels.
-
-    Returns:
-        A dict from output keys to arrays of shape `(n, classes)`, and an array of n labels.
-
-    Raises:
-        ValueError: If two networks have the same depth.
-    """
     depths = sorted((blocks, depth) for network in networks for depth, blocks in network.depths.items())
     keys = [output_key(depth) for _, depth in depths]
     if len(set(keys)) < len(keys):
@@ -78,21 +73,15 @@ def predicted(networks, batches):
         for network in networks:
             for key, values in network.predict_on_batch(images).items():
                 logits[key].append(values)
-        labels.append(keras.ops.convert_to_numpy(of_images))
+        labels.append(ops.convert_to_numpy(of_images))
     logits = {key: np.concatenate(values).astype("float64") for key, values in logits.items()}
     return {**logits, MEAN: np.mean(list(logits.values()), axis=0)}, np.concatenate(labels)
 
 
 def headroom(training, validation):
-    """What the table shows.
+    """What the table shows."""
+    from scipy.special import entr, rel_entr, softmax
 
-    Args:
-        training: Logits and labels, as `predicted` gives them, of training images.
-        validation: Those of validation images.
-
-    Returns:
-        A dict from output keys to dicts, with numbers for all columns.
-    """
     (logits, labels), (held_out, labels_held_out) = training, validation
     *_, full_net, _ = logits
     teacher = softmax(logits[full_net], axis=-1)
@@ -110,17 +99,6 @@ def headroom(training, validation):
             "worse": np.mean(is_right & ~teacher_is_right),
         }
     return rows
-
-
-def print_table(rows):
-    """The rows, for people."""
-    columns = {"trained": ".2%", "entropy": ".4f", "KL": ".4f", "validation": ".2%", "better": ".2%", "worse": ".2%"}
-    table = Table("depth", *columns, box=None, padding=(0, 1, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for key, row in rows.items():
-        table.add_row(key.removeprefix("depth_"), *(format(row[name], form) for name, form in columns.items()))
-    Console().print(table)
 
 
 if __name__ == "__main__":

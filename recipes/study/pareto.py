@@ -13,18 +13,10 @@ import json
 import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.command_line import ArgumentParser, positive_integer, run
-from ddnn_keras.network.cost import count_macs, count_parameters
-from ddnn_keras.runs.checkpoint import load_network
-from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
+from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
 
 
 def argument_parser():
@@ -46,6 +38,9 @@ def argument_parser():
 
 def main(arguments):
     """Evaluates the trained depths and other combinations."""
+    from ddnn_keras.runs.checkpoint import load_network
+    from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
+
     if not os.path.basename(arguments.output).strip("."):
         raise ValueError(f"--output must be a name for files, not a folder. Received: {arguments.output}")
     run_directory, saved = finished_run(arguments.run)
@@ -57,22 +52,19 @@ def main(arguments):
     split = {"validation": images.validation, "test": images.test}[arguments.evaluate_on]
     points = []
     for blocks, subnet in subnets.items():
-        trained = blocks in network.depths.values()
-        if not trained:
+        if blocks not in network.depths.values():
             network.calibrate(statistics_from, blocks)
-        points.append(
-            {
-                "blocks": blocks,
-                "trained": trained,
-                "accuracy": accuracy(subnet, split(saved.batch_size)),
-                "macs": count_macs(subnet),
-                "parameters": count_parameters(subnet),
-            }
-        )
+        points.append(point(network, blocks, subnet, split(saved.batch_size)))
         print(f"{blocks}: {points[-1]['accuracy']:.2%}", flush=True)
     mark_best(points)
-    print_table(points)
-    write(points, run_directory, arguments)
+    print_table(["blocks", "trained", "accuracy", "MACs", "parameters", "best at its cost"], cells(points))
+    content = {"run": run_directory.path.name, "split": arguments.evaluate_on, "points": points}
+    path = pathlib.Path(f"{arguments.output}.json")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    with atomic_write(path.with_name(f"{path.stem}.png")) as temporary:
+        picture(points, arguments.evaluate_on).savefig(temporary, dpi=120)
+    print(f"Table: {path}")
 
 
 def combinations(network, number):
@@ -85,67 +77,70 @@ def combinations(network, number):
     return sorted({*trained, *(others[index] for index in chosen)}, key=lambda blocks: (sum(blocks), blocks))
 
 
-def accuracy(subnet, batches):
-    """The fraction of images that a sub-net classifies correctly."""
+def point(network, blocks, subnet, batches):
+    """What a combination costs, and the fraction of images that it classifies correctly."""
+    from keras import ops
+
+    from ddnn_keras.network.cost import count_macs, count_parameters
+
     right = [
-        keras.ops.convert_to_numpy(subnet(images, training=False)).argmax(-1) == np.asarray(labels)
+        ops.convert_to_numpy(subnet(images, training=False)).argmax(-1) == np.asarray(labels)
         for images, labels in batches
     ]
-    return float(np.mean(np.concatenate(right)))
+    return {
+        "blocks": blocks,
+        "trained": blocks in network.depths.values(),
+        "accuracy": float(np.mean(np.concatenate(right))),
+        "macs": count_macs(subnet),
+        "parameters": count_parameters(subnet),
+    }
 
 
 def mark_best(points):
     """Notes for each point whether none with at most its cost is more accurate."""
-    for point in points:
-        cheaper = [other["accuracy"] for other in points if other["macs"] <= point["macs"]]
-        point["best_at_its_cost"] = point["accuracy"] == max(cheaper)
+    for one in points:
+        cheaper = [other["accuracy"] for other in points if other["macs"] <= one["macs"]]
+        one["best_at_its_cost"] = one["accuracy"] == max(cheaper)
 
 
-def print_table(points):
-    """The points, for people, the cheapest first."""
-    table = Table("blocks", "trained", "accuracy", "MACs", "parameters", "best at its cost")
-    for point in sorted(points, key=lambda point: point["macs"]):
-        table.add_row(
-            str(point["blocks"]),
-            "yes" if point["trained"] else "",
-            f"{point['accuracy']:.2%}",
-            f"{point['macs'] / 1e6:,.1f} M",
-            f"{point['parameters']:,}",
-            "yes" if point["best_at_its_cost"] else "",
-        )
-    Console().print(table)
+def cells(points):
+    """The points, the cheapest first."""
+    return [
+        [
+            one["blocks"],
+            "yes" if one["trained"] else "",
+            f"{one['accuracy']:.2%}",
+            f"{one['macs'] / 1e6:,.1f} M",
+            f"{one['parameters']:,}",
+            "yes" if one["best_at_its_cost"] else "",
+        ]
+        for one in sorted(points, key=lambda one: one["macs"])
+    ]
 
 
-def write(points, run_directory, arguments):
-    """The points as JSON and as a picture."""
-    content = {"run": run_directory.path.name, "split": arguments.evaluate_on, "points": points}
-    path = pathlib.Path(f"{arguments.output}.json")
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-    draw(points, path.with_name(f"{path.stem}.png"), arguments.evaluate_on)
-    print(f"Table: {path}")
-
-
-def draw(points, path, split):
+def picture(points, split):
     """Accuracy against multiply-accumulates."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for trained, label, marker in ((False, "calibrated", "o"), (True, "trained", "*")):
-        shown = [point for point in points if point["trained"] == trained]
-        size = 12 if trained else 5
-        costs, accuracies = [p["macs"] / 1e6 for p in shown], [100 * p["accuracy"] for p in shown]
-        axes.plot(costs, accuracies, marker, markersize=size, label=label)
-    best = sorted((point for point in points if point["best_at_its_cost"]), key=lambda point: point["macs"])
-    axes.step([p["macs"] / 1e6 for p in best], [100 * p["accuracy"] for p in best], where="post", color="grey", lw=1)
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for trained, label, marker, size in ((False, "calibrated", "o", 5), (True, "trained", "*", 12)):
+        axes.plot(
+            *costs_and_accuracies([one for one in points if one["trained"] == trained]),
+            marker,
+            markersize=size,
+            label=label,
+        )
+    best = sorted((one for one in points if one["best_at_its_cost"]), key=lambda one: one["macs"])
+    axes.step(*costs_and_accuracies(best), where="post", color="grey", lw=1)
     axes.set(xlabel="multiply-accumulates of an image, millions", ylabel=f"{split} accuracy, %")
     axes.legend()
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-    pyplot.close(figure)
+    return figure
+
+
+def costs_and_accuracies(points):
+    """Two lists for the axes of the picture."""
+    return [one["macs"] / 1e6 for one in points], [100 * one["accuracy"] for one in points]
 
 
 if __name__ == "__main__":

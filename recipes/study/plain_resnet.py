@@ -6,15 +6,8 @@ For example:
     python export/benchmark_tflite.py plain_18.tflite depth_18.tflite
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
-
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
-from ddnn_keras.tflite.convert import check_backend
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3)}
 
@@ -32,6 +25,8 @@ def argument_parser():
 
 def main(arguments):
     """Builds and exports."""
+    from ddnn_keras.tflite.convert import check_backend
+
     check_backend()
     if not arguments.output.endswith(".tflite"):
         raise ValueError(f"--output must end in .tflite. Received: {arguments.output}")
@@ -45,6 +40,8 @@ def main(arguments):
 
 def resnet(blocks, input_shape, width):
     """A ResNet of basic blocks with the stem of small images, for raw pixels."""
+    import keras
+
     image = keras.Input(input_shape, batch_size=1)
     x = keras.layers.Rescaling(1 / 127.5, -1)(image)
     x = keras.layers.ReLU()(convolution(x, width, 3))
@@ -57,15 +54,19 @@ def resnet(blocks, input_shape, width):
 
 def block(x, filters, strides):
     """Two 3x3 convolutions and a shortcut."""
+    from keras import layers
+
     shortcut = convolution(x, filters, 1, strides) if strides > 1 else x
-    x = keras.layers.ReLU()(convolution(x, filters, 3, strides))
-    return keras.layers.ReLU()(keras.layers.Add()([convolution(x, filters, 3), shortcut]))
+    x = layers.ReLU()(convolution(x, filters, 3, strides))
+    return layers.ReLU()(layers.Add()([convolution(x, filters, 3), shortcut]))
 
 
 def convolution(x, filters, kernel_size, strides=1):
     """A convolution and its normalisation."""
-    x = keras.layers.Conv2D(filters, kernel_size, strides, padding="same", use_bias=False)(x)
-    return keras.layers.BatchNormalization()(x)
+    from keras import layers
+
+    x = layers.Conv2D(filters, kernel_size, strides, padding="same", use_bias=False)(x)
+    return layers.BatchNormalization()(x)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,14 @@ it stands its correlation with the full-net's map of the same stage, the mean ov
 there are fewer).
 """
 
-import os
+import itertools
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import numpy as np
-from keras import ops
-from matplotlib.figure import Figure
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer
 from ddnn_keras.command_line import run as run_command
-from ddnn_keras.distillation import standardized_attention
-from ddnn_keras.runs.checkpoint import load_network
-from ddnn_keras.runs.earlier_runs import images_of_runs
 from ddnn_keras.runs.run_directory import RunDirectory
 
 CORRELATION_IMAGES = 500
@@ -43,31 +36,28 @@ def argument_parser():
 def main(arguments):
     """Draws the picture."""
     runs = [RunDirectory(path) for path in arguments.runs]
-    if pathlib.Path(arguments.output).suffix != ".png":
-        raise ValueError(f"--output must end in .png. Received: {arguments.output}")
     images = validation_images(runs)
     if arguments.image >= len(images):
         raise ValueError(f"--image must be from 0 to {len(images) - 1}. Received: {arguments.image}")
     rows = [row for run in runs for row in attention_rows(run, images)]
     figure = picture(images[arguments.image], arguments.image, rows)
     with atomic_write(pathlib.Path(arguments.output)) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, format="png")
     print(f"Picture: {arguments.output}")
 
 
 def validation_images(runs):
     """The first validation images of the runs' data set, which none of them was trained on."""
-    batches, count = [], 0
-    for images, _ in images_of_runs(runs).validation(BATCH):
-        batches.append(np.asarray(images))
-        count += len(images)
-        if count >= CORRELATION_IMAGES:
-            break
-    return np.concatenate(batches)[:CORRELATION_IMAGES]
+    from ddnn_keras.runs.earlier_runs import images_of_runs
+
+    batches = itertools.islice(images_of_runs(runs).validation(BATCH), CORRELATION_IMAGES // BATCH)
+    return np.concatenate([np.asarray(images) for images, _ in batches])
 
 
 def attention_rows(run, images):
     """For each depth of a run: its label, and for each stage all images' maps and their correlation."""
+    from ddnn_keras.runs.checkpoint import load_network
+
     model = load_network(run.model)
     maps = attention_maps(model, images)
     full_net = maps[model.output_keys[-1]]
@@ -82,6 +72,10 @@ def attention_rows(run, images):
 
 def attention_maps(model, images):
     """The attention maps of all images: a dict from output keys to lists with an array for each stage."""
+    from keras import ops
+
+    from ddnn_keras.distillation import standardized_attention
+
     batches = []
     for start in range(0, len(images), BATCH):
         features = model.features(images[start : start + BATCH])
@@ -98,10 +92,12 @@ def correlation(maps, others):
 
 def picture(image, number, rows):
     """The image and the maps of it: a row for each depth of each run."""
+    from matplotlib.figure import Figure
+
     columns = 1 + max(len(stages) for _, stages in rows)
     figure = Figure(figsize=(1.7 * columns, 1.9 * len(rows)), layout="constrained")
     for axes, (label, stages) in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
-        axes[0].imshow(shown(image), cmap="gray")
+        axes[0].imshow(image / 255 if image.shape[-1] == 3 else image.mean(-1), cmap="gray")
         axes[0].set_ylabel(label, fontsize="small")
         for stage, (axis, (maps, r)) in enumerate(zip(axes[1:], stages)):
             axis.imshow(maps[number])
@@ -111,12 +107,6 @@ def picture(image, number, rows):
         for axis in axes:
             axis.set(xticks=[], yticks=[])
     return figure
-
-
-def shown(image):
-    """An image as Matplotlib takes it: in colours if it has three, else the mean over its channels."""
-    image = image / 255
-    return image if image.shape[-1] == 3 else image.mean(-1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The family is the published one, block by block."""
+"""The ResNets are the published ones, block by block."""
 
 import subprocess
 import sys
@@ -7,22 +7,29 @@ import numpy as np
 import pytest
 
 from ddnn_keras import DDNN
-from ddnn_keras.backbones.resnet import BASIC_DEPTHS as DEPTHS
+from ddnn_keras.network.cost import count_parameters
 
 
-def test_a_name_counts_the_layers_with_weights():
-    for depth, blocks in DEPTHS.items():
-        assert depth == 2 * sum(blocks) + 2
+# With projections: 2,752 parameters more than the paper's networks, whose shortcuts are padded (option A).
+def test_cifar_networks_have_the_published_numbers_of_parameters():
+    model = DDNN(depths=(20, 32, 44, 56), backbone="resnet_cifar")
+    counted = {depth: count_parameters(model.subnet(depth)) for depth in model.depths}
+    assert counted == {20: 272_474, 32: 466_906, 44: 661_338, 56: 855_770}
 
 
 @pytest.mark.parametrize(
-    ("stem", "resolutions"),
-    [("cifar", [(64, 64), (32, 32), (16, 16), (8, 8)]), ("imagenet", [(16, 16), (8, 8), (4, 4), (2, 2)])],
+    ("backbone", "size", "stem", "resolutions"),
+    [
+        ("resnet", 64, "cifar", [64, 32, 16, 8]),
+        ("resnet", 64, "imagenet", [16, 8, 4, 2]),
+        ("resnet_cifar", 32, "cifar", [32, 16, 8]),
+        ("resnet_cifar", 28, "strided", [14, 7, 4]),
+    ],
 )
-def test_resolutions_and_channels_of_the_stages(stem, resolutions):
-    model = DDNN(depths=(10,), width=4, input_shape=(64, 64, 3), stem=stem).subnet(10)
-    shapes = [model.get_layer(f"stage{stage}_block1_conv2").output.shape[1:] for stage in (1, 2, 3, 4)]
-    assert shapes == [(*resolution, 4 * 2**stage) for stage, resolution in enumerate(resolutions)]
+def test_resolutions_and_channels_of_the_stages(backbone, size, stem, resolutions):
+    model = DDNN({"a": (1,) * len(resolutions)}, backbone, width=4, input_shape=(size, size, 3), stem=stem)
+    shapes = [model.get_layer(f"stage{stage}_block1_conv2").output.shape[1:] for stage, _ in enumerate(resolutions, 1)]
+    assert shapes == [(pixels, pixels, 4 * 2**stage) for stage, pixels in enumerate(resolutions)]
 
 
 def numpy_convolution(x, kernel, strides):

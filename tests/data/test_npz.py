@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import pytest
 
@@ -51,16 +49,11 @@ def test_train_and_validation_part_the_training_images(tmp_path):
     assert sorted(held_out + kept) == list(range(30))
 
 
-def test_a_class_that_is_held_out_altogether(tmp_path):
+def test_a_class_of_one_image_is_for_training(tmp_path):
     content = arrays(y_train=np.array([0, 1] * 14 + [0, 2]))
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        sizes = [load(tmp_path, content, seed=seed, validation_fraction=0.3).num_train for seed in range(20)]
-    assert sizes == [21] * 20
-    told = [str(warning.message) for warning in found if "has no training image" in str(warning.message)]
-    assert 0 < len(told) < 20
-    assert told[0].startswith("'npz:") and " of 1 of its classes, such as '2': `validation_fraction`, " in told[0]
-    assert {warning.filename for warning in found if "has no training image" in str(warning.message)} == {__file__}
+    for seed in range(10):
+        images = load(tmp_path, content, seed=seed, validation_fraction=0.3)
+        assert 2 in next(images.train(images.num_train).as_numpy_iterator())[1]
 
 
 def test_grey_floats_and_class_names(tmp_path):
@@ -75,12 +68,6 @@ def test_grey_floats_and_class_names(tmp_path):
     assert next(images.test(6).as_numpy_iterator())[0].shape == (6, 16, 16, 1)
 
 
-def test_labels_of_one_byte(tmp_path):
-    labels = np.linspace(0, 255, 30).astype(np.uint8)
-    images = load(tmp_path, arrays(y_train=labels, class_names=np.arange(256)))
-    assert images.num_classes == 256
-
-
 def test_names_in_bytes_and_a_flag(tmp_path):
     names = np.array([name.encode() for name in ("Käse", "dog", "eel")])
     images = load(tmp_path, arrays(class_names=names, mirror=np.array(1)))
@@ -93,28 +80,18 @@ def test_names_in_bytes_and_a_flag(tmp_path):
     [
         ({"x_test": None, "y_train": None}, r"must hold the arrays x_train, .* Missing: y_train, x_test"),
         ({"x_train": np.ones((30, 8))}, r"x_train .* numbers of shape .* Received: float64 of shape \(30, 8\)"),
-        ({"x_test": np.full((6, 8, 10, 3), "a")}, r"x_test .* numbers .* Received: <U1 of shape"),
-        ({"x_test": np.ones((0, 8, 10, 3))}, r"x_test .* Received: float64 of shape \(0, 8, 10, 3\)"),
+        ({"x_train": np.full((30, 3, 8, 10), 7.0)}, r"x_train .* channels last: .* Received: \(30, 3, 8, 10\)"),
         ({"x_test": np.full((6, 9, 10, 3), 7.0)}, r"one shape. Received: \(8, 10, 3\) and \(9, 10, 3\)"),
         ({"x_train": np.full((30, 8, 10, 3), 256.0)}, r"x_train .* pixels from 0 to 255. .* 256.0 to 256.0"),
-        ({"x_train": np.full((30, 8, 10, 3), -1)}, r"x_train .* pixels from 0 to 255. .* -1 to -1"),
         ({"x_train": np.full((30, 8, 10, 3), 0.5)}, r"x_train .* pixels from 0 to 255. .* 0.5 to 0.5"),
         ({"x_train": np.full((30, 8, 10, 3), np.nan)}, r"x_train .* pixels from 0 to 255. .* nan to nan"),
         ({"y_train": np.zeros(29, int)}, r"y_train .* 30 integers, .* Received: int64 of shape \(29,\)"),
         ({"y_train": np.zeros((30, 3), int)}, r"y_train .* 30 integers, .* Received: int64 of shape \(30, 3\)"),
         ({"y_test": np.zeros(6)}, r"y_test .* 6 integers, .* Received: float64 of shape \(6,\)"),
-        ({"y_train": np.full(30, -1)}, r"y_train .* must not be negative. Received: -1"),
-        ({"y_train": np.zeros(30, int)}, r"at least 2 classes. Received: 1"),
-        ({"y_train": np.ones(30, int)}, r"at least 2 classes. Received: 1"),
-        ({"y_test": np.full(6, 3)}, r"y_test .* from 0 to 2, .* Received: 3"),
-        ({"class_names": np.array(["cat", "dog"])}, r"y_train .* from 0 to 1, .* Received: 2"),
+        ({"y_train": np.full(30, -1)}, r"y_train .* from 0 to 0, .* Received: values from -1 to -1"),
+        ({"y_test": np.full(6, 3)}, r"y_test .* from 0 to 2, .* from 3 to 3"),
+        ({"class_names": np.array(["cat", "dog"])}, r"y_train .* from 0 to 1, .* from 0 to 2"),
         ({"y_train": np.arange(30) % 2 * (2**31 - 2)}, r"y_train .* every label from 0 to 1, .* Received: 2147483646"),
-        ({"class_names": np.array(["cat", "dog", "dog"])}, r"class_names .* another for each class. .*, 2 different"),
-        ({"class_names": np.array([["cat"], ["dog"], ["eel"]])}, r"class_names .* list of names, .* shape \(3, 1\)"),
-        ({"class_names": np.array("cat")}, r"class_names .* list of names, .* Received: shape \(\)"),
-        ({"class_names": np.array([b"\xff", b"dog", b"eel"])}, r"class_names .* must be UTF-8. Received: b'\\xff'"),
-        ({"mirror": np.array("False")}, r"mirror .* must be True or False. Received: <U5 of shape \(\)"),
-        ({"mirror": np.array([True, False])}, r"mirror .* must be True or False. Received: bool of shape \(2,\)"),
         ({"y_train": np.array([{}] * 30)}, r"not a readable .npz file of plain arrays: .*pickle.*"),
     ],
 )
@@ -124,19 +101,15 @@ def test_wrong_arrays(changes, sentence, tmp_path):
     raised.match(sentence)
 
 
-def test_a_truncated_file(tmp_path):
+def test_a_damaged_file(tmp_path):
     load(tmp_path)
     path = tmp_path / "arrays.npz"
     content = path.read_bytes()
-    for length in (0, 100, len(content) // 2, len(content) - 10):
-        path.write_bytes(content[:length])
+    flipped = content[:1000] + bytes([content[1000] ^ 255]) + content[1001:]
+    for damaged in (b"", content[: len(content) // 2], content[:-10], flipped):
+        path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"^[^\n]*arrays.npz is not a readable .npz file[^\n]*$"):
             data.load(f"npz:{path}")
-    damaged = bytearray(content)
-    damaged[1000] ^= 255
-    path.write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"^[^\n]*arrays.npz is not a readable .npz file[^\n]*$"):
-        data.load(f"npz:{path}")
 
 
 def test_other_files(tmp_path):

@@ -96,14 +96,11 @@ def test_images_of_any_size_are_streamed(streamed):
     parts = [numbers(streamed.train(180).take(1)), numbers(streamed.validation(7)), numbers(streamed.test(7))]
     assert sorted(parts[0] + parts[1]) == list(range(200))
     assert sorted(parts[2]) == list(range(200, 250))
+    # In a fixed order.
+    assert numbers(streamed.test(50)) == parts[2] and streamed.test(7).cardinality() == 8
     for images, labels in streamed.train(60).take(3).as_numpy_iterator():
         assert images.dtype == np.float32 and labels.dtype == np.int32
         np.testing.assert_array_equal(labels, np.round(images.mean((1, 2, 3))) % 2)
-
-
-def test_evaluation_repeats_itself(streamed):
-    assert numbers(streamed.test(7)) == numbers(streamed.test(50))
-    assert streamed.test(7).cardinality() == 8
 
 
 def test_streamed_training_taken_up_again_sees_the_same(streamed, data_dir):
@@ -187,9 +184,6 @@ def write_metadata(folder, name, counts):
     ("name", "test_split", "shape", "classes", "first", "mirror"),
     [
         ("cifar10", "test", (32, 32, 3), 10, "0", True),
-        ("cifar100", "test", (32, 32, 3), 100, "0", True),
-        ("mnist", "test", (28, 28, 1), 10, "0", False),
-        ("fashion_mnist", "test", (28, 28, 1), 10, "T-shirt/top", True),
         ("emnist/letters", "test", (28, 28, 1), 37, "0", False),
         ("svhn_cropped", "test", (32, 32, 3), 10, "0", False),
         ("imagenet2012", "validation", (224, 224, 3), 1000, "n01440764", True),
@@ -214,14 +208,6 @@ def test_known_sets(name, test_split, shape, classes, first, mirror, tmp_path):
         assert tested.shape == (8, *shape) and 100 < tested.max() <= 255
 
 
-def test_a_set_of_one_size_in_another_size(tmp_path):
-    write_metadata(tmp_path, "cifar10", {"train": 16, "test": 8})
-    with tfds.testing.mock_data(num_examples=8, data_dir=str(tmp_path)):
-        images = data.load("cifar10", image_size=48, validation_fraction=0.5)
-        assert images.image_shape == (48, 48, 3)
-        assert next(images.train(8).as_numpy_iterator())[0].shape == (8, 48, 48, 3)
-
-
 def test_every_set_in_our_tables_exists():
     known = set(tfds.list_builders(with_community_datasets=False))
     assert known >= NOT_MIRRORED and known >= UNLABELLED_TEST_SPLITS
@@ -230,14 +216,10 @@ def test_every_set_in_our_tables_exists():
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("cifar1O", r"`name` 'cifar1O' is not a known data set: did you mean 'cifar10' or .*\?"),
-        ("cifar1O:3.0.2", r"`name` 'cifar1O:3.0.2' is not a known data set: did you mean 'cifar10' or .*\?"),
-        ("digit", r"`name` 'digit' is not a known data set: did you mean 'digits'.*\?"),
-        ("", r"`name` '' is not a known data set: see the TensorFlow Datasets catalog\."),
-        ("no such thing", r"`name` 'no such thing' is not a known data set: .*"),
+        ("cifar1O", r"`name` 'cifar1O' is not a known data set. Did you mean 'cifar10' or .*\?"),
+        ("", r"`name` '' is not a known data set. See the TensorFlow Datasets catalog\."),
         ("mnist:9.9.9", r"`name` 'mnist:9.9.9' is not available: .* version 9.9.9, only: 3.0.1"),
         ("mnist/upside_down", r"`name` 'mnist/upside_down' is not available: .* upside_down not found .*"),
-        ("coco/2017", r"`name` 'coco/2017' is a data set without labels: .*"),
         ("imdb_reviews", r"`name` 'imdb_reviews' is not an image classification .* gives Text and ClassLabel\."),
         ("lfw", r"`name` 'lfw' is not an image classification data set: it gives Text and Image\."),
         ("numbered_images_to_test", r"`name` 'numbered_images_to_test' has no split to train on. Its splits: test"),

@@ -50,5 +50,5 @@ def test_the_script(bundle, main, mistake, tmp_path):
     named.write_bytes(converted("none"))
     assert "width[bold]" in re.sub(r"\s", "", main("export/inspect_tflite.py", named)[1])
     (tmp_path / "bare.tflite").write_bytes(converted("none"))
-    assert "wrote no description" in main("export/inspect_tflite.py", tmp_path / "bare.tflite")[1]
+    assert "has no description" in main("export/inspect_tflite.py", tmp_path / "bare.tflite")[1]
     assert "gone.tflite" in mistake("export/inspect_tflite.py", tmp_path / "gone.tflite")

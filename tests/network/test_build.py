@@ -1,6 +1,5 @@
 """The graph that a network is: what depths share, pixels, initial weights."""
 
-import keras
 import numpy as np
 
 from ddnn_keras import DDNN
@@ -36,20 +35,3 @@ def test_pixels_are_normalised_within():
     colour = small_network(input_shape=(16, 16, 3), pixel_mean=[1.0, 2.0, 3.0], pixel_std=[4.0, 5.0, 6.0])
     layer = colour.get_layer("normalize_pixels")
     np.testing.assert_allclose(layer(np.full((1, 1, 1, 3), 9.0))[0, 0, 0], [2.0, 1.4, 1.0], rtol=1e-6)
-
-
-def test_a_depth_alone_starts_from_the_weights_that_it_has_within_a_network():
-    def initial_weights(depths):
-        keras.utils.set_random_seed(7)
-        return {weight.path: weight.numpy() for weight in small_network(depths=depths).weights}
-
-    alone, together = initial_weights({"a": DEPTHS["a"]}), initial_weights(DEPTHS)
-    common = alone.keys() & together.keys()
-    assert {"stem_conv/kernel", "stage3_block1_conv2/kernel", "depth_a/kernel"} <= common
-    for path in common:
-        np.testing.assert_array_equal(alone[path], together[path])
-    kernels = [kernel for path, kernel in together.items() if path.endswith("conv2/kernel") and "stage1" in path]
-    assert len(kernels) > 1
-    assert not np.array_equal(kernels[0], kernels[1])
-    keras.utils.set_random_seed(8)
-    assert not np.array_equal(small_network().get_weights()[0], initial_weights(DEPTHS)["stem_conv/kernel"])

@@ -8,6 +8,7 @@ import pytest
 
 from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runs.earlier_runs import finished_run as finished_run_of
 
 # One worker makes what these tests share.
 pytestmark = pytest.mark.xdist_group("run")
@@ -21,7 +22,7 @@ def finetuned(finished_run, tmp_path_factory, script):
     run = tmp_path_factory.mktemp("finetuned") / "digits"
     shutil.copytree(finished_run, run)
     finished = script(SCRIPT, "--run", run, "--epochs", 2)
-    assert finished.returncode == 0, finished.stderr
+    assert (finished.returncode, finished.stderr) == (0, "")
     assert "--bundle --quantize int8" in finished.stdout
     return run, run.with_name("digits_qat")
 
@@ -52,15 +53,15 @@ def test_its_bundle(finetuned, main, mistake):
 
 
 @pytest.mark.slow
-def test_a_stopped_one_goes_on(finetuned, tmp_path, script, mistake):
+def test_a_stopped_one_goes_on(finetuned, tmp_path, main, mistake):
     _, finished = finetuned
     run = tmp_path / "stopped"
     shutil.copytree(finished, run)
     (run / "metrics.json").unlink()
     assert "begun by finetune_qat.py" in mistake("recipes/train.py", "--resume", run)
     assert "--epochs 7 differs from the 2" in mistake(SCRIPT, "--resume", run, "--epochs", 7)
-    resumed = script(SCRIPT, "--resume", run)
-    assert resumed.returncode == 0, resumed.stderr
+    code, _, errors = main(SCRIPT, "--resume", run)
+    assert code == 0, errors
     assert (run / "metrics.json").read_text() == (finished / "metrics.json").read_text()
 
 
@@ -80,14 +81,13 @@ def test_mistakes(finetuned, mistake, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_newest_run_is_one_of_train_py(finetuned, script, tmp_path):
+def test_the_newest_run_is_one_of_train_py(finetuned, tmp_path, monkeypatch, capsys):
     source, run = finetuned
     for path in (source, run):
         shutil.copytree(path, tmp_path / "runs" / path.name)
     # The fine-tuned one is newer.
     os.utime(tmp_path / "runs/digits/metrics.json", (0, 0))
-    finished = script(SCRIPT, "--epochs", 1, "--output", "again", cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    assert "Run: runs/digits (the newest)" in finished.stdout
-    config = json.loads((tmp_path / "again/config.json").read_text())
-    assert config["arguments"]["source"] == str(tmp_path / "runs/digits/model.keras")
+    monkeypatch.chdir(tmp_path)
+    found, _ = finished_run_of(None)
+    assert str(found.path) == "runs/digits"
+    assert "Run: runs/digits (the newest)" in capsys.readouterr().out

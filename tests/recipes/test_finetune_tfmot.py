@@ -22,18 +22,47 @@ pytestmark = pytest.mark.xdist_group("run")
 SCRIPT = "recipes/finetune_tfmot.py"
 
 
-@pytest.fixture
-def finetune(finished_run, tmp_path, script):
-    """Fine-tunes depth 10 for an epoch a step; the file that was written."""
+# Calls the script with one command line after another in one process, and tells what each ended with.
+COMMANDS = """
+import contextlib, io, json, runpy, sys
+script, *texts = sys.argv[1:]
+for text in texts:
+    sys.argv = [script, *json.loads(text)]
+    errors, output, code = io.StringIO(), io.TextIOWrapper(io.BytesIO()), 0
+    try:
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
+            runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code
+    output.seek(0)
+    print("ended", json.dumps([code, output.read(), errors.getvalue()]))
+"""
 
-    def run(technique, *flags):
-        output = ["--output", tmp_path, "--epochs", 1]
-        finished = script(SCRIPT, "--run", finished_run, "--depth", 10, "--technique", technique, *flags, *output)
-        assert finished.returncode == 0, finished.stderr
-        assert "as trained" in finished.stdout and "gzipped" in finished.stdout
-        return tmp_path / f"depth_10_{technique}_int8.tflite"
 
-    return run
+def ended(commands):
+    """Exit code, output and errors of each command line of the script, all in one process beside this one."""
+    texts = [json.dumps([*map(str, flags)]) for flags in commands]
+    command = [sys.executable, "-c", COMMANDS, str(ROOT / SCRIPT), *texts]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    lines = [line.split(" ", 1)[1] for line in finished.stdout.splitlines() if line.startswith("ended")]
+    return list(map(json.loads, lines))
+
+
+@pytest.fixture(scope="module")
+def files(finished_run, tmp_path_factory):
+    """The int8 files of depth 10 after each technique, an epoch a step."""
+    output = tmp_path_factory.mktemp("finetuned")
+    techniques = {
+        "prune": ["--sparsity", 0.5],
+        **{name: ["--sparsity", 0.4, "--clusters", 8] for name in ("qat", "cluster_qat", "prune_cluster_qat")},
+        "prune_cluster": ["--sparsity", 0.9],  # a small layer keeps fewer weights than clusters
+    }
+    common = ["--run", finished_run, "--depth", 10, "--epochs", 1, "--output", output]
+    for code, printed, errors in ended([[*common, "--technique", name, *more] for name, more in techniques.items()]):
+        assert code == 0, errors
+        assert "as trained" in printed and "gzipped" in printed
+    return {name: output / f"depth_10_{name}_int8.tflite" for name in techniques}
 
 
 def kernels(path):
@@ -57,15 +86,15 @@ def check(path, technique, sparsity, clusters):
 
 
 @pytest.mark.slow
-def test_pruning(finetune, finished_run, main, tmp_path):
-    path = finetune("prune", "--sparsity", 0.5)
+def test_pruning(files, finished_run, main, tmp_path):
+    path = files["prune"]
     check(path, "prune", 0.5, None)
     facts = read_metadata(path)
     assert facts["fine_tuning"]["sparsity"] == 0.5
     assert facts["depths"]["serving_default"]["depth"] == 10
     assert facts["source"] == "digits/model.keras"
     # The other file is to_tflite.py's, which this script leaves alone.
-    assert sorted(file.name for file in path.parent.iterdir()) == [path.with_suffix(".json").name, path.name]
+    assert {file.stem for file in path.parent.iterdir()} == {file.stem for file in files.values()}
     model = ["--model", finished_run / "model.keras", "--depth", 10]
     assert main("export/to_tflite.py", *model, "--quantize", "int8", "--output", tmp_path / "own")[0] == 0
     before = kernels(tmp_path / "own/depth_10_int8.tflite")
@@ -73,16 +102,14 @@ def test_pruning(finetune, finished_run, main, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "technique", ["qat", "cluster", "prune_qat", "cluster_qat", "prune_cluster", "prune_cluster_qat"]
-)
-def test_zeros_and_clusters_outlast_the_steps_behind_them(finetune, technique):
-    check(finetune(technique, "--sparsity", 0.4, "--clusters", 8), technique, 0.4, 8)
+@pytest.mark.parametrize("technique", ["qat", "cluster_qat", "prune_cluster_qat"])
+def test_zeros_and_clusters_outlast_the_steps_behind_them(files, technique):
+    check(files[technique], technique, 0.4, 8)
 
 
 @pytest.mark.slow
-def test_more_clusters_than_a_small_layer_has_weights(finetune):
-    check(finetune("prune_cluster", "--sparsity", 0.9), "prune_cluster", 0.9, 16)
+def test_more_clusters_than_a_small_layer_has_weights(files):
+    check(files["prune_cluster"], "prune_cluster", 0.9, 16)
 
 
 @pytest.fixture
@@ -117,40 +144,25 @@ def test_a_depth_whose_own_file_is_refused_is_fine_tuned(hard_to_quantize, tmp_p
 # A teacher that names another class for each image than the label, which is 0.
 LESSONS = """
 import argparse
-import finetune_tfmot, numpy as np, tensorflow as tf, tf_keras
+import numpy as np, tensorflow as tf, tf_keras
+from ddnn_keras.tflite import model_optimization
 images = np.eye(4, dtype="float32").reshape(4, 2, 2, 1)
 batches = tf.data.Dataset.from_tensors((images, np.zeros(4, "int64"))).repeat()
-lessons = finetune_tfmot.taught(batches, lambda images, training: 10 * tf.reshape(images, (-1, 4)))
+lessons = model_optimization.taught(batches, lambda images, training: 10 * tf.reshape(images, (-1, 4)))
 for kl_weight in (0.0, 10.0):
     model = tf_keras.Sequential([tf_keras.layers.Flatten(), tf_keras.layers.Dense(4)])
     settings = argparse.Namespace(kl_weight=kl_weight, learning_rate=0.05, epochs=1)
-    finetune_tfmot.fit(model, lessons, settings, 200, [])
+    model_optimization.fit(model, lessons, settings, 200, [])
     print("classes", *model.predict(images, verbose=0).argmax(-1))
 """
 
 
 def test_the_full_net_teaches():
     command = [sys.executable, "-c", LESSONS]
-    finished = subprocess.run(command, cwd=ROOT / "recipes", capture_output=True, text=True)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     found = [line for line in finished.stdout.splitlines() if line.startswith("classes")]
     assert found == ["classes 0 0 0 0", "classes 0 1 2 3"]
-
-
-# Calls the script with one command line after another in one process, and tells what each ended with.
-MISTAKES = """
-import contextlib, io, json, runpy, sys
-script, *texts = sys.argv[1:]
-for text in texts:
-    sys.argv = [script, *json.loads(text)]
-    errors, code = io.StringIO(), 0
-    try:
-        with contextlib.redirect_stderr(errors):
-            runpy.run_path(script, run_name="__main__")
-    except SystemExit as ended:
-        code = ended.code
-    print("ended", json.dumps([code, errors.getvalue()]))
-"""
 
 
 def test_mistakes(finished_run, tmp_path):
@@ -170,11 +182,7 @@ def test_mistakes(finished_run, tmp_path):
             "The loss is not finite any more.",
         ),
     ]
-    command = [sys.executable, "-c", MISTAKES, str(ROOT / SCRIPT), *(json.dumps(flags) for flags, _ in cases)]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    ended = [json.loads(line.split(" ", 1)[1]) for line in finished.stdout.splitlines() if line.startswith("ended")]
-    for (code, errors), (_, sentence) in zip(ended, cases, strict=True):
+    for (code, _, errors), (_, sentence) in zip(ended(flags for flags, _ in cases), cases, strict=True):
         assert code == 2
         assert sentence in errors.splitlines()[-1]
 

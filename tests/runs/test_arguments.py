@@ -1,8 +1,16 @@
-"""recipes/train_arguments.py: a command line, what it loads, and how it is passed on."""
+"""The flags of recipes that train: what they load, and how they are passed on."""
 
 import pytest
 
+from ddnn_keras import EKD, distillation
+from ddnn_keras.runs import arguments
 from ddnn_keras.runs.arguments import argument_parser, load_images, setting_flags
+
+
+def test_choices_and_defaults_are_those_of_ekd():
+    assert EKD().get_config() == arguments.EKD_DEFAULTS
+    assert list(arguments.ATTENTION_MAPS) == list(distillation.ATTENTION_MAPS)
+    assert list(arguments.TEACHERS) == list(distillation.TEACHERS)
 
 
 @pytest.mark.parametrize(("flags", "mirrored"), [([], False), (["--mirror"], True), (["--no-mirror"], False)])

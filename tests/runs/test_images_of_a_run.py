@@ -24,6 +24,7 @@ def run(finished_run, tmp_path):
     "command",
     [
         ["recipes/train.py", "--resume"],
+        ["recipes/finetune_qat.py", "--run"],
         ["recipes/study/pareto.py", "--run"],
         ["recipes/study/visualize.py"],
         ["recipes/study/headroom.py"],
@@ -49,26 +50,6 @@ def test_a_bundle_whose_images_are_others_by_now(finished_run, run, main, mistak
     assert code == 0, errors
     sentence = mistake("export/calibrate_cascade.py", run / "tflite" / "bundle.tflite")
     assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [["recipes/finetune_qat.py"], ["recipes/finetune_tfmot.py", "--technique", "prune", "--depth", 18]],
-    ids=lambda command: command[0],
-)
-def test_the_same_in_a_process_that_trains(command, run, script):
-    finished = script(*command, "--run", run, "--output", run / "finetuned")
-    assert finished.returncode == 2
-    assert "was trained on images whose num_images was" in finished.stderr.splitlines()[-1]
-
-
-@pytest.mark.slow
-def test_a_run_that_does_not_say(run, script):
-    config = json.loads((run / "config.json").read_text())
-    del config["num_images"]
-    (run / "config.json").write_text(json.dumps(config))
-    assert script("recipes/study/visualize.py", run, "--output", run / "attention.png").returncode == 0
 
 
 def test_another_class(run, mistake):

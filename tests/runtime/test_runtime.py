@@ -1,6 +1,7 @@
-"""Running a bundle: depths, budgets, threads, mistakes; and what it takes of a device's Python."""
+"""Running a bundle: depths, budgets, threads, mistakes; and the Python packages that it needs."""
 
 import concurrent.futures
+import os
 import subprocess
 import sys
 
@@ -47,16 +48,15 @@ def test_predictions_are_told_apart(runtime):
     assert one == one and one != other and len({one, other}) == 2
 
 
-def test_a_depth_is_known_by_its_name_whatever_its_type(runtime):
-    for depth in (np.int64(8), 8.0):
-        assert type(runtime.predict(np.zeros((16, 16, 1)), depth=depth).depth) is int
+def test_a_depth_may_be_numpys(runtime):
+    assert runtime.predict(np.zeros((16, 16, 1)), depth=np.int64(8)).depth == 8
 
 
 def test_budgets(runtime):
     image = held_out(1)[0][0]
     assert runtime.predict(image, budget_ms=1e6).depth == 14
     assert list(runtime.latencies) == [8, 14]
-    with pytest.raises(ValueError, match=r"^`budget_ms` must be at least .*, what depth \d+ takes on this device\."):
+    with pytest.raises(ValueError, match=r"^`budget_ms` must be at least .*, the time of depth \d+ on this device\."):
         runtime.predict(image, budget_ms=1e-6)
 
 
@@ -72,7 +72,7 @@ def test_a_device_that_was_slow_when_it_was_measured(runtime):
     # As if they had taken hours at the start.
     runtime._budget = LatencyBudget({8: 1e7, 14: 2e7})
     assert runtime.predict(image, budget_ms=1e6).depth == 14
-    with pytest.raises(ValueError, match=r"^`budget_ms` must be at least .*, what depth 8 takes on this device\."):
+    with pytest.raises(ValueError, match=r"^`budget_ms` must be at least .*, the time of depth 8 on this device\."):
         runtime.predict(image, budget_ms=1e-6)
 
 
@@ -90,9 +90,6 @@ def test_threads_take_turns(runtime):
     ("arguments", "sentence"),
     [
         ({"depth": 50}, r"`depth` must be one of 8, 14\. Received: depth=50"),
-        ({"depth": [8]}, r"`depth` must be one of 8, 14\. Received: depth=\[8\]"),
-        ({"depth": np.array([8])}, r"`depth` must be one of 8, 14\. Received: depth=array\(\[8\]\)"),
-        ({"budget_ms": "8"}, r"`budget_ms` must be a number of milliseconds\. Received: budget_ms='8'"),
         ({"depth": 8, "budget_ms": 5}, r"`depth` or `budget_ms` must be given, not both\. Received: 8 and 5"),
         ({"image": np.zeros((8, 8, 1))}, r"`image` must have the shape \(16, 16, 1\)\. Received: \(8, 8, 1\)"),
         ({"image": np.full((16, 16, 1), -1)}, r"`image` must be raw pixels from 0 to 255"),
@@ -117,24 +114,30 @@ def test_other_files(tmp_path):
         Runtime(converted("none"))
 
 
-@pytest.mark.parametrize("facts", [{}, {"depths": {}}, {"depths": {"depth_18": {"depth": 18}}}])
-def test_a_file_whose_depths_are_not_named(facts):
-    with pytest.raises(ValueError, match=r"^`model` must be a file that names the depths of its signatures, ser"):
-        Runtime(write_metadata(converted("none"), facts))
+def test_a_file_that_names_no_depths():
+    with pytest.raises(ValueError, match=r"^`model` must be a file that names its depths\. Received: \d+ bytes$"):
+        Runtime(write_metadata(converted("none"), {}))
 
 
-def test_a_device_needs_numpy_and_the_interpreter_alone(bundle):
+def test_a_device_needs_numpy_and_the_interpreter_alone(bundle, tmp_path):
+    """Neither TensorFlow nor Keras can be imported, in the processes that the benchmark starts neither."""
+    for name in ("tensorflow", "keras", "jax", "torch", "rich", "PIL", "scipy", "matplotlib"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not on a device')")
     program = """
 import sys
-for name in ("tensorflow", "keras", "jax", "torch", "rich", "PIL", "scipy", "matplotlib"):
-    sys.modules[name] = None
 import numpy as np
-from ddnn_keras.runtime.cascade import Cascade
-from ddnn_keras.runtime import Runtime
+from ddnn_keras.runtime import Cascade, Runtime
+from ddnn_keras.runtime.benchmark import benchmark
 runtime = Runtime(sys.argv[1])
 image = np.zeros((16, 16, 1))
-print(runtime.predict(image, depth=8).depth, Cascade(runtime, {8: 0.0}).predict(image).depth)
+print(runtime.predict(image, depth=8).depth, runtime.predict(image, budget_ms=1e6).depth)
+cascade = Cascade.calibrate(runtime, np.full((4, 16, 16, 1), 255), [0, 1, 2, 3], accuracy=0.0)
+print(cascade.predict(image).depth, *(found.depth for found in benchmark([sys.argv[1]], runs=2, warm_up=0)))
 """
-    finished = subprocess.run([sys.executable, "-c", program, bundle], cwd=ROOT, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.split() == ["8", "8"]
+    command = [sys.executable, "-c", program, bundle]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    first, second = finished.stdout.splitlines()
+    assert first.split() == ["8", "14"]
+    assert second.split()[1:] == ["8", "14"]

@@ -56,12 +56,6 @@ def test_a_line_for_each_comparison(main, folders):
     ]
 
 
-def test_another_pair_of_methods(main, folders):
-    code, printed, errors = main("recipes/study/forest_plot.py", *folders, "--baseline", "joint")
-    assert code == 0, errors
-    assert printed.splitlines()[2:] == ["| digits | all | 16 | float32 | 20 | validation | 1 | -5.00 |"]
-
-
 def test_a_variant_that_was_trained_for_longer(main, folders):
     path = folders[2] / "results.json"
     runs = json.loads(path.read_text())["runs"]
@@ -82,11 +76,8 @@ def test_the_picture(main, folders, tmp_path):
         assert (abs(255 * pixels - colour).max(axis=-1) < 2).sum() > 100
 
 
-def test_mistakes(mistake, folders, tmp_path):
+def test_mistakes(mistake, folders):
     sentence = mistake("recipes/study/forest_plot.py", *folders, "--method", "kl")
     assert "--method and --baseline must be methods of one comparison. Received: kl and alone" in sentence
     sentence = mistake("recipes/study/forest_plot.py", *folders, "--method", "alone")
     assert "--method and --baseline must be methods of one comparison. Received: alone and alone" in sentence
-    assert f"FOLDER must have a results.json of compare.py. Received: {tmp_path}" in mistake(
-        "recipes/study/forest_plot.py", tmp_path
-    )

@@ -1,8 +1,5 @@
 """recipes/study/headroom.py: what it counts, and how a user runs it."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 from headroom import headroom, predicted
@@ -46,7 +43,8 @@ def test_what_probabilities_say_beyond_labels():
 def test_a_run(main, finished_run):
     code, printed, errors = main(SCRIPT, finished_run)
     assert code == 0, errors
-    rows = {cells[0]: cells[1:] for cells in (line.rsplit(maxsplit=6) for line in printed.splitlines()) if cells}
+    lines = [line.strip("│").split("│") for line in printed.splitlines() if "│" in line]
+    rows = {depth.strip(): [cell.strip() for cell in cells] for depth, *cells in lines}
     # Its metrics are about the test split.
     model, digits = load_network(finished_run / "model.keras"), data.load("digits", seed=0)
     evaluated = model.evaluate(digits.validation(100), return_dict=True, verbose=0)
@@ -70,10 +68,4 @@ def test_depths_of_several_networks_and_the_mean_of_their_logits():
 
 def test_mistakes(mistake, finished_run, tmp_path):
     assert "RUN must be runs of different depths" in mistake(SCRIPT, finished_run, finished_run)
-    shutil.copytree(finished_run, tmp_path / "other")
-    config = json.loads((finished_run / "config.json").read_text())
-    config["arguments"]["seed"] = 5
-    (tmp_path / "other" / "config.json").write_text(json.dumps(config))
-    expected = f"must have the seed of {finished_run}, 0. Received: 5"
-    assert expected in mistake(SCRIPT, finished_run, tmp_path / "other")
     assert "holds no run" in mistake(SCRIPT, tmp_path)

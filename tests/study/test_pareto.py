@@ -66,7 +66,9 @@ def test_few_combinations_and_one_depth(finished_run):
 
 def test_a_family_without_other_subnets_is_refused_before_any_is_evaluated(finished_run, main, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "run")
-    DDNN((121, 169), backbone="densenet", width=4, input_shape=(16, 16, 1)).save(run / "model.keras")
+    DDNN({"a": (1, 1, 1, 1), "b": (2, 2, 2, 2)}, backbone="densenet", width=4, input_shape=(16, 16, 1)).save(
+        run / "model.keras"
+    )
     code, printed, errors = main(SCRIPT, "--run", run, "--combinations", 3, "--output", tmp_path / "pareto")
     assert code == 2 and "must be a trained one where kernels depend on it" in errors
     assert printed == ""

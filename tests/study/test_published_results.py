@@ -1,19 +1,20 @@
-"""The accuracies and gains in both README's tables: what the runs beside them say, to the last digit."""
+"""The accuracies and gains on all pages: what the runs beside them say, to the last digit."""
 
 import json
 import re
 
 import numpy as np
 import pytest
-from comparison_report import accuracies, paired_gain, table
+from comparison_report import accuracies, pairs, table
 from conftest import ROOT
+from intervals import mean_gain
 
 RESULTS = ROOT / "recipes" / "results"
-PAGES = [ROOT / "README.md", RESULTS / "README.md"]
+PAGES = {page.parent.name: page.read_text() for page in sorted(RESULTS.glob("**/README.md"))}
 GAIN = r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]"
 FIGURE = rf"\d+\.\d\d ± \d+\.\d\d|{GAIN}"
 
-POOLED = re.findall(r"`python recipes/pooled_gains\.py ([^`]*)`", PAGES[1].read_text())
+POOLED = re.findall(r"`python recipes/study/gains\.py ([^`]*)`", "".join(PAGES.values()))
 
 COMPARISONS, SCREENINGS = {}, {}
 for path in sorted(RESULTS.glob("*/results.json")):
@@ -26,26 +27,20 @@ def figures(runs, split, key):
     grouped = accuracies([run for run in runs if split in run], split)
     of_depth = {method: list(values.values()) for (method, found), values in grouped.items() if found == key}
     means = {f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" for values in of_depth.values() if len(values) > 1}
-    gains = [paired_gain(grouped, method, key, baseline) for method in of_depth for baseline in of_depth]
-    return means | {str(gain) for gain in gains}
+    paired = [pairs(grouped, method, key, baseline) for method in of_depth for baseline in of_depth]
+    return means | {str(mean_gain(found)) for found in paired if found}
 
 
-def rows_of_accuracies(page):
-    """The lines of tables that have accuracies of one depth: pairs of the depth and of the line's figures."""
-    rows = re.findall(r"^\| (\d+) \|(.*±.*)\|$", page.read_text(), re.MULTILINE)
-    return [(f"depth_{depth}", set(re.findall(FIGURE, line))) for depth, line in rows]
-
-
-def test_accuracies_and_gains_are_those_of_one_comparison():
-    known = {
-        (name, key): set().union(*(figures(runs, split, key) for split in ("train", "validation", "test")))
-        for name, runs in COMPARISONS.items()
-        for key in {key for run in runs for key in run["validation"]}
-    }
-    rows = rows_of_accuracies(PAGES[1])
-    assert len(rows) >= 63
-    for key, found in rows:
-        assert any(found <= figures for (_, of_key), figures in known.items() if of_key == key), (key, found)
+def test_accuracies_and_gains_are_those_of_the_comparison():
+    """Lines of tables that have accuracies of one depth."""
+    count = 0
+    for name, page in PAGES.items():
+        for depth, line in re.findall(r"^\| (\d+) \|(.*±.*)\|$", page, re.MULTILINE):
+            found = set(re.findall(FIGURE, line))
+            known = [figures(COMPARISONS[name], split, f"depth_{depth}") for split in ("train", "validation", "test")]
+            assert found <= set().union(*known), (name, line)
+            count += 1
+    assert count >= 63
 
 
 @pytest.mark.parametrize("command", POOLED)
@@ -53,7 +48,7 @@ def test_several_comparisons_together(main, command):
     words = [found for word in command.split() for found in sorted(map(str, ROOT.glob(word))) or [word]]
     code, printed, errors = main("recipes/study/gains.py", *words)
     assert code == 0, errors
-    assert f"{command}`\n\n{printed}" in PAGES[1].read_text()
+    assert sum(f"{command}`\n\n{printed}" in page for page in PAGES.values()) == 1
 
 
 def test_several_comparisons_are_published_together():
@@ -61,10 +56,17 @@ def test_several_comparisons_are_published_together():
 
 
 def test_gains_that_the_first_page_speaks_of_are_in_the_results():
-    (section,) = re.findall(r"^## Is it better than.*?^## ", PAGES[0].read_text(), re.MULTILINE | re.DOTALL)
-    gains = re.findall(GAIN, section)
-    assert len(gains) >= 20
-    assert [gain for gain in gains if gain not in PAGES[1].read_text()] == []
+    gains = re.findall(GAIN, (ROOT / "README.md").read_text())
+    # The summary repeats them.
+    detailed = "".join(page for name, page in PAGES.items() if name != "results")
+    assert gains and [gain for gain in gains if gain not in detailed] == []
+
+
+def test_the_summary_has_gains_of_the_studies():
+    summary, *details = PAGES["together"].split("\n## ")[1:]
+    gains = re.findall(GAIN, summary)
+    others = "".join([*details, *(page for name, page in PAGES.items() if name != "together")])
+    assert len(gains) >= 35 and [gain for gain in gains if gain not in others] == []
 
 
 def test_gains_of_the_fit(main):
@@ -72,14 +74,14 @@ def test_gains_of_the_fit(main):
     assert code == 0, errors
     gains = re.findall(GAIN, printed)
     assert len(gains) == 15
-    assert all(gain in PAGES[1].read_text() for gain in gains)
+    assert all(gain in PAGES["cifar10_10000_width32"] for gain in gains)
 
 
 def test_all_comparisons_at_a_glance(main):
     folders = [*sorted(RESULTS.glob("cifar10_*")), *sorted(RESULTS.glob("fashion_mnist*"))]
     code, printed, errors = main("recipes/study/forest_plot.py", *folders)
     assert code == 0, errors
-    assert printed in PAGES[1].read_text()
+    assert printed in PAGES["results"]
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
@@ -89,9 +91,19 @@ def test_tables_are_those_of_the_runs(name):
 
 @pytest.mark.parametrize("name", SCREENINGS)
 def test_effects_are_those_of_the_screening(name):
-    (section,) = re.findall(rf"^## {name}\n(.*?)^## ", PAGES[1].read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    lines = [line for line in PAGES[name].splitlines() if line.startswith("| `")]
     written = (RESULTS / name / "table.md").read_text()
     assert len(lines) == written.count("| as given |")
     for line in lines:
         assert " | ".join(re.findall(GAIN, line)) in written
+
+
+def test_every_picture_and_link_of_a_page_exists():
+    for page in RESULTS.glob("**/README.md"):
+        links = [link for link in re.findall(r"\]\(([^)#]+)", page.read_text()) if "://" not in link]
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
+
+
+def test_every_study_is_in_the_index():
+    linked = set(re.findall(r"\]\(([^/)]+)/README\.md", PAGES["results"]))
+    assert linked == PAGES.keys() - {"results"} >= COMPARISONS.keys() | SCREENINGS.keys()

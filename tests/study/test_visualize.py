@@ -1,12 +1,11 @@
 """recipes/study/visualize.py, as a user runs it."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from visualize import attention_rows, correlation, picture
+from visualize import attention_rows, correlation
 
 from ddnn_keras.runs.run_directory import RunDirectory
 
@@ -43,25 +42,6 @@ def test_maps_stand_beside_their_depth(finished_run):
     # The full-net agrees with itself; where it has more blocks, a sub-net does not wholly.
     assert [r for maps, r in full_stages if maps[0].size > 1] == pytest.approx([1, 1, 1, 1], abs=1e-3)
     assert all(-1 <= r < 0.999 for _, r in stages)
-
-
-def test_runs_on_other_images_are_refused(mistake, finished_run, tmp_path):
-    shutil.copytree(finished_run, tmp_path / "other")
-    config = json.loads((finished_run / "config.json").read_text())
-    config["arguments"]["seed"] = 5
-    (tmp_path / "other" / "config.json").write_text(json.dumps(config))
-    sentence = mistake(
-        "recipes/study/visualize.py", finished_run, tmp_path / "other", "--output", tmp_path / "picture.png"
-    )
-    assert f"must have the seed of {finished_run}, 0. Received: 5" in sentence
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 5])
-def test_images_of_any_number_of_channels_are_shown(channels):
-    image = np.random.default_rng(0).uniform(0, 255, (8, 8, channels))
-    drawn = picture(image, 0, [("depth 8", [(np.zeros((1, 4, 4)), 0.5)])]).axes[0].images[0].get_array()
-    expected = image if channels == 3 else image.mean(-1)
-    np.testing.assert_allclose(drawn, expected / 255)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ import time
 import keras
 import numpy as np
 import pytest
-from small_networks import converted, held_out, residual_net, trained_net, training
+from small_networks import converted, held_out, trained_net, training, untrained_ddnn
 
-from ddnn_keras import DDNN
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import read_metadata, write_metadata
@@ -22,7 +21,7 @@ from ddnn_keras.tflite.export import check_same_outputs, export_subnets
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import VerificationError, verify
 
-FACTS = {"depth": 8, "blocks": [1, 1], "labels": [str(digit) for digit in range(10)], "source": "run/model.keras"}
+FACTS = {"blocks": [1, 1], "labels": [f"digit {digit}" for digit in range(10)], "source": "run/model.keras"}
 
 
 def export_net(path, subnet=None, quantize="none", **arguments):
@@ -41,35 +40,29 @@ def linear_net(scale=1.0):
     return model
 
 
-def digest(images):
-    return hashlib.sha256(images.astype("<f4").tobytes()).hexdigest()
+def two_depths(scale=1.0):
+    """What goes into one file of two signatures."""
+    return {"depth_1": linear_net(), "depth_2": linear_net(scale)}
 
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_real_thing(tmp_path):
+def test_a_file_describes_itself(tmp_path):
     path = tmp_path / "new" / "net.tflite"
     verification = export_net(path, quantize="int8")
-    assert verification.passed
-    assert verification.size_bytes == path.stat().st_size
     assert names(path.parent) == ["net.json", "net.tflite"]
-    assert verify(path, trained_net(), *held_out(), "int8").argmax_agreement == verification.argmax_agreement
-
-
-@pytest.mark.parametrize("quantize", MODES)
-def test_a_file_describes_itself(tmp_path, quantize):
-    path = tmp_path / "net.tflite"
-    verification = export_net(path, quantize=quantize)
+    assert verification.size_bytes == path.stat().st_size
     facts = read_metadata(path)
-    assert json.loads((tmp_path / "net.json").read_text()) == facts
+    assert json.loads(path.with_suffix(".json").read_text()) == facts
     assert FACTS.items() <= facts.items()
-    assert (facts["quantize"], list(facts["signatures"])) == (quantize, ["serving_default"])
-    calibrated = {"num_images": 100, "sha256": digest(training()[0][:100])}
-    assert facts["calibration"] == (calibrated if MODES[quantize].needs_calibration else None)
-    signature = facts["signatures"]["serving_default"]
-    assert signature["verification"]["accuracy"] == verification.accuracy
+    assert facts["quantize"] == "int8"
+    assert (facts["depths"], facts["crop_pct"]) == ({"serving_default": {"depth": "serving_default"}}, 1.0)
+    digest = hashlib.sha256(training()[0][:100].astype("<f4").tobytes()).hexdigest()
+    assert facts["calibration"] == {"num_images": 100, "sha256": digest}
+    (signature,) = facts["signatures"].values()
+    assert signature["verification"]["accuracy"] == verification.accuracy > 0.9
     assert sorted(facts["versions"]) == ["ddnn_keras", "keras", "tensorflow"]
     lite = LiteModel(path)
     assert signature["input"] == {
@@ -84,15 +77,13 @@ def test_a_file_describes_itself(tmp_path, quantize):
     assert signature["output"]["scale"] == lite.output.scale
 
 
-def test_a_failed_verification_leaves_nothing(tmp_path):
-    with pytest.raises(VerificationError, match=r"200 images show: a logit differs by \d.*, allowed is \d"):
-        export_net(tmp_path / "net.tflite", linear_net(1e6), "float16")
-    assert names(tmp_path) == []
-
-
-def test_a_failed_verification_keeps_the_older_file(tmp_path):
+def test_a_failed_verification_keeps_the_older_file_or_leaves_nothing(tmp_path):
     path = tmp_path / "net.tflite"
+    with pytest.raises(VerificationError, match=r"On 200 images a logit differs by \d.*, allowed is \d"):
+        export_net(path, linear_net(1e6), "float16")
+    assert names(tmp_path) == []
     export_net(path, linear_net())
+    assert read_metadata(path)["calibration"] is None
     before = path.read_bytes(), path.with_suffix(".json").read_bytes()
     with pytest.raises(VerificationError):
         export_net(path, linear_net(1e6), "float16")
@@ -100,21 +91,13 @@ def test_a_failed_verification_keeps_the_older_file(tmp_path):
     assert names(tmp_path) == ["net.json", "net.tflite"]
 
 
-def test_a_folder_in_the_file_s_place_costs_nothing(tmp_path):
-    (tmp_path / "net.tflite").mkdir()
-    (tmp_path / "net.json").write_text("of somebody")
-    with pytest.raises(ValueError, match=r"^`path` must not be a folder\. Received: '.*net\.tflite'$"):
-        export_net(tmp_path / "net.tflite", linear_net())
-    assert (tmp_path / "net.json").read_text() == "of somebody"
-
-
-def test_metadata_that_change_the_outputs_are_noticed():
+def test_a_description_that_changes_the_outputs_is_noticed():
     content, (images, _) = converted("none"), held_out(32)
     tree = parse(content)
     largest = max(tree.buffers, key=lambda buffer: 0 if buffer.data is None else len(buffer.data))
     largest.data = np.roll(largest.data, 4)
     check_same_outputs(content, write_metadata(content, FACTS), images)
-    with pytest.raises(VerificationError, match=r"^The metadata changed what the file computes on 32 images\.$"):
+    with pytest.raises(VerificationError, match=r"^The description changed what the file computes on 32 images\.$"):
         check_same_outputs(content, serialize(tree), images)
 
 
@@ -139,38 +122,23 @@ def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
     ("arguments", "sentence"),
     [
         ({"path": "net.lite"}, r"`path` must end in \.tflite\. Received: '.*net\.lite'"),
-        ({"path": "net"}, r"`path` must end in \.tflite"),
-        ({"facts": {"depth": {1}}}, r"`facts` must be a dict of what JSON can hold\. Received: "),
-        ({"facts": {"versions": 1}}, r"`facts` must leave versions to the export\. Received: "),
-        ({"facts": [1]}, r"`facts` must be a dict of what JSON can hold\. Received: \[1\]"),
-        (
-            {"facts": {"labels": ["cat"]}},
-            r"`facts` must have a list of 10 labels, one for each class of serving_default",
-        ),
-        ({"facts": {"labels": "0123456789"}}, r"`facts` must have a list of 10 labels"),
-        (
-            {"facts": {"depths": {"depth_8": {"depth": 8}}}},
-            r"`facts` must name the depths of signatures among serving_default\. Received: depth_8",
-        ),
-        (
-            {"facts": {"depths": {"serving_default": {"depth": (1, 2, 2)}}}},
-            r"`depths` in DDNN_METADATA must name depths by strings or integers\. Received: \(1, 2, 2\)",
-        ),
-        ({"quantize": "int4"}, r"`quantize` must be one of "),
-        ({"quantize": "int8", "calibration_images": None}, r"`calibration_images` must be given for quantize='int8'"),
+        ({"facts": {"labels": ["cat"]}}, r"`facts` must have 10 labels, one for each class\. Received: \['cat'\]"),
+        ({"quantize": "int4"}, r"`quantize` must be one of none, float16, dynamic, int8, int16x8\. Received: 'int4'"),
+        ({"io_dtype": "uint8"}, r"`io_dtype` must be float32 with none\. Received: 'uint8'"),
+        ({"quantize": "int8", "calibration_images": None}, r"`calibration_images` must have the shape"),
         ({"labels": [0]}, r"`labels` must be 200 integers"),
         ({"images": np.zeros((1, 4, 4, 1))}, r"`images` must have the shape "),
         ({"images": held_out()[0] / 255}, r"`images` must be raw pixels from 0 to 255, not scaled to 0\.\.1"),
     ],
 )
 def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
-    arguments = {"path": "net.tflite", "subnet": residual_net(), **arguments}
+    arguments = {"path": "net.tflite", "subnet": linear_net(), **arguments}
     with pytest.raises(ValueError, match=f"^{sentence}"):
         export_net(**{**arguments, "path": tmp_path / arguments["path"]})
     assert names(tmp_path) == []
 
 
-def test_depths_of_a_bundle_have_their_signatures_names_if_no_others_are_given(tmp_path):
+def test_depths_and_labels_have_names_if_no_others_are_given(tmp_path):
     images, labels = held_out(8)
     export_subnets(two_depths(), tmp_path / "bundle.tflite", images=images, labels=labels, facts={})
     runtime = Runtime(tmp_path / "bundle.tflite")
@@ -187,57 +155,41 @@ def test_depths_of_a_bundle_have_their_signatures_names_if_no_others_are_given(t
     ],
 )
 def test_depths_that_a_device_could_not_tell_apart(tmp_path, facts):
-    model = DDNN((8, 14), "resnet_cifar", width=2, input_shape=(16, 16, 1))
-    images, labels = held_out(8)
+    model, (images, labels) = untrained_ddnn(width=2), held_out(8)
     subnets = {"big": model.subnet(14), "small": model.subnet(8)}
-    with pytest.raises(ValueError, match=r"^`facts` must name each depth once, and the shallowest first, .* of \d+,"):
+    with pytest.raises(ValueError, match=r"^`facts` must name each depth once, the shallowest first\. .* of \d+,"):
         export_subnets(subnets, tmp_path / "bundle.tflite", images=images, labels=labels, facts=facts)
     assert names(tmp_path) == []
 
 
-def two_depths(scale=1.0):
-    """What goes into one file of two signatures."""
-    return {"depth_1": linear_net(), "depth_2": linear_net(scale)}
-
-
-# What is exported without end, in turn a file that passes and one that does not: a function of the scale that fails
-# beyond float16, and how numbers are stored in the file that passes.
-KILLED = {"single": (linear_net, "none"), "bundle": (two_depths, "int8")}
-
-# Tells when the first file has its name.
+# Without end, in turn a file that passes and one that does not. Tells when the first file has its name.
 EXPORT_FOREVER = """
 import contextlib, sys
-from test_export import FACTS, KILLED, export_subnets, held_out, training
+from test_export import FACTS, export_subnets, held_out, training, two_depths
 from ddnn_keras.tflite.verify import VerificationError
-path, (make, quantize) = sys.argv[1], KILLED[sys.argv[2]]
-right, wrong = make(), make(1e6)
+path, right, wrong = sys.argv[1], two_depths(), two_depths(1e6)
 images, labels = held_out(8)
 held = {"images": images, "labels": labels, "facts": FACTS, "calibration_images": training()[0][:20]}
-export_subnets(right, path, quantize=quantize, **held)
+export_subnets(right, path, quantize="int8", **held)
 print("written", flush=True)
 while True:
     with contextlib.suppress(VerificationError):
         export_subnets(wrong, path, quantize="float16", **held)
         sys.exit("a wrong file passed")
-    export_subnets(right, path, quantize=quantize, **held)
+    export_subnets(right, path, quantize="int8", **held)
 """
 
 
-@pytest.mark.parametrize(
-    ("kind", "earliest"), [("single", 0.0), ("single", 0.5), ("single", 1.0), ("bundle", 0.0), ("bundle", 0.7)]
-)
-def test_kill_never_leaves_an_unverified_file(tmp_path, kind, earliest):
-    path, (make, quantize) = tmp_path / "net.tflite", KILLED[kind]
-    command = [sys.executable, "-c", EXPORT_FOREVER, path, kind]
+def test_kill_never_leaves_an_unverified_file(tmp_path):
+    path = tmp_path / "net.tflite"
+    command = [sys.executable, "-c", EXPORT_FOREVER, path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path, env=environment) as process:
         assert process.stdout.readline() == b"written\n"
-        time.sleep(earliest + random.uniform(0, 0.5))
+        time.sleep(random.uniform(0, 1.5))
         assert process.poll() is None
         process.kill()
-    assert path.exists()
-    subnets = make() if kind == "bundle" else {"serving_default": make()}
-    for signature, subnet in subnets.items():
-        verify(path, subnet, *held_out(8), quantize, signature)
+    for signature, subnet in two_depths().items():
+        verify(path.read_bytes(), subnet, *held_out(8), MODES["int8"], signature)
     sidecar = path.with_suffix(".json")
     assert not sidecar.exists() or json.loads(sidecar.read_text()) == read_metadata(path)

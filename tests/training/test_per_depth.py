@@ -1,4 +1,4 @@
-import threading
+import functools
 import warnings
 
 import keras
@@ -10,27 +10,9 @@ from ddnn_keras.training.per_depth import (
     labels_per_output,
     losses_per_output,
     metrics_per_output,
-    sample_weights_per_output,
-    weights_per_output,
 )
 
 KEYS = ["depth_18", "depth_34"]
-
-
-@pytest.mark.parametrize(
-    "fan_out", [losses_per_output, metrics_per_output, sample_weights_per_output, weights_per_output]
-)
-def test_dicts_and_none_pass_as_they_are(fan_out):
-    assert fan_out(None, KEYS) is None
-    given = {"depth_18": ["mse"], "depth_34": ["mae"]}
-    assert fan_out(given, KEYS) == given
-
-
-def test_cross_entropies_by_name_are_told_of_logits():
-    losses = losses_per_output("sparse_categorical_crossentropy", KEYS)
-    assert list(losses) == KEYS
-    # Logits as probabilities would not give log(2).
-    assert float(losses["depth_18"](np.array([1]), np.array([[5.0, 5.0]]))) == pytest.approx(0.6931, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -69,34 +51,31 @@ def test_labels_where_a_loss_or_a_metric_needs_them():
         labels_per_output({"depth_18": "a"}, KEYS, needed=KEYS)
 
 
-def test_a_metric_under_two_outputs_is_two():
+def test_each_output_gets_a_metric_of_its_own():
     metric = keras.metrics.SparseTopKCategoricalAccuracy(k=3, name="top3")
-    for given in ([[metric], [metric]], {key: [metric] for key in KEYS}, dict.fromkeys(KEYS, metric)):
+    for given in (metric, [metric], [[metric], [metric]], {key: [metric] for key in KEYS}, dict.fromkeys(KEYS, metric)):
         (first,), (second,) = metrics_per_output(given, KEYS).values()
-        assert first is metric and second is not metric
+        assert first is metric and second.get_config() == metric.get_config()
         second.update_state(np.array([0]), np.array([[1, 0, 0, 0]], "float32"))
         assert (float(first.result()), float(second.result())) == (0.0, 1.0)
-
-
-def test_each_output_gets_metrics_of_its_own():
-    metric = keras.metrics.SparseTopKCategoricalAccuracy(k=3, name="top3")
-    metrics = metrics_per_output(["accuracy", metric], KEYS)
-    assert [names[0] for names in metrics.values()] == ["accuracy", "accuracy"]
-    copies = [names[1] for names in metrics.values()]
-    assert len({id(copy) for copy in [metric, *copies]}) == 3
-    assert all(copy.get_config() == metric.get_config() for copy in copies)
-    assert list(metrics_per_output("accuracy", KEYS)) == KEYS
+    assert metrics_per_output("accuracy", KEYS) == {key: ["accuracy"] for key in KEYS}
 
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float32")
 LABELS = np.arange(8) % 3
 
 
-def evaluated(labels=LABELS, images=IMAGES, sample_weight=None, **arguments):
-    """What a tiny network's `evaluate` gives, whose shallowest depth is the last in the alphabet."""
+@functools.cache
+def network():
+    """A tiny network, whose shallowest depth is the last in the alphabet."""
     keras.utils.set_random_seed(0)
-    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
-    model.compile("sgd", **arguments)
+    return DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
+
+
+def evaluated(labels=LABELS, images=IMAGES, sample_weight=None, **arguments):
+    """What the network's `evaluate` gives."""
+    model = network()
+    model.compile("sgd", run_eagerly=True, **arguments)
     return model.evaluate(images, labels, sample_weight=sample_weight, return_dict=True, verbose=0)
 
 
@@ -127,17 +106,12 @@ def test_weighted_metrics_are_weighted():
     assert found["depth_8_accuracy"] == pytest.approx(evaluated(metrics=["accuracy"])["depth_8_accuracy"])
 
 
-@pytest.mark.parametrize("distillation", [None, EKD()])
-def test_a_depth_without_sample_weights_has_a_weight_of_one(distillation):
-    logs = evaluated(sample_weight={"depth_14": HEAVY}, distillation=distillation)
-    wanted = evaluated(sample_weight=[np.ones(8), HEAVY], distillation=distillation)
+def test_a_depth_without_weights_has_a_weight_of_one():
+    logs = evaluated(sample_weight={"depth_14": HEAVY}, distillation=EKD())
+    wanted = evaluated(sample_weight=[np.ones(8), HEAVY], distillation=EKD())
     assert logs == pytest.approx(wanted, rel=1e-5)
-
-
-def test_an_empty_dict_of_weights_leaves_them_all_at_one():
-    assert evaluated(sample_weight={}, loss_weights={}, distillation=EKD()) == pytest.approx(
-        evaluated(distillation=EKD())
-    )
+    logs = evaluated(sample_weight={}, loss_weights={}, distillation=EKD())
+    assert logs == pytest.approx(evaluated(distillation=EKD()))
 
 
 def test_labels_of_each_depth():
@@ -166,32 +140,18 @@ def test_binary_cross_entropies_by_name_mean_logits(name):
 
 
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])
-def test_short_names_as_metrics(name, tmp_path):
-    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
-    model.compile("sgd", metrics=[name])
+def test_short_names_of_cross_entropies_mean_logits(name, tmp_path):
+    model = network()
+    model.compile("sgd", loss=name, metrics=[name], distillation=EKD())
     model.save(tmp_path / "model.keras")
-    for network in (model, keras.saving.load_model(tmp_path / "model.keras")):
-        logs = network.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
-        assert logs[f"depth_8_{name}"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
-
-
-def test_a_list_of_metrics_for_each_depth():
-    logs = evaluated(metrics=[["accuracy"], ["accuracy", "ce"]])
-    assert {name for name in logs if "loss" not in name} == {"depth_8_accuracy", "depth_14_accuracy", "depth_14_ce"}
-
-
-@pytest.mark.parametrize("name", ["crossentropy", "ce"])
-@pytest.mark.parametrize("labels", [LABELS, LABELS[:, None], np.eye(3, dtype="float32")[LABELS]])
-def test_keras_short_names_of_cross_entropies_mean_logits(name, labels):
-    assert evaluated(labels, loss=name) == pytest.approx(evaluated(), rel=1e-5)
-
-
-def test_a_short_name_outlasts_saving(tmp_path):
-    model = DDNN((8, 14), backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
-    model.compile("sgd", loss="ce", distillation=EKD())
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.evaluate(IMAGES, LABELS, verbose=0) == pytest.approx(model.evaluate(IMAGES, LABELS, verbose=0))
+    found = [
+        each.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+        for each in (model, keras.saving.load_model(tmp_path / "model.keras"))
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert found[0][f"depth_8_{name}"] == pytest.approx(found[0]["depth_8_loss"], rel=1e-5)
+    for labels in (LABELS, LABELS[:, None], np.eye(3, dtype="float32")[LABELS]):
+        assert evaluated(labels, loss=name) == pytest.approx(evaluated(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +162,9 @@ def test_metrics_of_cross_entropies_by_name_mean_logits(metrics):
     assert logs["depth_14_sparse_categorical_crossentropy"] == pytest.approx(logs["depth_14_loss"], rel=1e-5)
 
 
-def test_a_dict_leaves_metrics_and_weights_out():
+def test_lists_and_dicts_of_metrics_and_weights():
+    logs = evaluated(metrics=[["accuracy"], ["accuracy", "ce"]])
+    assert {name for name in logs if "loss" not in name} == {"depth_8_accuracy", "depth_14_accuracy", "depth_14_ce"}
     logs = evaluated(metrics={"depth_8": "accuracy", "depth_14": None}, loss_weights={"depth_8": 3.0})
     assert set(logs) == {"loss", "depth_8_loss", "depth_14_loss", "depth_8_accuracy"}
     assert logs["loss"] == pytest.approx(3 * logs["depth_8_loss"] + logs["depth_14_loss"], rel=1e-5)
@@ -211,17 +173,10 @@ def test_a_dict_leaves_metrics_and_weights_out():
 
 
 @pytest.mark.parametrize("weights", [[0.0, 2.0], {"depth_14": 2.0, "depth_8": 0.0}])
-def test_weights_are_those_of_the_depths_in_their_order(weights):
-    logs = evaluated(loss_weights=weights)
+def test_losses_and_weights_are_those_of_the_depths_in_their_order(weights):
+    logs = evaluated(loss=["sparse_categorical_crossentropy", "ce"], loss_weights=weights)
     assert logs["depth_8_loss"] != pytest.approx(logs["depth_14_loss"], rel=0.01)
     assert logs["loss"] == pytest.approx(2 * logs["depth_14_loss"], rel=1e-5)
-
-
-def test_a_list_of_losses_has_one_for_each_depth():
-    name = "sparse_categorical_crossentropy"
-    assert evaluated(loss=[name, keras.losses.get(name)], loss_weights=[1.0, 0.0])["loss"] == pytest.approx(
-        evaluated(loss_weights=[1.0, 0.0])["loss"], rel=1e-5
-    )
 
 
 @pytest.mark.parametrize(
@@ -246,11 +201,11 @@ def test_what_does_not_fit_the_depths_is_refused(arguments, sentence):
 
 
 class TopK(keras.metrics.Metric):
-    """As in Keras' guides, without a configuration."""
+    """As in Keras' guides; a subclass makes a configuration of it."""
 
-    def __init__(self, k=1, network=None, lock=None):
-        super().__init__(name="top")
-        self.k, self.network, self.lock = k, network, lock
+    def __init__(self, k=1, **arguments):
+        super().__init__(name="top", **arguments)
+        self.k = k
         self.total = self.add_variable((), "zeros", name="total")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -261,26 +216,26 @@ class TopK(keras.metrics.Metric):
         return keras.ops.convert_to_tensor(self.total)
 
 
+class ConfiguredTopK(TopK):
+    """With the configuration from which copies are made."""
+
+    def get_config(self):
+        return {"k": self.k, "dtype": self.dtype}
+
+
+@keras.saving.register_keras_serializable("tests")
 def own_metric(y_true, y_pred):
     """Two of every sample."""
     return 2 * keras.ops.ones_like(y_pred[:, 0])
 
 
 def test_metrics_of_ones_own_keep_their_arguments():
-    given = [TopK(k=3), keras.metrics.MeanMetricWrapper(own_metric, name="mine")]
-    logs = evaluated(metrics=given)
+    logs = evaluated(metrics=[ConfiguredTopK(k=3), keras.metrics.MeanMetricWrapper(own_metric, name="mine")])
     # Every class is among the first three of three, and no depth counts for another.
     assert [logs[f"depth_{depth}_top"] for depth in (8, 14)] == [8, 8]
     assert [logs[f"depth_{depth}_mine"] for depth in (8, 14)] == [2, 2]
-    assert float(given[0].total) == 0
-
-
-def test_copies_of_a_metric_look_at_the_same_network():
-    network = keras.layers.Dense(1)
-    copies = [metric for (metric,) in metrics_per_output(TopK(network=network), KEYS).values()]
-    assert copies[0] is not copies[1]
-    assert copies[0].network is copies[1].network is network
-    with pytest.raises(
-        ValueError, match=r"`metrics` must be a dict .* cannot be copied .* Received: <TopK name=top>: "
-    ):
-        metrics_per_output(TopK(lock=threading.Lock()), KEYS)
+    # One for each depth needs no copies.
+    assert evaluated(metrics={f"depth_{depth}": TopK(k=3) for depth in (8, 14)})["depth_14_top"] == 8
+    for metric in (TopK(k=3), keras.metrics.MeanMetricWrapper(lambda labels, logits: logits[:, 0], name="mine")):
+        with pytest.raises(ValueError, match=r"^`metrics` must be a dict with a metric for each output where Keras "):
+            evaluated(metrics=[metric])

@@ -16,10 +16,6 @@ def read(location, options):
     1,797 images of 8x8 pixels with values from 0 to 16, rescaled to 0 to 255, and by default enlarged to 16x16. The
     test split is the last 360 in the file's order. That order follows the writers, so nobody who wrote a test image
     wrote a training image, except perhaps the one at the border. A random split would be easier.
-
-    Args:
-        location: Unused: there is but one such data set.
-        options: An `Options`.
     """
     from sklearn.datasets import load_digits  # nothing else needs scikit-learn
 

@@ -1,6 +1,6 @@
 """A folder with a folder of images for each class."""
 
-import functools
+import concurrent.futures
 import pathlib
 import warnings
 
@@ -8,16 +8,15 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from ddnn_keras.data.augmentation import PARALLEL
-from ddnn_keras.data.sources.in_memory import InMemory
-from ddnn_keras.data.sources.orientation import UPRIGHT, orientations, upright
+from ddnn_keras.data.sources.in_memory import InMemory, fits_in_memory
 from ddnn_keras.data.sources.source import Source
-from ddnn_keras.data.splits import hold_out
+from ddnn_keras.data.splits import hold_out_by_class
+from ddnn_keras.runtime.image_file import open_image
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png"}
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
 CHANNELS = 3
 PARTS = ("train", "validation", "test")
-# Other names of them that are common, and of which nothing would be seen.
+# Other names of them that are common. Nothing would be seen of such a folder.
 NEAR_PARTS = ("val", "valid", "dev", "testing", "training")
 
 # The same images are tested whatever the training's seed is.
@@ -26,21 +25,14 @@ TEST_SEED = 0
 
 
 def read(location, options):
-    """JPEG, PNG, BMP and GIF files, all of one size or each of its own, under a folder for each class.
+    """JPEG, PNG, BMP, GIF and WebP files, all of one size or each of its own, under a folder for each class.
 
     The classes are the folders' names, sorted, as in `keras.utils.image_dataset_from_directory`. Where `location` has
-    the folders `train` and `test`, the classes lie in those, and `validation` may stand beside them; otherwise 20 % of
-    the images are for testing, always the same ones. Photos are turned upright as their EXIF says. Hidden files and
-    folders are passed over, links to folders within a class too; images in other formats with a warning. Every file is
-    read once, so that a damaged one is found before a long training and not in it.
-
-    Args:
-        location: Path of the folder.
-        options: An `Options`.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it holds fewer than two classes, one without images, or a file that cannot be read.
+    the folders `train` and `test`, the classes lie in those, and `validation` may stand beside them. Otherwise 20 % of
+    each class are for testing, always the same ones. `ddnn_keras.runtime.image_file.open_image` reads the files, in
+    training as on the device. Hidden files and folders are passed over, links to folders within a class too; images in
+    other formats with a warning. Every file is read before training, so that a damaged one is found. Images of one size
+    that fit into memory stay there.
     """
     root = pathlib.Path(location).expanduser()
     if not root.is_dir():
@@ -56,20 +48,20 @@ def read(location, options):
     listed = {part: list_images(root / part, class_names) for part in found} or {
         "train": list_images(root, class_names)
     }
-    paths = np.concatenate([paths for paths, _ in listed.values()])
-    decode = decoder(orientations(paths))
-    sizes = image_sizes(paths, decode)
+    sizes = image_sizes(np.concatenate([paths for paths, _ in listed.values()]))
     check_every_class(class_names, listed["train"][1], class_root)
     if "test" not in listed:
         listed |= parted(*listed["train"], "test", TEST_FRACTION, TEST_SEED)
     if "validation" not in listed:
         listed |= parted(*listed["train"], "validation", options.validation_fraction, options.seed)
-    of_one_size = (sizes == sizes[0]).all()
+    shape = (*(sizes[0] if len(set(sizes)) == 1 else (None, None)), CHANNELS)
+    in_memory = fits_in_memory(len(sizes), shape)
     return Source(
-        **{part: InMemory(*listed[part]) for part in PARTS},
+        **{part: InMemory(decoded(paths) if in_memory else paths, labels) for part, (paths, labels) in listed.items()},
         class_names=class_names,
-        shape=(*(sizes[0].tolist() if of_one_size else (None, None)), CHANNELS),
-        decode=decode,
+        shape=shape,
+        decode=None if in_memory else decode,
+        stratified="validation" not in found,
     )
 
 
@@ -98,9 +90,6 @@ def list_images(folder, class_names):
     ]
     listed = [(str(path), label) for path, label in files if path.suffix.lower() in SUFFIXES]
     warn_of_other_formats(folder, [path for path, _ in files])
-    # As which TensorFlow takes paths.
-    if others := [path for path, _ in listed if path != path.encode(errors="ignore").decode()]:
-        raise ValueError(f"{folder} must have file names in UTF-8. Received: {others[0]!r}")
     if not listed:
         raise ValueError(f"There are no images in the class folders of {folder}: {', '.join(sorted(SUFFIXES))} count.")
     paths, labels = zip(*listed)
@@ -108,7 +97,7 @@ def list_images(folder, class_names):
 
 
 def warn_of_other_formats(folder, paths):
-    """Tells of images that are passed over, since TensorFlow does not read them."""
+    """Warns of images that are passed over."""
     formats = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} - SUFFIXES
     if others := [path for path in paths if path.suffix.lower() in formats]:
         warnings.warn(
@@ -133,46 +122,38 @@ def check_every_class(class_names, labels, folder):
 
 def parted(paths, labels, part, fraction, seed):
     """What is left for training, and the part that is held out."""
-    kept, held_out = hold_out(len(paths), fraction, seed)
+    kept, held_out = hold_out_by_class(labels, fraction, seed)
     return {"train": (paths[kept], labels[kept]), part: (paths[held_out], labels[held_out])}
 
 
-def has_palette(path):
-    """Whether an image file is a BMP with a palette, whose indices TensorFlow takes for grey values."""
-    with Image.open(path) as image:
-        return image.format == "BMP" and image.mode == "P"
+def decode(path):
+    """The pixels of an image file, as a tensor."""
+    # Said to be stateless: where operations are deterministic, others would run one after another.
+    return tf.numpy_function(lambda path: pixels(path.decode()), [path], tf.uint8, stateful=False)
 
 
-def decode_file(path):
-    """The pixels of an image file, of a GIF's first frame."""
-    return tf.io.decode_image(tf.io.read_file(path), channels=CHANNELS, expand_animations=False)
+def pixels(path):
+    """The pixels of an image file, as an array."""
+    return np.asarray(open_image(path, CHANNELS))
 
 
-def decoder(turned):
-    """What decodes an image file, turned upright: `turned` is a dict from paths to EXIF's numbers."""
-    if not turned:
-        return decode_file
-    table = tf.lookup.KeyValueTensorInitializer(list(turned), list(turned.values()), tf.string, tf.int32)
-    return functools.partial(decode_upright, tf.lookup.StaticHashTable(table, UPRIGHT))
+def decoded(paths):
+    """The pixels of image files of one size, as an array."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(pixels, paths)))
 
 
-def decode_upright(numbers, path):
-    """The pixels of an image file, turned as the table `numbers` says of its path."""
-    return upright(decode_file(path), numbers.lookup(path))
+def image_sizes(paths):
+    """All images' `(height, width)`; a `ValueError` if there is a file that cannot be read."""
 
+    def size(path):
+        try:
+            return pixels(path).shape[:2]
+        except ValueError as error:
+            return error
 
-def image_sizes(paths, decode):
-    """Height and width of every image that `decode` gives, as an array of shape `(n, 2)`.
-
-    Raises:
-        ValueError: If a file is no image or damaged.
-    """
-    sizes = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: (path, tf.shape(decode(path))[:2]), **PARALLEL)
-    readable = {path.decode(): size for path, size in sizes.ignore_errors().as_numpy_iterator()}
-    if unreadable := [path for path in paths if path not in readable]:
-        raise ValueError(f"{unreadable[0]} is not a readable image ({len(unreadable)} such files in all).")
-    if palettes := [path for path in paths if path.lower().endswith(".bmp") and has_palette(path)]:
-        raise ValueError(
-            f"{palettes[0]} is a BMP file with a palette: it must be a PNG ({len(palettes)} such files in all)."
-        )
-    return np.stack(list(readable.values()))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        sizes = list(pool.map(size, paths))
+    if errors := [found for found in sizes if isinstance(found, ValueError)]:
+        raise ValueError(f"{errors[0]} ({len(errors)} such files in all).")
+    return sizes

@@ -1,17 +1,16 @@
 """A split that is held in memory."""
 
 import functools
+import math
 
 import numpy as np
 
+# All splits of a data set together.
+IN_MEMORY_BYTES = 2**30
+
 
 class InMemory:
-    """A split whose images, or the paths of whose files, are held in memory.
-
-    Args:
-        images: Array of shape `(n, height, width, channels)` with pixels from 0 to 255, or of n paths.
-        labels: n integers.
-    """
+    """A split of images with pixels from 0 to 255, or of paths of image files, and of integer labels."""
 
     def __init__(self, images, labels):
         self.images = np.asarray(images)
@@ -46,3 +45,8 @@ class InMemory:
         # Outside of any function that is being traced, and where pipelines run, whatever trains the model.
         with tf.init_scope(), tf.device("CPU"):
             return tf.constant(self.images), tf.constant(self.labels)
+
+
+def fits_in_memory(count, shape):
+    """Whether images are decoded once and kept: if they have one size and are not too large together."""
+    return None not in shape and count * math.prod(shape) <= IN_MEMORY_BYTES

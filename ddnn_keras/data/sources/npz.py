@@ -8,7 +8,10 @@ import numpy as np
 
 from ddnn_keras.data.sources.in_memory import InMemory
 from ddnn_keras.data.sources.source import Source
-from ddnn_keras.data.splits import hold_out
+from ddnn_keras.data.splits import hold_out_by_class
+
+# What looks like more of them is a width.
+MOST_CHANNELS = 4
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -16,16 +19,10 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 def read(location, options):
     """The arrays that a `.npz` file holds.
 
-    Args:
-        location: Path of the file. In it, `x_train` and `x_test` have the shape `(n, height, width)` or `(n, height,
-            width, channels)` and hold uint8 or floats from 0 to 255; `y_train` and `y_test` hold n labels from 0; the
-            optional `class_names` holds a string for each class, without which `y_train` must have every label; the
-            optional `mirror` says whether a mirrored image keeps its label.
-        options: An `Options`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or not as above.
+    `x_train` and `x_test` have the shape `(n, height, width)` or `(n, height, width, channels)` and hold uint8 or
+    floats from 0 to 255. `y_train` and `y_test` hold n labels from 0. The optional `class_names` holds a string for
+    each class; without it `y_train` must have every label. The optional `mirror` says whether a mirrored image keeps
+    its label.
     """
     arrays = load_arrays(pathlib.Path(location).expanduser())
     if missing := [name for name in ARRAYS if name not in arrays]:
@@ -38,24 +35,26 @@ def read(location, options):
         )
     y_train = checked_labels(location, "y_train", arrays["y_train"], len(images["x_train"]))
     y_test = checked_labels(location, "y_test", arrays["y_test"], len(images["x_test"]))
-    if len(np.unique(y_train)) < 2:
-        raise ValueError(f"{location} must hold at least 2 classes. Received: {len(np.unique(y_train))}")
-    names = arrays.get("class_names")
-    class_names = named(location, y_train) if names is None else checked_names(location, names)
+    if "class_names" in arrays:
+        names = arrays["class_names"]
+        class_names = (np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names.astype(str)).tolist()
+    else:
+        class_names = names_of_numbers(location, y_train)
     for name, labels in {"y_train": y_train, "y_test": y_test}.items():
-        if labels.max() >= len(class_names):
+        if labels.min() < 0 or labels.max() >= len(class_names):
             raise ValueError(
                 f"{name} in {location} must be from 0 to {len(class_names) - 1}, one less than there are classes. "
-                f"Received: {labels.max()}"
+                f"Received: values from {labels.min()} to {labels.max()}"
             )
-    kept, validation = hold_out(len(y_train), options.validation_fraction, options.seed)
+    kept, validation = hold_out_by_class(y_train, options.validation_fraction, options.seed)
     return Source(
         train=InMemory(images["x_train"][kept], y_train[kept]),
         validation=InMemory(images["x_train"][validation], y_train[validation]),
         test=InMemory(images["x_test"], y_test),
         class_names=class_names,
         shape=images["x_train"].shape[1:],
-        mirror=checked_flag(location, "mirror", arrays.get("mirror", np.array(False))),
+        mirror=bool(arrays.get("mirror", False)),
+        stratified=True,
     )
 
 
@@ -78,6 +77,10 @@ def checked_images(location, name, images):
             f"{name} in {location} must be numbers of shape (n, height, width) or (n, height, width, channels). "
             f"Received: {images.dtype} of shape {images.shape}"
         )
+    if images.shape[1] <= MOST_CHANNELS < images.shape[3]:
+        raise ValueError(
+            f"{name} in {location} must have its channels last: (n, height, width, channels). Received: {images.shape}"
+        )
     low, high = images.min(), images.max()
     # An image set without a value above 1 was rescaled; a model that rescales again would see black.
     if not (low >= 0 and 1 < high <= 255):
@@ -86,45 +89,22 @@ def checked_images(location, name, images):
 
 
 def checked_labels(location, name, labels, count):
-    """One non-negative integer for each of `count` images."""
+    """One integer for each of `count` images."""
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{name} in {location} must be {count} integers, one for each image. "
             f"Received: {labels.dtype} of shape {labels.shape}"
         )
-    if labels.min() < 0:
-        raise ValueError(f"{name} in {location} must not be negative. Received: {labels.min()}")
     return labels
 
 
-def checked_names(location, names):
-    """The names of classes, a list of strings."""
-    try:
-        decoded = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names.astype(str)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"class_names in {location} must be UTF-8. Received: {error.object!r}") from error
-    if decoded.ndim != 1 or len(np.unique(decoded)) < len(decoded):
-        raise ValueError(
-            f"class_names in {location} must be a list of names, another for each class. "
-            f"Received: shape {decoded.shape}, {len(np.unique(decoded))} different"
-        )
-    return decoded.tolist()
-
-
-def named(location, labels):
+def names_of_numbers(location, labels):
     """Names for classes that have none: their numbers."""
     numbers = np.unique(labels)
-    # Not even for a moment as many as the largest label says: one that marks what is to be ignored may be huge.
+    # The largest label may be huge where it marks what is to be ignored: count what is there.
     if numbers[-1] >= len(numbers):
         raise ValueError(
             f"y_train in {location} must have every label from 0 to {len(numbers) - 1}, one less than there are "
             f"classes, or class_names must say how many there are. Received: {numbers[-1]}"
         )
     return numbers.astype(str).tolist()
-
-
-def checked_flag(location, name, flag):
-    """A truth value."""
-    if flag.shape != () or flag.dtype.kind not in "biu" or flag not in (0, 1):
-        raise ValueError(f"{name} in {location} must be True or False. Received: {flag.dtype} of shape {flag.shape}")
-    return bool(flag)

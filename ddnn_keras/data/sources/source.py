@@ -9,7 +9,6 @@ from typing import Any
 class Options:
     """The arguments of `load` that a source may need."""
 
-    image_size: int | None
     data_dir: str | None
     manual_dir: str | None
     validation_fraction: float
@@ -31,6 +30,7 @@ class Source:
         decode: Makes a tensor of pixels from 0 to 255 of a stored image. By default, pixels are what is stored.
         mirror: Whether a mirrored image keeps its label. Defaults to `False`.
         default_size: `(height, width)` for the model. Defaults to that of `shape`.
+        stratified: Whether images were held out by class. Defaults to `False`.
     """
 
     train: Any
@@ -41,3 +41,4 @@ class Source:
     decode: Callable | None = None
     mirror: bool = False
     default_size: tuple | None = None
+    stratified: bool = False

@@ -12,14 +12,7 @@ SHUFFLE_BUFFER = 8192
 
 
 class Streamed:
-    """A split that is read from its files in every epoch; images stay encoded until they are shuffled.
-
-    Args:
-        builder: A prepared `tfds.core.DatasetBuilder`.
-        split: A split, or a slice of one, such as `"train[:100]"`.
-        image_key: Name of the image feature.
-        label_key: Name of the label feature.
-    """
+    """A split, or a slice of one, that is read from its files in every epoch; images are decoded after the shuffle."""
 
     def __init__(self, builder, split, image_key, label_key):
         self.builder = builder

@@ -1,19 +1,16 @@
 """Image classification sets of TensorFlow Datasets."""
 
 import difflib
-import math
 import re
 import textwrap
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
+from ddnn_keras.data.sources.in_memory import fits_in_memory
 from ddnn_keras.data.sources.source import Source
 from ddnn_keras.data.sources.streamed import Streamed
 from ddnn_keras.data.splits import held_out_count
-
-# Images of one size are decoded once and kept, if all splits together take no more than this.
-IN_MEMORY_BYTES = 2**30
 
 # The downloader would try ten times, which takes over three minutes where there is no network.
 DOWNLOAD_RETRIES = 2
@@ -48,14 +45,8 @@ def read(name, options):
     """Any set with one image and one class to an example.
 
     The test split is `test`, or `validation` where `test` is missing or has no labels (as for ImageNet), or else the
-    last fifth of `train`. Validation images are the last part of what remains of `train`.
-
-    Args:
-        name: As `tfds.builder` takes it: `name`, `name:version`, `name/config`.
-        options: An `Options`.
-
-    Raises:
-        ValueError: If there is no such set, it is of another kind, or it cannot be prepared.
+    last fifth of `train`. Validation images are the last part of what remains of `train`. `name` is as `tfds.builder`
+    takes it: `name`, `name:version`, `name/config`.
     """
     builder = find_builder(name, options.data_dir)
     image_key, label_key = image_and_label(name, builder)
@@ -63,8 +54,7 @@ def read(name, options):
     splits = choose_splits(name, builder, options.validation_fraction)
     image, label = builder.info.features[image_key], builder.info.features[label_key]
     streamed = [Streamed(builder, split, image_key, label_key) for split in splits]
-    of_one_size = None not in image.shape
-    in_memory = of_one_size and sum(map(len, streamed)) * math.prod(image.shape) <= IN_MEMORY_BYTES
+    in_memory = fits_in_memory(sum(map(len, streamed)), image.shape)
     return Source(
         *([split.in_memory() for split in streamed] if in_memory else streamed),
         class_names=label.names,
@@ -84,8 +74,8 @@ def find_builder(name, data_dir):
         if base in known:
             raise ValueError(f"`name` {name!r} is not available: {one_line(error)}") from error
         close = difflib.get_close_matches(base, ["digits", "folder", "npz", *known])
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "see the TensorFlow Datasets catalog."
-        raise ValueError(f"`name` {name!r} is not a known data set: {hint}") from error
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "See the TensorFlow Datasets catalog."
+        raise ValueError(f"`name` {name!r} is not a known data set. {hint}") from error
 
 
 def image_and_label(name, builder):

@@ -1,0 +1,71 @@
+"""What a training shows while it runs: one row for each epoch, and on a terminal a bar for the epoch that runs."""
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from ddnn_keras.depths import output_key
+
+
+class EpochTable(keras.callbacks.Callback):
+    """Prints epoch, time, loss and each depth's validation accuracy. `history.csv` has everything else.
+
+    It is also a context, which takes the bar off the terminal when a training fails or is interrupted.
+
+    Args:
+        depths: The names of the network's depths.
+    """
+
+    def __init__(self, depths):
+        super().__init__()
+        self._depths = {str(depth): output_key(depth) for depth in depths}
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._bar = self._begin = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._end_bar()
+
+    def on_train_begin(self, logs=None):
+        """Prints the head of the table."""
+        accuracies = [depth.rjust(self._width(depth)) for depth in self._depths]
+        self._console.print(" " * 27 + "validation accuracy of depth")
+        self._console.print(f"{'epoch':>9}{'time':>9}{'loss':>9}" + "".join(accuracies))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock and the bar."""
+        self._begin = time.monotonic()
+        if self._console.file.isatty():
+            columns = f"epoch {epoch + 1}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar.add_task("", total=self.params["steps"])
+            self._bar.start()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar. The logs stay unread: reading them would wait for the device."""
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=batch + 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints the epoch's row."""
+        self._end_bar()
+        progress = f"{epoch + 1}/{self.params['epochs']}"
+        seconds = f"{time.monotonic() - self._begin:.1f} s"
+        # Keras drops the prefix where there is one output.
+        found = [logs.get(f"val_{key}_accuracy", logs.get("val_accuracy")) for key in self._depths.values()]
+        cells = ["" if value is None else f"{value:.1%}" for value in found]
+        accuracies = [cell.rjust(self._width(depth)) for cell, depth in zip(cells, self._depths)]
+        self._console.print((f"{progress:>9}{seconds:>9}{logs['loss']:>9.4f}" + "".join(accuracies)).rstrip())
+
+    def _width(self, depth):
+        # A row of ten depths takes 97 columns.
+        return max(7, len(depth) + 1)
+
+    def _end_bar(self):
+        if self._bar:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,117 @@
+"""A search for hyperparameters with KerasTuner, in which every trial is a training."""
+
+import argparse
+import os
+
+import keras
+import keras_tuner
+import numpy as np
+
+from ddnn_keras.depths import output_key
+from ddnn_keras.runs import trainer
+from ddnn_keras.runs.epoch_table import EpochTable
+from ddnn_keras.runs.search_space import chosen
+from ddnn_keras.training.tensorflow_speed import build_optimizer
+
+OBJECTIVES = {"mean": "val_mean_accuracy", "shallowest": "val_shallowest_accuracy"}
+
+
+class Search(keras_tuner.HyperModel):
+    """What KerasTuner builds and trains for a choice of hyperparameters.
+
+    Args:
+        arguments: Those of train.py, as a namespace; the searched ones are replaced.
+        images: A `ddnn_keras.data.ImageData`.
+    """
+
+    def __init__(self, arguments, images):
+        super().__init__(name="ddnn_keras")
+        self.arguments = arguments
+        self.images = images
+
+    def build(self, hp):
+        """A compiled network; every trial starts from the same weights."""
+        keras.utils.set_random_seed(self.arguments.seed)
+        arguments = {**vars(self.arguments), **chosen(hp, self.arguments)}
+        return trainer.compiled_network(argparse.Namespace(**arguments), self.images)
+
+    def fit(self, hp, model, epochs=None, initial_epoch=0, callbacks=(), **kwargs):
+        """Trains the network, from `initial_epoch` where Hyperband goes on with a trial."""
+        arguments, images = self.arguments, self.images
+        steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
+        # KerasTuner restores weights alone; the schedule of the learning rate follows the optimizer's count.
+        build_optimizer(model)
+        model.optimizer.iterations.assign(initial_epoch * steps_per_epoch)
+        with EpochTable(model.depths) as table:
+            history = model.fit(
+                images.train(arguments.batch_size, seed=arguments.seed, first_epoch=initial_epoch),
+                steps_per_epoch=steps_per_epoch,
+                initial_epoch=initial_epoch,
+                epochs=epochs or arguments.epochs,
+                validation_data=images.validation(arguments.batch_size),
+                # The objectives come before KerasTuner's own callbacks, which read them.
+                callbacks=[Objectives(model), *callbacks, table],
+                shuffle=False,
+                **{**kwargs, "verbose": 0},
+            )
+        if not np.isfinite(history.history["loss"]).all():
+            # A trial that failed would teach the search nothing, and three in a row would end it.
+            history.history |= {name: [0.0] * len(history.epoch) for name in OBJECTIVES.values()}
+        return history
+
+
+class Objectives(keras.callbacks.Callback):
+    """Logs the mean of all depths' validation accuracies, and the shallowest depth's. It also ends a diverged training.
+
+    Args:
+        model: The `DDNN` that is trained.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self._names = [f"val_{output_key(depth)}_accuracy" for depth in model.depths]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds to the logs."""
+        accuracies = [logs[name] for name in self._names]
+        logs[OBJECTIVES["mean"]] = float(np.mean(accuracies))
+        logs[OBJECTIVES["shallowest"]] = accuracies[0]
+        if not np.isfinite(logs["loss"]):
+            self.model.stop_training = True
+
+
+def hyperband(arguments, **shared):
+    """Many short trainings, of which the best go on (https://arxiv.org/abs/1603.06560)."""
+    return keras_tuner.Hyperband(max_epochs=arguments.epochs, **shared)
+
+
+def bayesian(arguments, **shared):
+    """Full trainings: the first half at random, the others where a Gaussian process expects most.
+
+    KerasTuner's own rule, three random trials for each parameter, would leave no others by default.
+    """
+    return keras_tuner.BayesianOptimization(
+        max_trials=arguments.trials,
+        num_initial_points=max(1, arguments.trials // 2),
+        max_consecutive_failed_trials=min(3, arguments.trials),
+        **shared,
+    )
+
+
+TUNERS = {"bayesian": bayesian, "hyperband": hyperband}
+
+
+def new_tuner(arguments, images, output):
+    """KerasTuner's tuner, which goes on with the search in `output` if there is one."""
+    # It goes on only if this process' own file is there. With a chief, that file has another name than without.
+    own = output / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
+    if (output / "oracle.json").exists() and not own.exists():
+        own.write_text("{}")
+    return TUNERS[arguments.tuner](
+        arguments,
+        hypermodel=Search(arguments, images),
+        objective=keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
+        seed=arguments.seed + 1,  # it takes 0 for none
+        directory=output.parent,
+        project_name=output.name,
+    )

@@ -1,0 +1,108 @@
+"""Image files as pixels: one reader for training and for LiteRT, so that both see the same."""
+
+import contextlib
+import struct
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# Pillow's, by the number of channels.
+MODES = {1: "L", 3: "RGB"}
+
+# What Pillow raises for damaged files, for unknown formats, and for images that would take all memory.
+UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+
+
+def open_image(path, channels=3):
+    """An image file as a `PIL.Image.Image` of 8 bits a channel.
+
+    The content says which format it is, not the name. An animation gives its first frame. A photo is turned upright as
+    its EXIF says. What is transparent becomes black. Of 16 bits a channel the upper 8 count.
+
+    Args:
+        path: Of the file.
+        channels: 1 for grey or 3 for RGB. Defaults to `3`.
+
+    Returns:
+        An image of mode `L` or `RGB`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If Pillow cannot read it, or its pixels are 32-bit numbers.
+
+    Example:
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "transparent.png")
+    >>> Image.new("RGBA", (4, 2), (255, 0, 0, 0)).save(path)
+    >>> open_image(path).size, open_image(path).getpixel((0, 0))
+    ((4, 2), (0, 0, 0))
+    """
+    try:
+        with Image.open(path) as image:
+            # A GIF's first frame may be smaller than its canvas, which is transparent around it.
+            frame = image.tile[0][1] if image.format == "GIF" else None
+            image.load()
+            turn_upright(image)
+            image = on_black(eight_bits(image), MODES[channels])
+            return image if frame is None else on_canvas(image, frame)
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is not an image file that can be read: {error}") from None
+
+
+def read_image(path, shape, crop_pct=1.0):
+    """Raw pixels of an image file, as a network takes them: its size, and the centre that evaluation shows.
+
+    Args:
+        path: Of the file.
+        shape: The `(height, width, channels)` that the network takes.
+        crop_pct: The fraction of the image's shorter side that the network sees, as in `ddnn_keras.data`. An image of
+            the network's size is shown whole. Defaults to `1.0`.
+
+    Returns:
+        A float32 array of shape `shape`, with pixels 0..255.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or the network takes neither 1 nor 3 channels.
+    """
+    height, width, channels = shape
+    if channels not in MODES:
+        raise ValueError(f"The network must take 1 or 3 channels to read image files for it. Received: {channels}")
+    whole = open_image(path, channels)
+    border = 0.0 if whole.size == (width, height) else (1 - crop_pct) / 2
+    image = ImageOps.fit(whole, (width, height), Image.Resampling.BILINEAR, bleed=border)
+    return np.asarray(image, "float32").reshape(shape)
+
+
+def turn_upright(image):
+    """Turns an image as its EXIF says, if that can be read."""
+    with contextlib.suppress(SyntaxError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def eight_bits(image):
+    """An image of 16 bits with the upper 8 of them; another one as it is."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"it must have 8 bits a channel, or 16 in a PNG or TIFF file. Received: Pillow's mode {image.mode}"
+        )
+    return image
+
+
+def on_black(image, mode):
+    """An image in another mode, with black where it is transparent."""
+    if "A" in image.getbands() or "transparency" in image.info:
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image.convert("RGBA"))
+    return image if image.mode == mode else image.convert(mode)
+
+
+def on_canvas(image, frame):
+    """An image with black outside of its frame, `(left, upper, right, lower)`."""
+    canvas = Image.new(image.mode, image.size)
+    canvas.paste(image.crop(frame), frame[:2])
+    return canvas

@@ -1,0 +1,33 @@
+"""Every script's command line is read before Keras and TensorFlow are imported."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+# Parses a wrong flag with every script in one process.
+PARSING = """
+import contextlib, io, runpy, sys
+for script in sys.argv[1:]:
+    sys.argv = [script, "--no-such-flag"]
+    sys.path.insert(0, script.rpartition("/")[0])
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        assert ended.code == 2, script
+    assert errors.getvalue().startswith(script.rpartition("/")[2] + ": "), (script, errors.getvalue())
+    for package in ("keras", "tensorflow", "jax", "tf_keras", "matplotlib", "sklearn", "scipy"):
+        assert package not in sys.modules, f"{script} imports {package}"
+"""
+
+
+@pytest.mark.parametrize("folder", ["recipes"])
+def test_a_wrong_flag_is_told_before_anything_heavy_is_imported(folder):
+    # What has a command line gives it its docstring.
+    scripts = [str(path) for path in (ROOT / folder).glob("*.py") if "__doc__" in path.read_text()]
+    assert len(scripts) > 9
+    finished = subprocess.run([sys.executable, "-c", PARSING, *scripts], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr

@@ -1,0 +1,36 @@
+"""A run directory of commit b3ec931 goes on: resumed, exported, fine-tuned."""
+
+import json
+import shutil
+
+import pytest
+from conftest import ROOT
+
+from ddnn_keras.runs.run_directory import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path):
+    return shutil.copytree(ROOT / "tests/files_of_before/run", tmp_path / "run")
+
+
+def test_it_is_resumed_and_exported(run, main):
+    config = json.loads((run / "config.json").read_text())
+    config["arguments"]["epochs"] = 3  # one more than it has
+    (run / "config.json").write_text(json.dumps(config))
+    before = RunDirectory(run).read_history()
+    code, _, errors = main("recipes/train.py", "--resume", run)
+    assert code == 0, errors
+    after = RunDirectory(run).read_history()
+    assert after[:2] == before and len(after) == 3
+    assert after[2]["loss"] < before[1]["loss"]
+    code, printed, errors = main("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all")
+    assert code == 0, errors
+    assert printed.count("Verified: ") == 2
+
+
+@pytest.mark.slow
+def test_it_is_fine_tuned(run, main):
+    code, _, errors = main("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
+    assert code == 0, errors
+    assert RunDirectory(run.with_name("run_qat")).metrics.exists()

@@ -1,0 +1,57 @@
+"""Image files are read as evaluation shows images."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from ddnn_keras import data
+from ddnn_keras.runtime.image_file import read_image
+
+
+def test_an_image_is_turned_upright_and_cut_to_the_networks_shape(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 32)).astype("uint8")
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    np.testing.assert_allclose(read_image(tmp_path / "wide.png", (16, 16, 1))[..., 0], pixels[:, 8:24], atol=1)
+    # A camera held upright: to be turned by a quarter, clockwise.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(pixels[:, 8:24])).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png", (16, 16, 1))[..., 0], pixels[:, 8:24])
+
+
+def test_exif_that_nobody_can_read_is_passed_over(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.webp", exif=b"Exif\0\0XX\0*\0\0\0\x08\0\1", lossless=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.webp", pixels.shape), pixels)
+
+
+@pytest.mark.parametrize("sizes", [[(60, 90)] * 12, [(60, 90), (120, 80)] * 6], ids=["one size", "any size"])
+def test_a_photo_is_shown_as_in_evaluation(sizes, tmp_path):
+    random = np.random.default_rng(0)
+    for number, (height, width) in enumerate(sizes):
+        folder = tmp_path / ("test" if number < 4 else "train") / "ab"[number // 2 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        colours = Image.fromarray(random.integers(0, 256, (4, 6, 3), np.uint8))
+        colours.resize((width, height), Image.Resampling.BILINEAR).save(folder / f"{number}.png")
+    images = data.load(f"folder:{tmp_path}", image_size=28)
+    (shown, _), *_ = images.test(4)
+    for image, path in zip(np.asarray(shown), sorted((tmp_path / "test").rglob("*.png")), strict=True):
+        read = read_image(path, images.image_shape, images.crop_pct)
+        assert np.abs(image - read).mean() < 1
+        assert np.abs(image - read_image(path, images.image_shape, 0.5)).mean() > 5
+
+
+def test_an_image_of_the_networks_size_is_shown_whole(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "small.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "small.png", pixels.shape, crop_pct=0.875), pixels)
+
+
+def test_sixteen_bits_of_grey_are_read_as_in_training(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 65536, (16, 16)).astype("uint16")
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    expected = tf.io.decode_image((tmp_path / "grey.png").read_bytes(), channels=1).numpy()
+    assert len(np.unique(expected)) > 100
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png", (16, 16, 1)), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png", (16, 16, 3)), np.tile(expected, 3))

@@ -1,0 +1,132 @@
+"""Every page's code runs and every command on it exists: `make demo`, Python blocks, a board's section, flags."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from ddnn_keras.runtime.metadata import read_metadata
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("pages")
+
+PAGES = {
+    folder: (ROOT / folder / "README.md").read_text()
+    for folder in ("", "ddnn_keras", "ddnn_keras/backbones", "ddnn_keras/runtime", "export", "recipes", "recipes/study")
+}
+# What makes a page's example small.
+TINY = {"depths=(18, 34, 50), width=16": "depths=(10, 18), width=2", "epochs=10": "epochs=1"}
+
+
+def blocks(folder, language="python"):
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[folder], flags=re.DOTALL)
+
+
+def needs_a_device(block):
+    return "ddnn_keras.runtime" in block or "ai_edge_litert" in block
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """`make demo` in the environment that runs this test."""
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    variables = [f"VENV={sys.prefix}", f"DEMO={folder}", "FLAGS=--width 2 --epochs 1 --depths 10 18"]
+    command = ["make", "demo", "--old-file", f"{sys.prefix}/installed-demo", *variables]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_leaves_verified_files_and_shows_them_last(demo):
+    folder, output = demo
+    files = {f"depth_{depth}{suffix}.tflite" for depth in (10, 18) for suffix in ("", "_int8")}
+    files.add("bundle_int8.tflite")
+    assert {path.name for path in folder.glob("tflite/*.tflite")} == files
+    assert output.count("Verified: ") == len(files)
+    screen = output[output.rindex("┏") :]
+    assert "test accuracy" in screen and "float32 accuracy" in screen and "int8 accuracy" in screen
+    rows = [line.split("│")[1:-1] for line in screen.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == ["10", "18"]
+    metadata = read_metadata(folder / "tflite/depth_18_int8.tflite")
+    found = metadata["signatures"]["serving_default"]["verification"]
+    megabytes = (folder / "tflite/depth_18_int8.tflite").stat().st_size / 1e6
+    shown = [f"{found['accuracy']:.2%}", f"{megabytes:.2f}", f"{found['milliseconds_per_image']:.2f}"]
+    assert [cell.strip() for cell in rows[1][-3:]] == shown
+    *_, bundle, command = screen.splitlines()
+    assert bundle.startswith(f"All depths in one file: {folder}/tflite/bundle_int8.tflite, ")
+    words = shlex.split(command.removeprefix("Next: "))
+    finished = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.slow
+def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
+    """Word for word, as on a board that has nothing but Python, and needs the package index."""
+    folder, _ = demo
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "runs", "results")
+    shutil.copytree(ROOT, tmp_path / "project", ignore=ignored)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "board"], check=True)
+    (installation,) = (block for block in blocks("ddnn_keras/runtime", "") if "pip install" in block)
+    path = {**os.environ, "PATH": f"{tmp_path / 'board' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    environment = {name: value for name, value in path.items() if name != "PYTHONPATH"}
+    place = {"cwd": tmp_path / "project", "env": environment, "capture_output": True, "text": True}
+    finished = subprocess.run(["bash", "-ec", installation], **place)
+    assert finished.returncode == 0, finished.stderr
+    installed = subprocess.run(["bash", "-ec", "pip list"], **place).stdout.lower()
+    names = {line.split()[0] for line in installed.splitlines()}
+    assert "ai-edge-litert" in names and not names & {"tensorflow", "keras", "jax"}
+    for path in folder.glob("tflite/*"):
+        shutil.copy(path, tmp_path / "project")
+    snippets = filter(needs_a_device, blocks("") + blocks("ddnn_keras/runtime"))
+    (tmp_path / "project" / "bundle_int8.cascade.json").write_text("[[10, 0.5], [18, 0.0]]")
+    for snippet in snippets:
+        snippet = snippet.replace("depth=18", "depth=10")
+        finished = subprocess.run(["python", "-c", snippet.replace("depth_18.tflite", "depth_10.tflite")], **place)
+        assert finished.returncode == 0, finished.stderr
+        assert re.search(r"^\d$", finished.stdout, re.MULTILINE)
+    command = ["python", "export/benchmark_tflite.py", "bundle_int8.tflite", "--runs", "3"]
+    assert subprocess.run(command, **place).returncode == 0
+
+
+@pytest.mark.parametrize("folder", ["", "ddnn_keras", "ddnn_keras/backbones"])
+def test_the_python_of_a_page_runs(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    for block in blocks(folder):
+        if not needs_a_device(block):
+            for text, small in TINY.items():
+                block = block.replace(text, small)
+            exec(block, names)
+    assert names["model"].count_params() > 0
+
+
+def test_no_python_stands_on_other_pages():
+    assert not any(blocks(folder) for folder in ("export", "recipes", "recipes/study"))
+
+
+@pytest.mark.slow
+def test_the_table_of_families_is_what_the_script_counts(main):
+    code, printed, _ = main("recipes/study/family_table.py")
+    assert code == 0
+    assert printed in PAGES["ddnn_keras/backbones"]
+
+
+def test_every_command_names_a_script_and_flags_that_exist(main):
+    # In blocks of their own, perhaps behind a variable, and between backticks.
+    script_and_flags = r"python ((?:recipes|recipes/study|export)/\w+\.py)"
+    text = "\n".join(PAGES.values())
+    commands = re.findall(rf"^(?:\w+=\S+ )*{script_and_flags}(.*?)(?:#.*)?$", text, flags=re.MULTILINE)
+    commands += re.findall(rf"`(?:\w+=\S+ )*{script_and_flags}([^`]*)`", text)
+    assert len(commands) >= 30
+    for path, arguments in commands:
+        code, help_text, _ = main(path, "--help")
+        assert code == 0, path
+        # Between quotes stand flags of train.py.
+        for flag in re.findall(r"--[\w-]+", re.sub("'[^']*'|\"[^\"]*\"", "", arguments)):
+            assert re.search(rf"{flag}(?![\w-])", help_text), f"{path} {flag}"
