@@ -16,10 +16,10 @@ import shlex
 import shutil
 
 from PIL import Image
-from run_tflite import UNREADABLE
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
+from ddnn_keras.runtime.image_file import UNREADABLE
 from ddnn_keras.runtime.metadata import named_depths, read_metadata, to_json
 
 WEB = pathlib.Path(__file__).parent / "web"
