@@ -55,7 +55,7 @@ def files(finished_run, tmp_path_factory):
     output = tmp_path_factory.mktemp("finetuned")
     techniques = {
         "prune": ["--sparsity", 0.5],
-        **{name: ["--sparsity", 0.4, "--clusters", 8] for name in ("qat", "cluster_qat", "prune_cluster_qat")},
+        **{name: ["--sparsity", 0.4, "--clusters", 8] for name in ("cluster_qat", "prune_cluster_qat")},
         "prune_cluster": ["--sparsity", 0.9],  # a small layer keeps fewer weights than clusters
     }
     common = ["--run", finished_run, "--depth", 10, "--epochs", 1, "--output", output]
@@ -102,7 +102,7 @@ def test_pruning(files, finished_run, main, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("technique", ["qat", "cluster_qat", "prune_cluster_qat"])
+@pytest.mark.parametrize("technique", ["cluster_qat", "prune_cluster_qat"])
 def test_zeros_and_clusters_outlast_the_steps_behind_them(files, technique):
     check(files[technique], technique, 0.4, 8)
 

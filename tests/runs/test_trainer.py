@@ -308,7 +308,7 @@ def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(
     pytest.importorskip("jax")
     run, killed = tmp_path / "run", tmp_path / "killed"
     flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, "--width", 4, "--epochs", 2]
-    flags += ["--precision", "mixed_bfloat16"]
+    flags += ["--precision", "mixed_bfloat16", "--train-images", 320]
     with monkeypatch.context() as patch:
         patch.setenv("KERAS_BACKEND", "jax")
         finished = script("recipes/train.py", *flags, "--output", run)

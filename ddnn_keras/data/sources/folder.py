@@ -1,8 +1,8 @@
 """A folder with a folder of images for each class."""
 
-import concurrent.futures
 import pathlib
 import warnings
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import tensorflow as tf
@@ -139,8 +139,8 @@ def pixels(path):
 
 def decoded(paths):
     """The pixels of image files of one size, as an array."""
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(pixels, paths)))
+    with ThreadPool() as pool:
+        return np.stack(pool.map(pixels, paths))
 
 
 def image_sizes(paths):
@@ -152,8 +152,8 @@ def image_sizes(paths):
         except ValueError as error:
             return error
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        sizes = list(pool.map(size, paths))
+    with ThreadPool() as pool:
+        sizes = pool.map(size, paths)
     if errors := [found for found in sizes if isinstance(found, ValueError)]:
         raise ValueError(f"{errors[0]} ({len(errors)} such files in all).")
     return sizes
