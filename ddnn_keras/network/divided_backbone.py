@@ -83,12 +83,13 @@ def take_weights(model, division, channels):
         division: The `Division` of the source.
         channels: `"rgb"`, or `"bgr"` if the source wants blue first.
     """
-    nodes = [node for segment in division.segments for node in segment.nodes if getattr(node.operation, "weights", ())]
     ours = {}
     for layer in model.layers:
         ours.setdefault(without_path(layer.name, model.output_keys), []).append(layer)
+    # The full-net may have fewer blocks than the source.
+    nodes = [node for segment in division.segments for node in segment.nodes if node.operation.name in ours]
     for node in nodes:
-        for layer in ours.get(node.operation.name, []):
+        for layer in ours[node.operation.name]:
             copy_variables(node.operation, layer)
     for node in nodes:
         if before := convolution_before(node):

@@ -4,6 +4,7 @@ A *cut* is a tensor through which every path from the image to the output passes
 segment that ends by adding something to its own input is a residual block: without it, a network is left that works.
 """
 
+import collections
 import dataclasses
 import itertools
 import math
@@ -83,6 +84,9 @@ def divide(source):
         ValueError: If the network has no block that can be left out.
     """
     nodes, classifier = without_classifier(nodes_before(without_nesting(source).outputs))
+    names = collections.Counter(node.operation.name for node in nodes if getattr(node.operation, "weights", ()))
+    if repeated := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"`source` must call each layer once, and name each another. {repeated[0]} is there again.")
     stages, waiting = [], []
     for segment in with_activations(segments(nodes)):
         if not is_residual(segment):

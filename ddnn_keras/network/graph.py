@@ -39,10 +39,13 @@ def readers(outputs):
 
 
 def without_nesting(model):
-    """A functional model of the same layers, with the layers of nested models in place of these models."""
+    """A functional model of the same layers, with the layers within others in place of these.
+
+    Others are models, and layers made of layers, such as KerasHub's convolution with its normalisation.
+    """
 
     def call(layer, *args, **kwargs):
-        return layer.call(*args, **kwargs) if isinstance(layer, keras.Model) else layer(*args, **kwargs)
+        return layer.call(*args, **kwargs) if is_nested(layer) else layer(*args, **kwargs)
 
     flat = keras.models.clone_model(
         # Of a plain functional model, because a subclass could not be made of inputs and outputs.
@@ -50,8 +53,15 @@ def without_nesting(model):
         clone_function=lambda layer: layer,
         call_function=call,
     )
-    nested = any(isinstance(layer, keras.Model) for layer in flat.layers)
-    return without_nesting(flat) if nested else flat
+    return without_nesting(flat) if any(map(is_nested, flat.layers)) else flat
+
+
+def is_nested(layer):
+    """Whether a layer is a model, or one that is not Keras' own and has layers with weights within."""
+    own = type(layer).__module__.startswith("keras.") or not isinstance(layer, keras.Layer)
+    return isinstance(layer, keras.Model) or (
+        not own and any(inner.weights for inner in layer._flatten_layers(include_self=False))
+    )
 
 
 def check_source(source, shape=None):

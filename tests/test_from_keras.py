@@ -1,0 +1,221 @@
+"""DDNN.from_keras: published architectures with random weights become networks of several depths."""
+
+import functools
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import applications
+
+from ddnn_keras import DDNN, EKD
+from ddnn_keras.network.division import divide
+from ddnn_keras.network.preprocessing import preprocessing_of
+from ddnn_keras.runtime.interpreter import LiteModel
+from ddnn_keras.tflite.bundle import convert_bundle
+from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.modes import MODES
+from ddnn_keras.tflite.verify import verify
+
+# Blocks per stage, the first of each with what leads to it, and how many blocks there are in all.
+STAGES = {
+    "MobileNetV2": ((2, 3, 4, 3, 3), 17),
+    "ResNet50": ((3, 4, 6, 3), 16),
+    "ResNet50V2": ((2, 3, 5, 3), 16),
+    "MobileNetV3Small": ((2, 3, 2, 3), 11),
+    "MobileNetV3Large": ((1, 2, 3, 4, 2, 3), 15),
+    "EfficientNetB0": ((2, 2, 3, 3, 4), 16),
+    "EfficientNetV2B0": ((2, 2, 3, 5, 8), 20),
+    "ConvNeXtTiny": ((3, 3, 9, 3), 18),
+    "Xception": ((9,), 11),
+    "InceptionResNetV2": ((10, 20, 10), 40),
+}
+
+
+def hub_source(name):
+    """A small backbone of KerasHub."""
+    from keras_hub import models
+
+    if name == "ResNetBackbone":
+        return models.ResNetBackbone(
+            [64], [7], [64, 64, 64], [2, 3, 2], [1, 2, 2], "basic_block", image_shape=(64, 64, 3)
+        )
+    if name == "EfficientNetBackbone":
+        return models.EfficientNetBackbone(
+            stackwise_width_coefficients=[0.5] * 7,
+            stackwise_depth_coefficients=[1.0] * 7,
+            # Without squeeze-and-excite, as in the lite ones.
+            stackwise_squeeze_and_excite_ratios=[0] * 7,
+            stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+            stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
+            stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
+            stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
+            stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+            stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+            stackwise_block_types=["v1"] * 7,
+            activation="relu6",
+            image_shape=(64, 64, 3),
+        )
+    return models.MobileNetBackbone(
+        stackwise_expansion=[[8, 24], [24, 48, 48], [48, 96]],
+        stackwise_num_blocks=[2, 3, 2],
+        stackwise_num_filters=[[8, 8], [16, 16, 16], [24, 24]],
+        stackwise_kernel_size=[[3, 3], [5, 5, 5], [5, 5]],
+        stackwise_num_strides=[[2, 1], [2, 1, 1], [1, 1]],
+        stackwise_se_ratio=[[None, None], [0.25] * 3, [0.25] * 2],
+        stackwise_activation=[["relu", "relu"], ["hard_swish"] * 3, ["hard_swish"] * 2],
+        stackwise_padding=[[1, 1], [2, 2, 2], [2, 2]],
+        output_num_filters=64,
+        depthwise_filters=8,
+        depthwise_stride=2,
+        depthwise_residual=False,
+        last_layer_filter=64,
+        squeeze_and_excite=0.5,
+        image_shape=(64, 64, 3),
+    )
+
+
+def source_of(name):
+    """A network of that name for small images, whose normalisations are not those of a new one."""
+    keras.utils.set_random_seed(0)
+    size = 75 if name == "InceptionResNetV2" else 71 if name == "Xception" else 64
+    if name.endswith("Backbone"):
+        source = hub_source(name)
+    else:
+        arguments = {"alpha": 0.35} if name == "MobileNetV2" else {}
+        source = getattr(applications, name)(weights=None, input_shape=(size, size, 3), classes=5, **arguments)
+    random = np.random.default_rng(0)
+    for layer in source.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.scale:
+            shape = layer.gamma.shape
+            # Some of them negative, as in published networks.
+            layer.gamma.assign(random.normal(0.8, 0.4, shape))
+            layer.moving_mean.assign(random.normal(0, 0.1, shape))
+            layer.moving_variance.assign(random.uniform(0.5, 1.5, shape))
+    return source
+
+
+@functools.cache
+def converted_network(name):
+    """A source, the network that it becomes, and images."""
+    source = source_of(name)
+    images = np.random.default_rng(0).uniform(0, 255, (12, *source.input_shape[1:])).astype("float32")
+    return source, DDNN.from_keras(source, depths=2, num_classes=5), images
+
+
+def expected(source, images):
+    """What the source gives for raw pixels."""
+    pixels = preprocessing_of(source)
+    normalized = (images - np.float32(pixels.mean)) / np.float32(pixels.std)
+    outputs = source(normalized[..., ::-1] if pixels.channels == "bgr" else normalized, training=False)
+    return keras.ops.convert_to_numpy(outputs)
+
+
+# Of a bundle, in units of the full-net's file. Narrow networks have many scales beside their weights.
+LARGEST = {"ResNet50": 1.04}
+HUB = ("ResNetBackbone", "EfficientNetBackbone", "MobileNetBackbone")
+QUICK = ("MobileNetV2", "MobileNetBackbone")
+EVERY = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in (*STAGES, *HUB)]
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "InceptionResNetV2"])
+def test_networks_divide_into_stages(name):
+    division = divide(getattr(applications, name)(weights=None, input_shape=(96, 96, 3)))
+    blocks, number = STAGES[name]
+    assert division.blocks == blocks
+    assert sum(blocks) + division.other_blocks == number
+    assert division.classifier.kernel.shape[-1] == 1000
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_full_net_computes_what_the_source_computes(name):
+    source, model, images = converted_network(name)
+    logits = keras.ops.convert_to_numpy(model(images, training=False)[model.output_keys[-1]])
+    if name in HUB:
+        # They end with features, and the network has a classifier of its own.
+        features = expected(source, images).mean((1, 2))
+        kernel, bias = model.get_layer(model.output_keys[-1]).get_weights()
+        np.testing.assert_allclose(logits, features @ kernel + bias, rtol=1e-4, atol=1e-4)
+    else:
+        probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+        np.testing.assert_allclose(probabilities, expected(source, images), rtol=1e-4, atol=1e-5)
+    *shallow, full_net = model.depths.values()
+    if name in STAGES:
+        assert full_net == STAGES[name][0]
+    assert all(count == 1 for count in shallow[0])
+    # What is not shared is normalisation and the classifiers.
+    assert model.count_params() < 1.1 * source.count_params() or name in QUICK
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_trains_saves_and_exports(name, tmp_path):
+    _, model, images = converted_network(name)
+    model = DDNN.from_config(model.get_config())
+    model.set_weights(converted_network(name)[1].get_weights())
+    model.compile(keras.optimizers.SGD(1e-3), distillation=EKD(), run_eagerly=True)
+    assert np.isfinite(model.fit(images[:4], np.arange(4), verbose=0).history["loss"]).all()
+    path = tmp_path / "model.keras"
+    model.save(path)
+    np.save(tmp_path / "images.npy", images)
+    loading = (
+        "import sys, ddnn_keras, keras, numpy as np; folder = sys.argv[1];"
+        "logits = keras.saving.load_model(folder + '/model.keras')(np.load(folder + '/images.npy'), training=False);"
+        "np.savez(folder + '/logits.npz', **{key: keras.ops.convert_to_numpy(value) for key, value in logits.items()})"
+    )
+    subprocess.run([sys.executable, "-c", loading, tmp_path], check=True)
+    with np.load(tmp_path / "logits.npz") as found:
+        for key, logits in model(images, training=False).items():
+            np.testing.assert_allclose(found[key], keras.ops.convert_to_numpy(logits), rtol=1e-5, atol=1e-5)
+    shallow, *_, full_net = model.depths
+    subnets = {key: model.subnet(depth) for key, depth in zip(model.output_keys, model.depths)}
+    labels = np.zeros(len(images), int)
+    verify(convert(model.subnet(shallow)), model.subnet(shallow), images, labels)
+    bundle = convert_bundle(subnets, MODES["int8"], images)
+    if name in LARGEST:
+        assert len(bundle) < LARGEST[name] * len(convert(model.subnet(full_net), MODES["int8"], images))
+    for key, subnet in subnets.items():
+        reference = keras.ops.convert_to_numpy(subnet(images, training=False))
+        errors = np.abs(LiteModel(bundle, key)(images) - reference).max(-1)
+        assert np.quantile(errors, 0.9) < 0.2 * np.abs(reference).max()
+
+
+def test_depths_by_number_and_by_blocks():
+    source, model, images = converted_network("MobileNetV2")
+    assert list(model.depths) == [7, 17]
+    assert list(DDNN.from_keras(source).depths) == [7, 12, 17]
+    assert list(DDNN.from_keras(source, depths=1).depths.values()) == [(2, 3, 4, 3, 3)]
+    named = DDNN.from_keras(source, depths={"small": (1, 1, 2, 1, 1), "large": (2, 2, 4, 3, 1)}, num_classes=3)
+    assert named.output_keys == ["depth_small", "depth_large"]
+    assert named.subnet("small").output_shape == (None, 3)
+    untrained = model.calibrate(images, (1, 2, 2, 1, 1))
+    assert np.isfinite(keras.ops.convert_to_numpy(untrained(images))).all()
+
+
+def test_a_source_for_images_of_any_size():
+    source = applications.MobileNetV2(weights=None, input_shape=(None, None, 3), include_top=False, alpha=0.35)
+    model = DDNN.from_keras(source, depths=2, num_classes=5, input_shape=(48, 48, 3))
+    assert model.input_shape == (None, 48, 48, 3)
+    with pytest.raises(ValueError, match=r"^`source` must take images of the shape \(None, None, 3\)"):
+        DDNN.from_keras(source, num_classes=5)
+
+
+def test_mistakes():
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="first")(image)
+    chain = keras.Model(image, keras.layers.Conv2D(4, 3, name="second")(x), name="chain")
+    blocks = keras.Model(image, keras.layers.Add()([x, keras.layers.Conv2D(4, 3, padding="same")(x)]), name="mine")
+    for source, arguments, message in [
+        (chain, {}, r"^`source` must have blocks that add to their input.*'chain' has none"),
+        (keras.Sequential([keras.layers.Dense(3)]), {}, r"^`source` must be a functional"),
+        (blocks, {}, r"^`preprocessing` must be given for a source called 'mine'"),
+        (blocks, {"preprocessing": "torchvision"}, r"^`preprocessing` must be None, 'tf'"),
+        (blocks, {"preprocessing": None, "depths": 1}, r"^`num_classes` must be an integer of 2 or more"),
+        (
+            blocks,
+            {"preprocessing": None, "num_classes": 3, "depths": 2},
+            r"^`depths` must be from 1 to 1 for",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            DDNN.from_keras(source, **arguments)
