@@ -17,10 +17,19 @@ pytestmark = pytest.mark.xdist_group("pages")
 
 PAGES = {
     folder: (ROOT / folder / "README.md").read_text()
-    for folder in ("", "ddnn_keras", "ddnn_keras/backbones", "ddnn_keras/runtime", "export", "recipes", "recipes/study")
+    for folder in (
+        "",
+        "ddnn_keras",
+        "ddnn_keras/backbones",
+        "ddnn_keras/network",
+        "ddnn_keras/runtime",
+        "export",
+        "recipes",
+        "recipes/study",
+    )
 }
 # What makes a page's example small.
-TINY = {"depths=(18, 34, 50), width=16": "depths=(10, 18), width=2", "epochs=10": "epochs=1"}
+TINY = {"depths=(18, 34, 50), width=16": "depths=(10, 18), width=2", "epochs=10": "epochs=1", '"imagenet"': "None"}
 
 
 def blocks(folder, language="python"):
@@ -94,7 +103,7 @@ def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
     assert subprocess.run(command, **place).returncode == 0
 
 
-@pytest.mark.parametrize("folder", ["", "ddnn_keras", "ddnn_keras/backbones"])
+@pytest.mark.parametrize("folder", ["", "ddnn_keras", "ddnn_keras/backbones", "ddnn_keras/network"])
 def test_the_python_of_a_page_runs(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
