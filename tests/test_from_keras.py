@@ -55,7 +55,7 @@ def hub_source(name):
             stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
             stackwise_block_types=["v1"] * 7,
             activation="relu6",
-            image_shape=(64, 64, 3),
+            input_shape=(64, 64, 3),
         )
     return models.MobileNetBackbone(
         stackwise_expansion=[[8, 24], [24, 48, 48], [48, 96]],

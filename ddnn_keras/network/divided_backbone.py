@@ -150,7 +150,8 @@ def layer_on_path(node, path):
         return layer
     settings = {name: value for name, value in layer.get_config().items() if name not in ("name", "dtype")}
     if not layer.weights:
-        return type(layer).from_config({**settings, "dtype": path.dtype})
+        # Named after the source's: Keras' own names might be those of the source's operations.
+        return type(layer).from_config({**settings, "name": f"{layer.name}_{path.name}", "dtype": path.dtype})
     if not isinstance(layer, NORMALIZATIONS):
         return path.shared(type(layer), layer.name, **settings)
     if convolution_before(node):
