@@ -6,6 +6,8 @@ import struct
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
+from ddnn_keras.runtime.digest import is_damaged
+
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # bytes: `force_align` of a buffer's data in TFLite's schema
 ABSENT = -1  # the index of an optional input, such as a bias, that an operator does not have
@@ -16,18 +18,23 @@ TYPE_NAMES, OPERATOR_NAMES = (
 
 
 def content_of(model):
-    """The bytes of a model, a path or the bytes themselves. Raises a `ValueError` if it is not a TFLite file."""
-    content = model if isinstance(model, bytes) else existing_file(model).read_bytes()
+    """The bytes of a model, a path or the bytes themselves.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a TFLite file, or its digest tells that it is damaged.
+    """
+    if not isinstance(model, bytes) and not pathlib.Path(model).is_file():
+        raise FileNotFoundError(f"`model` must be an existing file. Received: {str(model)!r}")
+    content = model if isinstance(model, bytes) else pathlib.Path(model).read_bytes()
     if content[4:8] != IDENTIFIER:
         raise ValueError(f"`model` must be a TFLite file. Received: {description(model)}, which is none")
+    if is_damaged(content):
+        raise ValueError(
+            f"`model` must be a whole TFLite file. Received: {description(model)}, which is damaged: "
+            "its digest is not that of its content"
+        )
     return content
-
-
-def existing_file(path):
-    """`path` as a `pathlib.Path`. Raises a `FileNotFoundError` if there is no such file."""
-    if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"`model` must be an existing file. Received: {str(path)!r}")
-    return pathlib.Path(path)
 
 
 def description(model):
