@@ -4,6 +4,7 @@ import pathlib
 import struct
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ddnn_keras.runtime.digest import is_damaged
@@ -52,11 +53,28 @@ def parse(model):
 
 
 def serialize(tree):
-    """The bytes of a `.tflite` file from an object tree, with every buffer aligned as the schema demands."""
+    """The bytes of a `.tflite` file from an object tree. Buffers are aligned, and equal vectors are stored once."""
     tree.buffers = [AlignedBuffer(buffer.data, buffer.offset, buffer.size) for buffer in tree.buffers]
-    builder = flatbuffers.Builder()
+    builder = SharingBuilder()
     builder.Finish(tree.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
+
+
+class SharingBuilder(flatbuffers.Builder):
+    """Stores equal vectors once, such as the zero points of all int8 weights with the same number of channels."""
+
+    def __init__(self):
+        super().__init__()
+        self._places = {}
+
+    def CreateNumpyVector(self, x):  # noqa: N802
+        """Writes an array, unless an equal one has been written. Returns its place."""
+        if x.dtype == np.uint8:  # the data of an `AlignedBuffer`, which has a place of its own
+            return super().CreateNumpyVector(x)
+        key = x.dtype, x.tobytes()
+        if key not in self._places:
+            self._places[key] = super().CreateNumpyVector(x)
+        return self._places[key]
 
 
 class AlignedBuffer(schema.BufferT):
