@@ -103,13 +103,6 @@ def non_negative_number(text):
     return number
 
 
-def positive_number(text):
-    """A finite number above 0."""
-    if not (number := non_negative_number(text)):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return number
-
-
 def run(main, parser):
     """Calls `main` with the parsed command line and turns the user's mistakes into one sentence.
 

@@ -34,26 +34,16 @@ def argument_parser():
     add("--epochs", type=positive_integer, default=5, help="passes over the training images, for each step")
     add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
     add("--kl-weight", type=non_negative_number, default=EKD_DEFAULTS["kl_weight"], help="of the full-net's teaching")
-    add("--sparsity", type=fraction, default=0.5, help="the part of the weights that pruning sets to zero")
-    add("--clusters", type=two_or_more, default=16, help="how many values clustering leaves a layer's weights, at most")
+    add("--sparsity", type=non_negative_number, default=0.5, help="the part of the weights that pruning sets to zero")
+    add(
+        "--clusters",
+        type=positive_integer,
+        default=16,
+        help="how many values clustering leaves a layer's weights, at most",
+    )
     add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
     add("--output", help="folder for the file; by default tflite/ in the run")
     return parser
-
-
-def two_or_more(text):
-    """The type of an argument that counts clusters."""
-    if (number := positive_integer(text)) < 2:
-        raise argparse.ArgumentTypeError(f"{text} is less than 2")
-    return number
-
-
-def fraction(text):
-    """The type of an argument from 0 to less than 1."""
-    number = non_negative_number(text)
-    if number >= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not less than 1")
-    return number
 
 
 def main(arguments):
@@ -97,9 +87,12 @@ def check_steps(steps, arguments):
     """Raises a `ValueError` where an argument does not go with the technique."""
     if "qat" in steps and arguments.quantize != "int8":
         raise ValueError(f"--quantize must be int8 with qat. Received: {arguments.quantize}")
-    if {"prune", "cluster"} <= set(steps) and arguments.clusters < 3:
+    if arguments.sparsity >= 1:
+        raise ValueError(f"--sparsity must be less than 1. Received: {arguments.sparsity}")
+    least = 3 if "prune" in steps else 2  # pruning needs one for zero
+    if "cluster" in steps and arguments.clusters < least:
         raise ValueError(
-            f"--clusters must be 3 or more with prune, which needs one for zero. Received: {arguments.clusters}"
+            f"--clusters must be {least} or more with {arguments.technique}. Received: {arguments.clusters}"
         )
 
 

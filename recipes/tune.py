@@ -21,14 +21,7 @@ import pathlib
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, print_table, run
-from ddnn_keras.runs.arguments import (
-    TERMS,
-    add_distillation,
-    add_settings,
-    check_depths,
-    check_effect,
-    load_images,
-)
+from ddnn_keras.runs.arguments import TERMS, add_distillation, add_settings, check_depths, check_effect, load_images
 from ddnn_keras.runs.folder_lock import one_at_a_time
 from ddnn_keras.runs.search_space import SEARCHED, chosen
 
