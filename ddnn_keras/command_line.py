@@ -104,13 +104,10 @@ def non_negative_number(text):
 
 
 def run(main, parser):
-    """Calls `main` with the parsed command line and turns the user's mistakes into one sentence.
+    """Calls `main` with the parsed command line.
 
-    Args:
-        main: A function of the parsed arguments.
-        parser: The script's `ArgumentParser`. A `ValueError` or `OSError`, with which the library reports a wrong
-            value or file, ends the process with exit code 2 and its message. Any other exception is a bug of ours and
-            keeps its traceback.
+    A `ValueError` or `OSError`, with which the library reports a wrong value or file, ends the process with exit code 2
+    and its message. Any other exception is a bug of ours and keeps its traceback.
     """
     arguments = parser.parse_args()
     # Not every terminal has all letters, and what lacks one is no mistake.
@@ -130,12 +127,7 @@ def run(main, parser):
 
 
 def print_table(headers, rows):
-    """Prints a table. Its first column names the rows; the other columns hold figures.
-
-    Args:
-        headers: The columns' names.
-        rows: A list with a list of cells for each row.
-    """
+    """Prints a table. Its first column names the rows; the other columns hold figures."""
     from rich.console import Console
     from rich.table import Column, Table
 

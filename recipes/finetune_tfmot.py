@@ -17,7 +17,7 @@ import tempfile
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, print_table, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.runs.arguments import EKD_DEFAULTS
-from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
+from ddnn_keras.runs.earlier_runs import finished_run, images_of_runs
 from ddnn_keras.tflite.modes import MODES
 
 TECHNIQUES = ["qat", "prune", "cluster", "prune_qat", "cluster_qat", "prune_cluster", "prune_cluster_qat"]
@@ -63,7 +63,7 @@ def main(arguments):
     network = load_network(run_directory.model)
     depth = chosen_depth(network, arguments.depth)
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
-    images = images_of_run(run_directory, saved)
+    images = images_of_runs([run_directory])
     settings = {"batch_size": saved.batch_size, "seed": saved.seed, **vars(arguments)}
     facts = {
         "depths": {"serving_default": {"depth": depth, "blocks_per_stage": network.depths[depth]}},

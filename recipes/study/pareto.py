@@ -34,7 +34,7 @@ def argument_parser():
 def main(arguments):
     """Evaluates the trained depths and other combinations, and writes the table and the picture."""
     from ddnn_keras.runs.checkpoint import load_network
-    from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
+    from ddnn_keras.runs.earlier_runs import finished_run, images_of_runs
 
     if not os.path.basename(arguments.output).strip("."):
         raise ValueError(f"--output must be a name for files, not a folder. Received: {arguments.output}")
@@ -42,7 +42,7 @@ def main(arguments):
     network = load_network(run_directory.model)
     # Before the data is read, since some families have no other sub-nets than the trained.
     subnets = {blocks: network.subnet(blocks) for blocks in combinations(network, arguments.combinations)}
-    images = images_of_run(run_directory, saved)
+    images = images_of_runs([run_directory])
     statistics_from = images.calibration_images(min(arguments.calibration_images, images.num_train))
     split = {"validation": images.validation, "test": images.test}[arguments.evaluate_on]
     points = []
