@@ -103,21 +103,11 @@ def non_negative_number(text):
     return number
 
 
-def positive_number(text):
-    """A finite number above 0."""
-    if not (number := non_negative_number(text)):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return number
-
-
 def run(main, parser):
-    """Calls `main` with the parsed command line and turns the user's mistakes into one sentence.
+    """Calls `main` with the parsed command line.
 
-    Args:
-        main: A function of the parsed arguments.
-        parser: The script's `ArgumentParser`. A `ValueError` or `OSError`, with which the library reports a wrong
-            value or file, ends the process with exit code 2 and its message. Any other exception is a bug of ours and
-            keeps its traceback.
+    A `ValueError` or `OSError`, with which the library reports a wrong value or file, ends the process with exit code 2
+    and its message. Any other exception is a bug of ours and keeps its traceback.
     """
     arguments = parser.parse_args()
     # Not every terminal has all letters, and what lacks one is no mistake.
@@ -137,12 +127,7 @@ def run(main, parser):
 
 
 def print_table(headers, rows):
-    """Prints a table. Its first column names the rows; the other columns hold figures.
-
-    Args:
-        headers: The columns' names.
-        rows: A list with a list of cells for each row.
-    """
+    """Prints a table. Its first column names the rows; the other columns hold figures."""
     from rich.console import Console
     from rich.table import Column, Table
 

@@ -42,7 +42,7 @@ def resolve_depths(depths, known):
         raise ValueError(f"`depths` must name at least one depth. Received: depths={depths!r}")
     num_stages = len(next(iter(known.values())))
     for name, blocks in pairs:
-        _check_name(name, pairs)
+        _check_name(name)
         _check_blocks(name, blocks, num_stages)
     # Names go into JSON, which takes no NumPy integers.
     pairs = [(name if isinstance(name, str) else int(name), tuple(blocks)) for name, blocks in pairs]
@@ -89,14 +89,12 @@ def _look_up(depths, known):
     return [(depth, known[depth]) for depth in depths]
 
 
-def _check_name(name, pairs):
+def _check_name(name):
     # Names become layer names, metric names and TFLite signatures.
     if not is_name(name) or not re.fullmatch(r"\w+", str(name), flags=re.ASCII):
         raise ValueError(
             f"A depth's name must be an integer or a string of letters, digits and underscores. Received: {name!r}"
         )
-    if [output_key(other) for other, _ in pairs].count(output_key(name)) > 1:
-        raise ValueError(f"`depths` must not repeat a depth. Received: {name!r} as a number and as a string")
 
 
 def _check_blocks(name, blocks, num_stages):

@@ -75,7 +75,8 @@ def take_over(model, subnet, source, channels):
     copy_weights(ours, theirs)
     copy_normalizations(normalizations_apart(subnet.output), normalizations_apart(output))
     if channels == "bgr":
-        reverse_colours(ours[0].layer)
+        kernel, *bias = ours[0].layer.get_weights()
+        ours[0].layer.set_weights([kernel[:, :, ::-1], *bias])
     images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
     their_images = images if takes_raw_pixels(source) else model.get_layer("normalize_pixels")(images)
     their_images = their_images[..., ::-1] if channels == "bgr" else their_images
@@ -97,12 +98,6 @@ def without_classifier(convolutions, count):
     if len(convolutions) == count + 1 and isinstance(convolutions[-1].layer, keras.layers.Dense):
         return convolutions[:-1], convolutions[-1]
     return convolutions, None
-
-
-def reverse_colours(convolution):
-    """Makes the first convolution take the channels of an image in the opposite order."""
-    kernel, *bias = convolution.get_weights()
-    convolution.set_weights([kernel[:, :, ::-1], *bias])
 
 
 def copy_weights(ours, theirs):

@@ -50,8 +50,10 @@ def main(arguments):
     try:
         facts = read_metadata(arguments.model)
     except ValueError:
-        print("The file has no description.")
+        print("The file has no description and no digest.")
         return
+    if "digest" not in facts:
+        print("The file has no digest: damage to it would not be noticed.")
     known = {name: facts[name] for name in ("quantize", "source", "versions", "calibration", "labels") if name in facts}
     for name, value in known.items():
         print(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")

@@ -17,7 +17,7 @@ import tempfile
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, print_table, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.runs.arguments import EKD_DEFAULTS
-from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
+from ddnn_keras.runs.earlier_runs import finished_run, images_of_runs
 from ddnn_keras.tflite.modes import MODES
 
 TECHNIQUES = ["qat", "prune", "cluster", "prune_qat", "cluster_qat", "prune_cluster", "prune_cluster_qat"]
@@ -34,26 +34,16 @@ def argument_parser():
     add("--epochs", type=positive_integer, default=5, help="passes over the training images, for each step")
     add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
     add("--kl-weight", type=non_negative_number, default=EKD_DEFAULTS["kl_weight"], help="of the full-net's teaching")
-    add("--sparsity", type=fraction, default=0.5, help="the part of the weights that pruning sets to zero")
-    add("--clusters", type=two_or_more, default=16, help="how many values clustering leaves a layer's weights, at most")
+    add("--sparsity", type=non_negative_number, default=0.5, help="the part of the weights that pruning sets to zero")
+    add(
+        "--clusters",
+        type=positive_integer,
+        default=16,
+        help="how many values clustering leaves a layer's weights, at most",
+    )
     add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
     add("--output", help="folder for the file; by default tflite/ in the run")
     return parser
-
-
-def two_or_more(text):
-    """The type of an argument that counts clusters."""
-    if (number := positive_integer(text)) < 2:
-        raise argparse.ArgumentTypeError(f"{text} is less than 2")
-    return number
-
-
-def fraction(text):
-    """The type of an argument from 0 to less than 1."""
-    number = non_negative_number(text)
-    if number >= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not less than 1")
-    return number
 
 
 def main(arguments):
@@ -73,7 +63,7 @@ def main(arguments):
     network = load_network(run_directory.model)
     depth = chosen_depth(network, arguments.depth)
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
-    images = images_of_run(run_directory, saved)
+    images = images_of_runs([run_directory])
     settings = {"batch_size": saved.batch_size, "seed": saved.seed, **vars(arguments)}
     facts = {
         "depths": {"serving_default": {"depth": depth, "blocks_per_stage": network.depths[depth]}},
@@ -97,9 +87,12 @@ def check_steps(steps, arguments):
     """Raises a `ValueError` where an argument does not go with the technique."""
     if "qat" in steps and arguments.quantize != "int8":
         raise ValueError(f"--quantize must be int8 with qat. Received: {arguments.quantize}")
-    if {"prune", "cluster"} <= set(steps) and arguments.clusters < 3:
+    if arguments.sparsity >= 1:
+        raise ValueError(f"--sparsity must be less than 1. Received: {arguments.sparsity}")
+    least = 3 if "prune" in steps else 2  # pruning needs one for zero
+    if "cluster" in steps and arguments.clusters < least:
         raise ValueError(
-            f"--clusters must be 3 or more with prune, which needs one for zero. Received: {arguments.clusters}"
+            f"--clusters must be {least} or more with {arguments.technique}. Received: {arguments.clusters}"
         )
 
 

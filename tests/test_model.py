@@ -1,14 +1,10 @@
 """The network as a Keras model: outputs, sub-nets, training, saving."""
 
-import re
-
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.network.cost import count_parameters
 
 # Paths part in stages 1 and 2.
 # The deepest comes first in the alphabet, in which Keras sorts the outputs.
@@ -62,12 +58,6 @@ def test_outputs_are_a_dict_of_logits(network, examples):
     assert sorted(network.output_names) == sorted(KEYS)
     assert network.output_keys == KEYS
     assert network.depths == DEPTHS
-
-
-def test_subnets_have_the_published_parameter_counts():
-    model = DDNN(depths=(18, 34, 50), num_classes=1000, input_shape=(224, 224, 3), stem="imagenet")
-    for depth, parameters in {18: 11_689_512, 34: 21_797_672, 50: 31_243_048}.items():
-        assert count_parameters(model.subnet(depth)) == parameters
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -197,7 +187,7 @@ def test_every_way_to_run_a_step_gives_the_same_losses(examples):
 def test_mixed_precision(examples, policy, tmp_path):
     model = compiled(small_network(depths={"c": (1, 1, 1), "a": (1, 2, 1)}, dtype=policy))
     assert model.get_layer("stem_conv").compute_dtype == policy.removeprefix("mixed_")
-    history = model.fit(*examples, epochs=3, batch_size=16, verbose=0).history
+    history = model.fit(*examples, epochs=2, batch_size=24, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     assert np.isfinite(history["depth_c_attention_loss"]).all()
     model.save(tmp_path / "model.keras")
@@ -205,13 +195,6 @@ def test_mixed_precision(examples, policy, tmp_path):
     assert loaded.dtype_policy.name == policy
     assert model(examples[0])["depth_c"].dtype == np.float32
     check_same_logits(loaded, model, examples[0])
-
-
-def test_callbacks_see_the_logs(examples):
-    model = compiled(small_network())
-    stop = keras.callbacks.EarlyStopping("val_depth_c_accuracy", mode="max", patience=0, min_delta=2.0)
-    history = model.fit(*examples, batch_size=48, epochs=5, validation_data=examples, callbacks=[stop], verbose=0)
-    assert len(history.epoch) == 2
 
 
 def test_of_two_compiles_the_last_decides(examples):
@@ -237,15 +220,6 @@ def test_a_single_depth_trains_like_any_model(examples):
 # Saving
 
 
-def test_untrained_model_survives_saving(tmp_path):
-    model = small_network(pixel_mean=[100.0], stem="imagenet", input_shape=(32, 32, 1))
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.get_config() == model.get_config()
-    assert loaded.depths == DEPTHS
-    check_same_logits(loaded, model, np.zeros((1, 32, 32, 1)))
-
-
 def test_training_goes_on_after_loading_as_if_never_interrupted(examples, tmp_path):
     metric = keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")
     distillation = EKD(temperature=2.0, attention="activation", attention_weight=5.0)
@@ -259,13 +233,6 @@ def test_training_goes_on_after_loading_as_if_never_interrupted(examples, tmp_pa
     histories = [each.fit(*examples, shuffle=False, batch_size=16, verbose=0).history for each in (model, loaded)]
     assert histories[1] == pytest.approx(histories[0], rel=1e-4)
     assert "depth_a_top2" in histories[0]
-
-
-def test_weights_alone(network, examples, tmp_path):
-    network.save_weights(tmp_path / "model.weights.h5")
-    other = small_network()
-    other.load_weights(tmp_path / "model.weights.h5")
-    check_same_logits(other, network, examples[0])
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -287,11 +254,6 @@ def test_a_compile_of_ones_own_is_called_again_by_hand(examples, tmp_path):
     check_same_logits(loaded, model, examples[0])
 
 
-def test_the_examples_of_the_page_run():
-    for example in re.findall(r"```python\n(.*?)```", (ROOT / "ddnn_keras/README.md").read_text(), re.DOTALL):
-        exec(example, {})
-
-
 # Errors
 
 
@@ -309,8 +271,6 @@ def test_quantization_in_place_is_refused(network):
         ({"stem": "mnist"}, "stem='mnist'"),
         ({"backbone": "vgg", "stem": "strided"}, "`stem` must be one of 'cifar', 'imagenet'. Received: stem='strided'"),
         ({"width": 0}, "width=0"),
-        ({"width": 1.5}, "width=1.5"),
-        ({"num_classes": 0}, "num_classes=0"),
         ({"num_classes": 1}, "num_classes=1"),
         ({"input_shape": (32, 32)}, "input_shape=(32, 32)"),
         ({"input_shape": (None, None, 3)}, "input_shape=(None, None, 3)"),
@@ -337,19 +297,6 @@ def test_channels_first():
         keras.config.set_image_data_format("channels_last")
 
 
-def test_one_image_is_no_batch_of_rows():
-    model = DDNN({"a": (1, 1, 1), "b": (2, 2, 2)}, "resnet_cifar", width=2, input_shape=(16, 16, 1))
-    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 1))
-    for network in (model, model.subnet("a"), model.calibrate(images, (1, 2, 2))):
-        with pytest.raises(ValueError, match=r"is incompatible with the layer: expected ndim=4, found ndim=3"):
-            network(images[0])
-
-
-def test_unknown_depth_of_a_subnet(network):
-    with pytest.raises(ValueError, match=r"`depth` must be one of 'c', 'b', 'a', or blocks per stage. Received: "):
-        network.subnet(18)
-
-
 @pytest.mark.parametrize("distillation", ["ekd", EKD])
 def test_wrong_distillation(network, distillation):
     with pytest.raises(ValueError, match=r"ddnn_keras.EKD or None. Received: distillation=('ekd'|<class)"):
@@ -364,22 +311,25 @@ def test_distillation_wants_losses_that_are_means(network, reduction):
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 20, 1), (2, 16, 16, 3), (16, 16, 1), (2, 16, 16)])
-@pytest.mark.parametrize("method", ["__call__", "features"])
-def test_wrong_image_shape(network, shape, method):
-    with pytest.raises(ValueError) as error:
-        getattr(network, method)(np.zeros(shape))
-    assert str(shape) in str(error.value)
-    assert ("expected shape=(None, 16, 16, 1)" if len(shape) == 4 else "expected ndim=4") in str(error.value)
-    assert "\n" not in str(error.value)
+def test_wrong_image_shape(network, shape):
+    calibrated = network.calibrate(np.full((2, 16, 16, 1), 99), (1, 2, 1))
+    for call in (network, network.features, network.subnet("c"), calibrated):
+        with pytest.raises(ValueError) as error:
+            call(np.zeros(shape))
+        assert str(shape) in str(error.value)
+        assert ("expected shape=(None, 16, 16, 1)" if len(shape) == 4 else "expected ndim=4") in str(error.value)
+        assert "\n" not in str(error.value)
 
 
-def test_numpy_integers_are_integers(tmp_path):
+def test_an_untrained_network_survives_saving_and_numbers_of_numpy_are_pythons(tmp_path):
     numpys = {"num_classes": np.int64(3), "width": np.int32(2), "pixel_std": np.array([64.0])}
-    model = small_network(**numpys, depths=(np.int64(8), 14), input_shape=tuple(np.array([16, 16, 1])))
+    others = {"pixel_mean": [100.0], "stem": "strided", "input_shape": tuple(np.array([16, 16, 1]))}
+    model = small_network(**numpys, **others, depths=(np.int64(8), 14))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.get_config() == model.get_config()
     assert loaded.depths == {8: (1, 1, 1), 14: (2, 2, 2)}
+    check_same_logits(loaded, model, np.zeros((1, 16, 16, 1)))
 
 
 def test_whether_steps_are_compiled_is_decided_where_a_network_is_loaded(network):

@@ -15,15 +15,9 @@ def randomized(source, signs=(1,)):
     random = np.random.default_rng(0)
     for layer in source._flatten_layers(include_self=False, recursive=True):
         if isinstance(layer, keras.layers.BatchNormalization):
-            gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights(
-                [
-                    random.uniform(0.5, 1.5, gamma.shape) * random.choice(signs, gamma.shape),
-                    random.normal(0, 0.2, beta.shape),
-                    random.normal(0, 0.2, mean.shape),
-                    random.uniform(0.5, 1.5, variance.shape),
-                ]
-            )
+            shape = layer.gamma.shape
+            scales, variance = random.uniform(0.5, 1.5, (2, *shape))
+            layer.set_weights([scales * random.choice(signs, shape), *random.normal(0, 0.2, (2, *shape)), variance])
         elif hasattr(layer, "kernel"):
             # Kernels that keep the size of activations, without normalisation too.
             kernel, *bias = layer.get_weights()
@@ -93,7 +87,6 @@ def check_same_logits(model, source, depth, images):
     ("backbone", "block_type", "depths", "blocks"),
     [
         ("resnet", "basic_block", (10, 18), (2, 2, 2, 2)),
-        pytest.param("resnet", "basic_block", (34,), (3, 4, 6, 3), marks=pytest.mark.slow),
         ("resnet_bottleneck", "bottleneck_block", (26,), (2, 2, 2, 2)),
         pytest.param("resnet_bottleneck", "bottleneck_block", (26, 50), (3, 4, 6, 3), marks=pytest.mark.slow),
         pytest.param("resnet_bottleneck", "bottleneck_block", (101,), (3, 4, 23, 3), marks=pytest.mark.slow),
@@ -131,8 +124,8 @@ def test_mobilenet_v2_is_that_of_keras_applications():
 
 @pytest.mark.parametrize(
     ("layers", "variant"),
-    [(16, lambda source: source), (19, normalized), pytest.param(16, normalized, marks=pytest.mark.slow)],
-    ids=["16", "19-normalized", "16-normalized"],
+    [(16, lambda source: source), (19, normalized)],
+    ids=["16", "19-normalized"],
 )
 def test_vgg_is_that_of_keras_applications(layers, variant):
     source = getattr(keras.applications, f"VGG{layers}")(
@@ -150,14 +143,6 @@ def test_densenet_is_that_of_keras_applications(layers, depths):
     )
     model = DDNN(depths=depths, backbone="densenet", num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
     check_same_logits(model, source, layers, IMAGES[:2])
-
-
-@pytest.mark.slow
-def test_a_densenet_of_other_channels_is_found_out():
-    source = keras.applications.DenseNet121(input_shape=(64, 64, 3), weights=None, include_top=False)
-    model = DDNN(depths=(169,), backbone="densenet", input_shape=(64, 64, 3), stem="imagenet")
-    with pytest.raises(ValueError, match=r"has stage3_block25_conv1_depth_169 with weights of shapes"):
-        load_pretrained(model, source)
 
 
 def small_source(size=32):
@@ -181,9 +166,8 @@ def test_another_number_of_classes_keeps_the_new_classifier():
     kernel = model.get_layer("depth_10").get_weights()[0]
     load_pretrained(model, source)
     np.testing.assert_array_equal(model.get_layer("depth_10").get_weights()[0], kernel)
-    np.testing.assert_array_equal(
-        model.get_layer("stem_conv").get_weights()[0], source.get_layer("conv1_conv").get_weights()[0]
-    )
+    stem, their_stem = model.get_layer("stem_conv"), source.get_layer("conv1_conv")
+    np.testing.assert_array_equal(stem.get_weights()[0], their_stem.get_weights()[0])
 
 
 def test_a_sub_net_takes_weights_and_shares_them():
@@ -285,16 +269,7 @@ def check_not_taken(source, sentence, model=None, error=ValueError, **arguments)
     ("changed", "change", "sentence"),
     [
         ("block1_pool", {}, r"the outputs of stage2_block1_conv and block2_conv1 differ by"),
-        (
-            "block3_conv2",
-            {"strides": 2},
-            r".* and block3_conv2 differ by inf .* shapes \(16, 16, 16\) and \(8, 8, 16\)",
-        ),
-        (
-            "block3_conv2",
-            {"padding": "valid"},
-            r".* and block3_conv2 differ by inf .* \(16, 16, 16\) and \(14, 14, 16\)",
-        ),
+        ("block3_conv2", {"strides": 2}, r".* and block3_conv2 differ by inf .* \(16, 16, 16\) and \(8, 8, 16\)"),
         ("block2_conv1", {"activation": "tanh"}, "the outputs of stage2_block1_conv and block2_conv1 differ by"),
         ("block5_pool", {}, "the features, unlike the outputs of all layers, differ by"),
     ],
@@ -344,23 +319,6 @@ def test_sources_and_depths_that_cannot_be():
     with pytest.raises(ValueError, match=r"`model` must be a ddnn_keras.DDNN. Received: model=<Functional name=vgg16"):
         load_pretrained(plain, small_vgg())
     check_not_taken(plain, "`model` must not be quantization-aware yet", small_vgg(quantization_aware=True))
-
-
-@pytest.mark.slow
-def test_another_activation_of_a_mobilenet_is_found_out():
-    source = keras.applications.MobileNetV2(input_shape=(97, 97, 3), weights=None, include_top=False)
-    other = keras.models.clone_model(
-        source,
-        clone_function=lambda layer: (
-            keras.layers.ReLU(name=layer.name)
-            if isinstance(layer, keras.layers.ReLU)
-            else type(layer).from_config(layer.get_config())
-        ),
-    )
-    model = DDNN(depths=(53,), backbone="mobilenet_v2", input_shape=(97, 97, 3), stem="imagenet")
-    load_pretrained(model, randomized(source))
-    with pytest.raises(ValueError, match=r"the outputs of stage.* differ by"):
-        load_pretrained(model, randomized(other))
 
 
 def test_a_source_without_scales_offsets_and_a_bias():

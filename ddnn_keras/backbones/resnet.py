@@ -4,6 +4,8 @@ As torchvision computes them: symmetric padding, the stride in the first 3x3 con
 where the shape changes, no biases in front of normalisation.
 """
 
+import functools
+
 import keras
 
 from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
@@ -69,14 +71,9 @@ class ResNet:
 
 
 def cifar_stem(path, x, width, strides=1):
-    """A 3x3 convolution that keeps the resolution."""
+    """A 3x3 convolution."""
     x = normalization(path, convolution(path, x, width, 3, strides, "stem_conv"), "stem_bn")
     return keras.layers.ReLU(dtype=path.dtype)(x)
-
-
-def strided_stem(path, x, width):
-    """A 3x3 convolution with stride 2: half of the resolution, a quarter of the cost."""
-    return cifar_stem(path, x, width, strides=2)
 
 
 def imagenet_stem(path, x, width):
@@ -88,7 +85,7 @@ def imagenet_stem(path, x, width):
     return keras.layers.MaxPooling2D(3, strides=2, dtype=path.dtype)(x)
 
 
-STEM_LAYERS = {"cifar": cifar_stem, "strided": strided_stem, "imagenet": imagenet_stem}
+STEM_LAYERS = {"cifar": cifar_stem, "strided": functools.partial(cifar_stem, strides=2), "imagenet": imagenet_stem}
 
 
 class ResNetBottleneck(ResNet):

@@ -84,13 +84,7 @@ class InOrder(keras.utils.PyDataset):
 
 
 def varied(images, mirror, random):
-    """A batch varied like `tensorflow_pipeline.random_shift` does, half of it mirrored if `mirror`; as float32.
-
-    Example:
-    >>> images = np.ones((1, 8, 8, 1))
-    >>> tuple(varied(images, True, np.random.default_rng(0)).shape)
-    (1, 8, 8, 1)
-    """
+    """A batch varied like `tensorflow_pipeline.random_shift` does, half of it mirrored if `mirror`; as float32."""
     count, height, width, channels = images.shape
     pad_y, pad_x = height // 8, width // 8
     padded = ops.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)))

@@ -11,11 +11,7 @@ LOOKED_AT = 10
 
 
 def fingerprint(images):
-    """What tells a data set from another of the same name.
-
-    That is how many images there are, their shape, and of the first 1,000 validation images the checksum of labels and
-    the mean of pixels.
-    """
+    """The number of images, their shape, and of the first validation images the labels' checksum and the mean pixel."""
     batches = itertools.islice(images.validation(100), LOOKED_AT)
     means, labels = zip(*((np.mean(pixels, dtype="float64"), np.asarray(of, "int64")) for pixels, of in batches))
     return {

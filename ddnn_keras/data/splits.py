@@ -4,12 +4,7 @@ import numpy as np
 
 
 def held_out_count(count, fraction):
-    """How many of `count` images `fraction` holds out: at least one, and never all.
-
-    Example:
-    >>> held_out_count(50_000, 0.1)
-    5000
-    """
+    """How many of `count` images `fraction` holds out: at least one, and never all."""
     held_out = max(1, round(count * fraction))
     if held_out >= count:
         raise ValueError(

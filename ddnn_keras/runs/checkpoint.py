@@ -20,18 +20,10 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the compiled model, random states, epoch and time after every epoch, as one file that is always whole.
 
     Keras' own `ModelCheckpoint` writes into the final file, which a kill leaves truncated.
-
-    Args:
-        path: A file that ends in `.keras`.
-
-    Raises:
-        ValueError: If it ends in something else.
     """
 
     def __init__(self, path):
         super().__init__()
-        if pathlib.Path(path).suffix != ".keras":
-            raise ValueError(f"`path` must end in .keras. Received: {str(path)!r}")
         self.path = pathlib.Path(path)
         self._begin = None
 
@@ -63,10 +55,10 @@ def without_distribution():
 
 def resume(path):
     """The network in a file that `Checkpoint` wrote, with its random states, and how many epochs it was trained for."""
-    model = load_network(path)
-    for variable, value in zip(random_states(model), read_progress(path)["random_states"]):
+    model, progress = load_network(path), read_progress(path)
+    for variable, value in zip(random_states(model), progress["random_states"]):
         variable.assign(value)
-    return model, finished_epochs(path)
+    return model, progress["finished_epochs"]
 
 
 def random_states(model):
@@ -83,31 +75,13 @@ def read_progress(path):
         raise ValueError(f"{path} does not say how far its training came: recipes/train.py did not write it.") from None
 
 
-def finished_epochs(path):
-    """How many epochs the network in a file was trained for."""
-    return read_progress(path)["finished_epochs"]
-
-
 def training_seconds(path):
     """How long the network in a file was trained, validation included, in all processes that trained it in turn."""
     return read_progress(path)["seconds"]
 
 
 def load_network(path, compile=True):
-    """The network in a `.keras` file.
-
-    Args:
-        path: The file, as `Checkpoint` or `DDNN.save` wrote it.
-        compile: Whether to compile it if it was when saved, which needs whatever losses and metrics it was given.
-            Defaults to `True`.
-
-    Returns:
-        A `DDNN`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is truncated, or holds another kind of model.
-    """
+    """The `DDNN` in a `.keras` file. To compile it needs the losses and metrics that it was compiled with."""
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"There is no model file {path}.")
     try:

@@ -5,12 +5,7 @@ from ddnn_keras.runs.arguments import argument_parser
 
 
 def command(description, **defaults):
-    """Runs the command line of a recipe.
-
-    Args:
-        description: What `--help` says first.
-        **defaults: The recipe's own defaults, such as `epochs=200`.
-    """
+    """Runs the command line of a recipe with its own defaults, such as `epochs=200`."""
     parser = argument_parser(description, **defaults)
 
     def main(arguments):

@@ -9,12 +9,7 @@ from ddnn_keras.atomic_write import atomic_write
 
 
 def draw_curves(history, path):
-    """Draws one picture of a training: the accuracy of each depth, and each loss term.
-
-    Args:
-        history: A list with a dict for each epoch, as `RunDirectory.read_history` gives it. An empty one draws nothing.
-        path: The PNG file to write.
-    """
+    """Draws the accuracy of each depth and each loss term as a PNG file; an empty history draws nothing."""
     if not history:
         return
     figure = Figure(figsize=(14, 4.5), layout="constrained")

@@ -15,13 +15,7 @@ START, SILENCE = 60, 20
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What this process does of a training.
-
-    Args:
-        rank: Which host this is. The first one, 0, writes all files.
-        hosts: How many there are.
-        callbacks: What Keras needs for it, in training and in evaluation.
-    """
+    """What this process does of a training: host number `rank` of so many `hosts`, with the callbacks that it needs."""
 
     rank: int = 0
     hosts: int = 1
@@ -29,7 +23,7 @@ class Share:
 
     @property
     def is_first(self):
-        """Whether this process writes files."""
+        """Whether this process writes the run's files."""
         return self.rank == 0
 
     def of(self, batches):
@@ -105,10 +99,7 @@ def check_batch_size(batch_size, num_devices):
 
 
 class DataParallelTraining(keras.distribution.DataParallel):
-    """Every device has a part of each batch in training; in evaluation, all of it.
-
-    The last batch of a split need not go into equal parts, and evaluating takes little time.
-    """
+    """Every device has a part of each batch in training; in evaluation all of it, for the last one may be smaller."""
 
     evaluating = False
 

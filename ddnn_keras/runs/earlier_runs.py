@@ -11,26 +11,13 @@ OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
 
 def unused(run_directory):
     """The directory of a new run, which must not hold another."""
-    if found := [file.name for file in run_directory.files if file.exists()]:
-        raise ValueError(
-            f"--output {run_directory.path} holds {', '.join(found)} already: --resume goes on with a run."
-        )
+    if found := ", ".join(file.name for file in run_directory.files if file.exists()):
+        raise ValueError(f"--output {run_directory.path} holds {found} already: --resume goes on with a run.")
     return run_directory
 
 
 def finished_run(path):
-    """The run that a recipe takes up.
-
-    Args:
-        path: Its directory, or `None` for the newest in runs/ that train.py finished.
-
-    Returns:
-        A pair of the `RunDirectory` and its arguments, an `argparse.Namespace`.
-
-    Raises:
-        FileNotFoundError: If there is no such run.
-        ValueError: If it is not finished, or fine-tuned already.
-    """
+    """The run that a recipe takes up, with its arguments; without a path, the newest that train.py finished."""
     if path is None:
         run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: not is_finetuned(run))
         print(f"Run: {run_directory.path} (the newest)")
@@ -67,27 +54,10 @@ def resumed(run_directory, parser):
     return argparse.Namespace(**saved)
 
 
-def images_of_run(run_directory, arguments):
-    """The data set that a run with these arguments was trained on; a `ValueError` if it is another by now."""
-    images = load_images(arguments)
-    check_run(run_directory, images)
-    return images
-
-
 def images_of_network(path, arguments, image_shape, num_classes):
-    """The data set that a network was trained on, or another one of the same shape.
+    """The data set that the network in a file was trained on, or the one that `arguments` name.
 
-    Args:
-        path: The network's file. The run in its folder tells what `arguments` leave open.
-        arguments: A namespace with `dataset`, `data_dir` and `manual_dir`, each of which may be `None`.
-        image_shape: The `(height, width, channels)` that the network takes.
-        num_classes: The number of its classes.
-
-    Returns:
-        A `ddnn_keras.data.ImageData` with images of this shape.
-
-    Raises:
-        ValueError: If nothing tells the data set, or it does not fit the network, or it is not the run's any more.
+    `arguments` have `dataset`, `data_dir` and `manual_dir`. The run in the file's folder tells what they leave open.
     """
     run_directory = RunDirectory(path.parent)
     if not (arguments.dataset or run_directory.config.is_file()):
@@ -112,18 +82,7 @@ def images_of_network(path, arguments, image_shape, num_classes):
 
 
 def images_of_runs(runs):
-    """The data set that runs were trained on.
-
-    Args:
-        runs: A list of `RunDirectory`.
-
-    Returns:
-        A `ddnn_keras.data.ImageData`, with the same split into training and validation images.
-
-    Raises:
-        FileNotFoundError: If one of them is no run.
-        ValueError: If they had not all the same images, or the data set is another by now.
-    """
+    """The data set that all of these runs were trained on, in the same split."""
     first, *others = (run.read_config()["arguments"] for run in runs)
     for run, arguments in zip(runs[1:], others):
         for name in OF_THE_DATA:

@@ -13,9 +13,6 @@ class EpochTable(keras.callbacks.Callback):
     """Prints epoch, time, loss and each depth's validation accuracy. `history.csv` has everything else.
 
     It is also a context, which takes the bar off the terminal when a training fails or is interrupted.
-
-    Args:
-        depths: The names of the network's depths.
     """
 
     def __init__(self, depths):

@@ -52,22 +52,17 @@ def git(checkout, *words):
 
 
 def processor():
-    """The name of what a run computes on: that of the first GPU or TPU, or else the CPU's."""
-    return accelerator() or cpu()
-
-
-def accelerator():
-    """The name of the first GPU or TPU, `None` without one."""
+    """The name of what a run computes on: the first GPU or TPU, or else the CPU."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         for gpu in tf.config.list_physical_devices("GPU"):
             return tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-        return None
+        return cpu()
     import jax
 
     device = jax.local_devices()[0]
-    return None if device.platform == "cpu" else device.device_kind
+    return cpu() if device.platform == "cpu" else device.device_kind
 
 
 def cpu(cpuinfo="/proc/cpuinfo"):

@@ -9,14 +9,11 @@ from ddnn_keras.atomic_write import atomic_write
 
 
 class RunDirectory:
-    """The folder of one training run.
-
-    Args:
-        path: The folder. It need not exist yet.
+    """The folder of one training run, which need not exist yet.
 
     Its files: `model.keras`, the network after the last finished epoch, ready to go on; `config.json`, all that was
-    asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results on the test split or on the one
-    that was asked for, written last; `curves.png`; `tensorboard`, a folder, if it was asked for.
+    asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results, written last; `curves.png`;
+    `tensorboard`, a folder, if it was asked for.
     """
 
     def __init__(self, path):
@@ -30,16 +27,7 @@ class RunDirectory:
 
     @classmethod
     def newest(cls, root="runs", holding="model", suitable=lambda run: True):
-        """The run in `root` whose file changed last.
-
-        Args:
-            root: The folder of all runs. Defaults to `"runs"`.
-            holding: The file that counts: `"model"` (the default) or another attribute's name.
-            suitable: A function from runs to whether they count. Defaults to all.
-
-        Raises:
-            FileNotFoundError: If there is none.
-        """
+        """The suitable run in `root` whose `holding`, one of the files above, changed last."""
         runs = [run for run in map(cls, pathlib.Path(root).glob("*/")) if run.config.is_file()]
         runs = [run for run in runs if getattr(run, holding).is_file() and suitable(run)]
         if not runs:
@@ -52,12 +40,7 @@ class RunDirectory:
             temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def read_config(self):
-        """The content of `config.json`.
-
-        Raises:
-            FileNotFoundError: If there is no such run.
-            ValueError: If the file is damaged.
-        """
+        """The content of `config.json`."""
         if not self.config.is_file():
             raise FileNotFoundError(f"{self.path} holds no run: there is no {self.config.name} in it.")
         try:
@@ -68,19 +51,16 @@ class RunDirectory:
 
     @property
     def files(self):
-        """All of the above."""
+        """What `unused` looks for and `tidy` cleans up behind."""
         return [self.model, self.config, self.history, self.metrics, self.curves]
 
     def read_history(self):
-        """The rows of `history.csv`: a list of dicts of floats, empty before the first epoch ends.
-
-        Where an epoch was not validated, its `val_` entries are NaN.
-        """
+        """The rows of `history.csv`: a list of dicts of floats, empty before the first epoch ends."""
         if not self.history.is_file():
             return []
         with open(self.history, newline="") as file:
             rows = list(csv.DictReader(file))
-        # Keras writes NA.
+        # Keras writes NA where an epoch was not validated.
         return [{name: float("nan" if value == "NA" else value) for name, value in row.items()} for row in rows]
 
     def tidy(self, finished_epochs):

@@ -17,12 +17,7 @@ OBJECTIVES = {"mean": "val_mean_accuracy", "shallowest": "val_shallowest_accurac
 
 
 class Search(keras_tuner.HyperModel):
-    """What KerasTuner builds and trains for a choice of hyperparameters.
-
-    Args:
-        arguments: Those of train.py, as a namespace; the searched ones are replaced.
-        images: A `ddnn_keras.data.ImageData`.
-    """
+    """What KerasTuner builds and trains for a choice of hyperparameters, which replaces some of the arguments."""
 
     def __init__(self, arguments, images):
         super().__init__(name="ddnn_keras")
@@ -61,11 +56,7 @@ class Search(keras_tuner.HyperModel):
 
 
 class Objectives(keras.callbacks.Callback):
-    """Logs the mean of all depths' validation accuracies, and the shallowest depth's. It also ends a diverged training.
-
-    Args:
-        model: The `DDNN` that is trained.
-    """
+    """Logs all depths' mean validation accuracy and the shallowest depth's, and ends a diverged training."""
 
     def __init__(self, model):
         super().__init__()
@@ -86,10 +77,8 @@ def hyperband(arguments, **shared):
 
 
 def bayesian(arguments, **shared):
-    """Full trainings: the first half at random, the others where a Gaussian process expects most.
-
-    KerasTuner's own rule, three random trials for each parameter, would leave no others by default.
-    """
+    """Full trainings: the first half at random, the others where a Gaussian process expects most."""
+    # KerasTuner's own rule, three random trials for each parameter, would leave no others by default.
     return keras_tuner.BayesianOptimization(
         max_trials=arguments.trials,
         num_initial_points=max(1, arguments.trials // 2),

@@ -77,7 +77,8 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
             model, first_epoch = (new_network or compiled_network)(arguments, images), 0
         if share.is_first:
             if not run_directory.config.exists():
-                run_directory.write_json(run_directory.config, configuration(arguments, images))
+                config = {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
+                run_directory.write_json(run_directory.config, config)
             run_directory.tidy(first_epoch)
         make_deterministic()
         if arguments.warmup_epochs >= arguments.epochs:
@@ -111,8 +112,7 @@ def fit(model, arguments, images, run_directory, first_epoch, share):
 class FiniteLoss(keras.callbacks.Callback):
     """Ends a training whose loss is no number, before that epoch is saved.
 
-    Keras' own `TerminateOnNaN` reads the loss of each step, and so waits for the device before the next one is sent
-    there. The mean over an epoch is no number either, once a step's is not.
+    Keras' own `TerminateOnNaN` waits for the device after each step to read its loss.
     """
 
     def on_epoch_end(self, epoch, logs=None):
@@ -202,11 +202,6 @@ def distillation(arguments):
     return dataclasses.replace(ekd, **DISTILLATIONS[arguments.distillation])
 
 
-def configuration(arguments, images):
-    """All that made a run: arguments, data facts, code, packages, processor."""
-    return {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
-
-
 def final_metrics(model, images, share=ALONE):
     """Each depth's accuracy and loss on a split, and its cost."""
     results = model.evaluate(images, return_dict=True, verbose=0, callbacks=list(share.callbacks))
@@ -232,13 +227,8 @@ def metrics_of_depths(results, depths):
 
 def print_metrics(metrics, split):
     """The results, for people."""
-    rows = [
-        (
-            key.removeprefix("depth_"),
-            f"{row['accuracy']:.2%}",
-            f"{row['parameters']:,}",
-            f"{row['macs'] / 1e6:,.1f} M",
-        )
-        for key, row in metrics.items()
-    ]
+    rows = []
+    for key, row in metrics.items():
+        costs = f"{row['parameters']:,}", f"{row['macs'] / 1e6:,.1f} M"
+        rows.append([key.removeprefix("depth_"), f"{row['accuracy']:.2%}", *costs])
     print_table(["depth", f"{split} accuracy", "parameters", "MACs"], rows)

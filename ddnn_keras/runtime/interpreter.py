@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from ddnn_keras.pixels import checked_images
 from ddnn_keras.runtime.quiet import hushed
-from ddnn_keras.runtime.tflite_file import description, existing_file
+from ddnn_keras.runtime.tflite_file import content_of, description
 
 # The first interpreter of a process writes a line about XNNPACK to standard error.
 _HAS_ANNOUNCED_ITSELF = threading.Event()
@@ -103,8 +103,9 @@ class Tensor:
 def _interpreter(model, num_threads):
     if not isinstance(num_threads, int) or num_threads < 1:
         raise ValueError(f"`num_threads` must be a positive integer. Received: num_threads={num_threads!r}")
+    content_of(model)  # whose check must come first: a damaged file can end the process
     # A file is mapped, not read: on a small device its weights then take memory only while they are used.
-    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(existing_file(model))}
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
     try:
         with contextlib.nullcontext() if _HAS_ANNOUNCED_ITSELF.is_set() else hushed():
             interpreter = Interpreter(**source, num_threads=num_threads)

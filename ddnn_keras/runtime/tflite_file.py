@@ -4,7 +4,10 @@ import pathlib
 import struct
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from ddnn_keras.runtime.digest import is_damaged
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # bytes: `force_align` of a buffer's data in TFLite's schema
@@ -16,18 +19,23 @@ TYPE_NAMES, OPERATOR_NAMES = (
 
 
 def content_of(model):
-    """The bytes of a model, a path or the bytes themselves. Raises a `ValueError` if it is not a TFLite file."""
-    content = model if isinstance(model, bytes) else existing_file(model).read_bytes()
+    """The bytes of a model, a path or the bytes themselves.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a TFLite file, or its digest tells that it is damaged.
+    """
+    if not isinstance(model, bytes) and not pathlib.Path(model).is_file():
+        raise FileNotFoundError(f"`model` must be an existing file. Received: {str(model)!r}")
+    content = model if isinstance(model, bytes) else pathlib.Path(model).read_bytes()
     if content[4:8] != IDENTIFIER:
         raise ValueError(f"`model` must be a TFLite file. Received: {description(model)}, which is none")
+    if is_damaged(content):
+        raise ValueError(
+            f"`model` must be a whole TFLite file. Received: {description(model)}, which is damaged: "
+            "its digest is not that of its content"
+        )
     return content
-
-
-def existing_file(path):
-    """`path` as a `pathlib.Path`. Raises a `FileNotFoundError` if there is no such file."""
-    if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"`model` must be an existing file. Received: {str(path)!r}")
-    return pathlib.Path(path)
 
 
 def description(model):
@@ -45,11 +53,28 @@ def parse(model):
 
 
 def serialize(tree):
-    """The bytes of a `.tflite` file from an object tree, with every buffer aligned as the schema demands."""
+    """The bytes of a `.tflite` file from an object tree. Buffers are aligned, and equal vectors are stored once."""
     tree.buffers = [AlignedBuffer(buffer.data, buffer.offset, buffer.size) for buffer in tree.buffers]
-    builder = flatbuffers.Builder()
+    builder = SharingBuilder()
     builder.Finish(tree.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
+
+
+class SharingBuilder(flatbuffers.Builder):
+    """Stores equal vectors once, such as the zero points of all int8 weights with the same number of channels."""
+
+    def __init__(self):
+        super().__init__()
+        self._places = {}
+
+    def CreateNumpyVector(self, x):  # noqa: N802
+        """Writes an array, unless an equal one has been written. Returns its place."""
+        if x.dtype == np.uint8:  # the data of an `AlignedBuffer`, which has a place of its own
+            return super().CreateNumpyVector(x)
+        key = x.dtype, x.tobytes()
+        if key not in self._places:
+            self._places[key] = super().CreateNumpyVector(x)
+        return self._places[key]
 
 
 class AlignedBuffer(schema.BufferT):

@@ -12,6 +12,7 @@ import ddnn_keras
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.network.cost import count_macs
 from ddnn_keras.pixels import PIXEL_RANGE, checked_labels, checked_raw_images
+from ddnn_keras.runtime.digest import MARK, with_digest
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE, named_depths, to_json, write_metadata
 from ddnn_keras.tflite.bundle import convert_bundle
@@ -85,6 +86,7 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
             signature: verify(content, subnet, images, labels, mode, signature) for signature, subnet in subnets.items()
         }
         facts |= {
+            "digest": MARK.decode(),
             "quantize": quantize,
             "calibration": describe_images(calibration_images) if mode.needs_calibration else None,
             "signatures": {name: describe(content, name, found) for name, found in verifications.items()},
@@ -94,7 +96,7 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
                 "keras": keras.__version__,
             },
         }
-        temporary.write_bytes(write_metadata(content, facts))
+        temporary.write_bytes(with_digest(write_metadata(content, facts)))
         for signature in subnets:
             check_same_outputs(content, temporary, images[:PROBES], signature)
         size = temporary.stat().st_size

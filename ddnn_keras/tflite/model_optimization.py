@@ -19,21 +19,10 @@ from ddnn_keras.network.legacy_keras import as_subnet, take_weights, to_tf_keras
 
 
 def fine_tuned(subnet, full_net, steps, images, settings):
-    """A sub-net after the steps, taught by the full-net.
+    """A sub-net that can be exported after the steps, names in `STEPS`, in which the full-net teaches it.
 
-    Args:
-        subnet: A `keras.Model`. Its weights change, except with `"qat"`.
-        full_net: A `keras.Model`, the teacher.
-        steps: A list of names in `STEPS`, in the order in which they are taken.
-        images: A `ddnn_keras.data.ImageData`.
-        settings: A namespace with `epochs` (of each step), `learning_rate`, `kl_weight`, `sparsity`, `clusters`,
-            `batch_size` and `seed`.
-
-    Returns:
-        A sub-net that can be exported.
-
-    Raises:
-        ValueError: If the loss becomes NaN or infinite, or pruning leaves too little to cluster.
+    The weights of `subnet` itself change, except with `"qat"`. `settings` are the flags of finetune_tfmot.py with the
+    run's `batch_size` and `seed`.
     """
     keras.utils.set_random_seed(settings.seed)
     lessons = taught(images.train(settings.batch_size, seed=settings.seed), full_net)

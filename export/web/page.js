@@ -5,22 +5,23 @@ import {Tensor, loadAndCompile, loadLiteRt} from "@litertjs/core";
 const WARM_UP = 3;
 const TIMED = 15; // a browser's clock is coarse, so it takes the mean over these
 const SHOWN = 3; // classes
+const DIGITS = 64; // of the digest at the file's end: ddnn_keras/runtime/digest.py
 
 const element = (id) => document.getElementById(id);
 
 class Bundle {
   static async load() {
     await loadLiteRt("./runtime/wasm/");
-    const [model, response] = await Promise.all([
-      loadAndCompile("./bundle.tflite", {accelerator: "wasm"}),
-      fetch("./bundle.json"),
-    ]);
-    return new Bundle(model, await response.json());
+    const [file, description] = await Promise.all([fetch("./bundle.tflite"), fetch("./bundle.json")]);
+    const content = new Uint8Array(await file.arrayBuffer());
+    const facts = await description.json();
+    // Browsers compute digests on https and localhost alone.
+    if (facts.digest && crypto.subtle) await checkDigest(content);
+    return new Bundle(await loadAndCompile(content, {accelerator: "wasm"}), facts, content.length);
   }
 
-  constructor(model, facts) {
-    this.model = model;
-    this.facts = facts;
+  constructor(model, facts, size) {
+    Object.assign(this, {model, facts, size});
     this.signatures = Object.keys(facts.depths);
     const [, height, width, channels] = this.input(this.signatures[0]).shape;
     Object.assign(this, {height, width, channels});
@@ -59,6 +60,14 @@ class Bundle {
   decoded(signature, values) {
     const {scale, zero_point: zero} = this.facts.signatures[signature].output;
     return Array.from(values, (value) => (scale === null ? value : (value - zero) * scale));
+  }
+}
+
+async function checkDigest(content) {
+  const found = new Uint8Array(await crypto.subtle.digest("SHA-256", content.subarray(0, -DIGITS)));
+  const digits = Array.from(found, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (digits !== new TextDecoder().decode(content.subarray(-DIGITS))) {
+    throw new Error("bundle.tflite is damaged: its digest is not that of its content.");
   }
 }
 
@@ -232,9 +241,8 @@ window.addEventListener("unhandledrejection", (event) => complain(event.reason))
 
 try {
   const bundle = await Bundle.load();
-  const {byteLength} = await (await fetch("./bundle.tflite")).arrayBuffer();
   element("file").textContent =
-    `${bundle.signatures.length} networks in one file of ${(byteLength / 1e6).toFixed(2)} MB. Draw, or choose an image.`;
+    `${bundle.signatures.length} networks in one file of ${(bundle.size / 1e6).toFixed(2)} MB. Draw, or choose an image.`;
   new Page(bundle).start();
 } catch (error) {
   element("file").textContent = "";

@@ -5,25 +5,22 @@ For example:
     python recipes/study/benchmark_training.py --backbone resnet_cifar --depths 8 14 20
     KERAS_BACKEND=jax python recipes/study/benchmark_training.py --depths 10 18 34 50 100 --growth
 
-What is compared are routes to the same networks:
+Routes to the same networks are compared:
 
 - each alone: the sum of one training for each depth;
 - jointly: all depths in one network, cross-entropy only, or with EKD;
 - full-net, then Distiller: the full-net alone, then `keras.distillation.Distiller` for each smaller depth;
 - with `--growth`: EKD with one depth, two, three and so on, beside the full-net alone.
 
-The trainings take turns: in each round every one takes some steps, in random order, so that whatever else the machine
-does meets all of them. Equal networks of one process can differ by a tenth. So all of it is repeated in several
-processes, which make the networks in random order too. Images are random and lie in memory.
-
-Times are relative to the first route: the median over all rounds, and its quartiles. CPU is the same of the processors'
-time, which other programs on the machine disturb less. Where two routes are compared, the median of each process is
-shown too. The floor is what times would be if they were arithmetic: a step takes the multiply-accumulates of three
-forward passes, and a teacher one more.
+In each round every training takes some steps, in random order, so that whatever else the machine does meets all of
+them. Equal networks of one process can differ by a tenth, so all is repeated in several processes. Times are relative
+to the first route: the median over all rounds, and its quartiles. CPU is the same of the processors' time. The floor
+is arithmetic: a step takes the multiply-accumulates of three forward passes, and a teacher one more. Images are random.
 """
 
 import argparse
 import concurrent.futures
+import itertools
 import json
 import multiprocessing
 import os
@@ -78,9 +75,13 @@ def main(arguments):
     if arguments.output and os.path.isdir(arguments.output):
         raise ValueError(f"--output must be a name for a file, not a folder. Received: {arguments.output}")
     trainings, routes = growth(arguments) if arguments.growth else alternatives(arguments)
-    # This process itself must not take the device before.
-    memory = {name: in_a_process(memory_of, arguments, training) for name, training in trainings.items()}
-    seconds = [in_a_process(timed, arguments, trainings, number) for number in range(arguments.processes)]
+    # Each in a process that does nothing else. This process itself must not take the device before.
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
+        peaks = pool.map(memory_of, itertools.repeat(arguments), trainings.values())
+        memory = dict(zip(trainings, peaks))
+        rounds = itertools.repeat(arguments), itertools.repeat(trainings), range(arguments.processes)
+        seconds = list(pool.map(timed, *rounds))
     seconds = {name: np.stack([of_process[name] for of_process in seconds]) for name in trainings}
     measured = {
         label: {
@@ -94,8 +95,7 @@ def main(arguments):
     pairs = [row(measured, *pair) for pair in COMPARED if set(pair) <= set(routes)]
     print_results(rows, pairs, arguments.batch_size)
     if arguments.output:
-        with atomic_write(arguments.output) as temporary:
-            temporary.write_text(json.dumps(report(arguments, rows, pairs, seconds), indent=2) + "\n")
+        write_report(arguments, rows, pairs, seconds)
 
 
 def alternatives(arguments):
@@ -128,11 +128,9 @@ def compiled(arguments, training):
     from ddnn_keras import EKD
 
     by_default = keras.backend.backend() == "jax"
-    settings = {
-        "optimizer": keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
-        "metrics": ["accuracy"],
-        "jit_compile": by_default if arguments.jit_compile is None else arguments.jit_compile,
-    }
+    jit_compile = by_default if arguments.jit_compile is None else arguments.jit_compile
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+    settings = {"optimizer": optimizer, "metrics": ["accuracy"], "jit_compile": jit_compile}
     model = network(arguments, training.depths)
     if not training.teacher:
         model.compile(**settings, distillation=EKD() if training.ekd else None)
@@ -151,14 +149,9 @@ def network(arguments, depths):
     """A network of some depths."""
     from ddnn_keras import DDNN
 
-    return DDNN(
-        depths,
-        backbone=arguments.backbone,
-        width=arguments.width,
-        stem=arguments.stem,
-        input_shape=(arguments.image_size, arguments.image_size, 3),
-        dtype=arguments.precision,
-    )
+    shape = (arguments.image_size, arguments.image_size, 3)
+    settings = {"width": arguments.width, "stem": arguments.stem, "dtype": arguments.precision}
+    return DDNN(depths, arguments.backbone, input_shape=shape, **settings)
 
 
 def macs_of(arguments, training):
@@ -170,18 +163,8 @@ def macs_of(arguments, training):
     return 3 * count_macs(network(arguments, training.depths)) + teaching
 
 
-def in_a_process(function, *arguments):
-    """What the function gives in a process that does nothing else."""
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(function, *arguments).result()
-
-
 def timed(arguments, trainings, number):
-    """`seconds_per_step` of every training: a dict from names to arrays with a row for each round.
-
-    All orders follow from the process's number.
-    """
+    """`seconds_per_step` of every training: a dict from names to arrays with a row for each round."""
     order = random.Random(number)
     models = {name: compiled(arguments, trainings[name]) for name in order.sample(list(trainings), len(trainings))}
     for model in models.values():
@@ -204,12 +187,9 @@ def seconds_per_step(model, arguments, steps):
             float(logs["loss"])  # waits for devices that compute behind Python's back
             times.append((time.perf_counter(), time.process_time()))
 
-    random_numbers = np.random.default_rng(0)
     count, size = (1 + steps) * arguments.batch_size, arguments.image_size
-    images, labels = (
-        random_numbers.integers(0, 256, (count, size, size, 3), "uint8"),
-        random_numbers.integers(0, 10, count),
-    )
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), "uint8")
+    labels = np.arange(count) % 10
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=note)
     model.fit(images, labels, batch_size=arguments.batch_size, shuffle=False, verbose=0, callbacks=[watch])
     first, last = np.array(times)
@@ -217,21 +197,17 @@ def seconds_per_step(model, arguments, steps):
 
 
 def memory_of(arguments, training):
-    """Peak memory of a training, in bytes, above what the process had before: the device's own where there is one."""
-    before = memory_now()
-    seconds_per_step(compiled(arguments, training), arguments, steps=1)
-    return device_memory() or peak_memory() - before
-
-
-def device_memory():
-    """Peak memory of the accelerator as JAX tells it, or `None`."""
+    """Peak memory of a training in bytes: the accelerator's as JAX tells it, or what the process took more."""
     import keras
 
+    before = memory_now()
+    seconds_per_step(compiled(arguments, training), arguments, steps=1)
     if keras.backend.backend() == "jax":
         import jax
 
-        return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return None
+        if statistics := jax.local_devices()[0].memory_stats():
+            return statistics["peak_bytes_in_use"]
+    return peak_memory() - before
 
 
 def row(measured, label, other):
@@ -255,17 +231,11 @@ def row(measured, label, other):
 
 def print_results(rows, pairs, batch_size):
     """All routes, and how two of them compare."""
-    cells = [
-        [
-            found["route"],
-            f"{1000 * found['seconds']:,.1f}",
-            f"{batch_size / found['seconds']:,.0f}",
-            spread(found),
-            f"{found['floor']:.3f}",
-            f"{found['memory'] / 2**20:,.0f}",
-        ]
-        for found in rows
-    ]
+    cells = []
+    for found in rows:
+        speed = [f"{1000 * found['seconds']:,.1f}", f"{batch_size / found['seconds']:,.0f}"]
+        memory = f"{found['memory'] / 2**20:,.0f}"
+        cells.append([found["route"], *speed, spread(found), f"{found['floor']:.3f}", memory])
     print_table(["route", "ms/step", "images/s", "relative", "floor", "peak MB"], cells)
     for found in pairs:
         medians = " ".join(f"{median:.3f}" for median in found["processes"])
@@ -279,17 +249,19 @@ def spread(found):
     return f"{found['relative']:.3f} [{lower:.2f}, {upper:.2f}]"
 
 
-def report(arguments, rows, pairs, seconds):
-    """All numbers, and what made them."""
+def write_report(arguments, rows, pairs, seconds):
+    """Writes all numbers, and what made them."""
     from ddnn_keras.runs.provenance import provenance
 
-    return {
+    content = {
         "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
         **provenance(),
         "rows": rows,
         "pairs": pairs,
         "seconds, of all processors": {name: values.tolist() for name, values in seconds.items()},
     }
+    with atomic_write(arguments.output) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

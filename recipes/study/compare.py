@@ -12,12 +12,12 @@ For example:
   train jointly for as long as all depths take alone.
 
 All methods see the same images in the same order under the same schedule; a variant may have other epochs. They start
-from the same weights where shapes agree (a DenseNet's depend on its depths). Each run is a process of train.py in
-OUTPUT/runs. A command that was stopped goes on where it was, and no run is made twice. OUTPUT/results.json has every
-run; table.md and accuracy.png show them. They are about the validation split, which all choices are made on, until
-`--test` looks at the test split, once, at the end.
+from the same weights where shapes agree. Each run is a process of train.py in OUTPUT/runs, and a command that was
+stopped goes on where it was. OUTPUT has results.json with every run, table.md and accuracy.png. They are about the
+validation split, which all choices are made on, until `--test` looks at the test split, once, at the end.
 """
 
+import itertools
 import pathlib
 
 import comparison_report
@@ -31,8 +31,7 @@ from comparison_runs import (
     trained_records,
 )
 
-from ddnn_keras.command_line import ArgumentParser
-from ddnn_keras.command_line import run as run_command
+from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.runs.arguments import (
     add_distillation,
     add_epochs,
@@ -59,14 +58,8 @@ def argument_parser():
     add_settings(parser)
     add = parser.add_argument
     add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
-    add(
-        "--variant",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "FLAGS"),
-        help="a method of your own, as flags of train.py; between a flag and its value is a blank, not =",
-    )
+    variant = "a method of your own, as flags of train.py; between a flag and its value is a blank, not ="
+    add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help=variant)
     add_repetitions(parser, seeds=[0, 1, 2])
     add("--test", action="store_true", help="looks at the test split when all runs are done")
     return parser
@@ -99,7 +92,7 @@ def plan(arguments):
             networks = [(depth,) for depth in arguments.depths] if method == "alone" else [tuple(arguments.depths)]
             runs += [planned(method, depths, seed, settings, flags) for depths in networks]
     # Depth stands for time.
-    return sorted(runs, key=lambda run: (arguments.seeds.index(run.seed), -sum(run.depths)))
+    return sorted(runs, key=lambda one: (arguments.seeds.index(one.seed), -sum(one.depths)))
 
 
 def check_variants(variants):
@@ -115,16 +108,14 @@ def check_records(records, runs, output):
     """Refuses to mix runs that cannot be compared."""
     import keras
 
-    for run in runs:
-        wanted = {**run.arguments, "backend": keras.backend.backend()}
-        for record in records:
-            found = made_with(record)
-            for name in sorted(wanted.keys() - may_differ({run.method, record["method"]})):
-                if wanted[name] != found[name]:
-                    raise ValueError(
-                        f"--output {output} holds the run {record['name']} with {name} {found[name]}, which does not "
-                        f"compare with the {wanted[name]} of {run.name}: choose another folder."
-                    )
+    for one, record in itertools.product(runs, records):
+        wanted, found = {**one.arguments, "backend": keras.backend.backend()}, made_with(record)
+        for name in sorted(wanted.keys() - may_differ({one.method, record["method"]})):
+            if wanted[name] != found[name]:
+                raise ValueError(
+                    f"--output {output} holds the run {record['name']} with {name} {found[name]}, which does not "
+                    f"compare with the {wanted[name]} of {one.name}: choose another folder."
+                )
 
 
 def may_differ(methods):
@@ -151,4 +142,4 @@ def test(records, output, images):
 
 
 if __name__ == "__main__":
-    run_command(main, argument_parser())
+    run(main, argument_parser())

@@ -24,30 +24,13 @@ def table(records):
     split = split_of(records)
     grouped = accuracies(records, split)
     keys = [(method, key) for key in depth_keys(records) for method in methods(records) if (method, key) in grouped]
-    heading = f"""Accuracy on the {split} split in %, mean ± standard deviation over seeds ({listed(records)}).
+    seeds = ", ".join(map(str, sorted({record["seed"] for record in records})))
+    heading = f"""Accuracy on the {split} split in %, mean ± standard deviation over seeds ({seeds}).
 Gains in points over the same depth trained alone, and jointly without distillation, each with the
 {CONFIDENCE:.0%} confidence interval of its mean (Student's t, paired by seed); errors relative to alone.
 """
     rows = [row(grouped, method, key) for method, key in keys]
-    return "\n".join([heading, markdown_table(COLUMNS, rows), *processors(records)]) + "\n"
-
-
-def processors(records):
-    """Lines that say which runs were on which processor, where there was more than one."""
-    names = {record.get("processor") or "one that was not recorded" for record in records}
-    if len(names) == 1:
-        return []
-    lines = ["", "Runs were on several processors, which can move an accuracy as another seed does:", ""]
-    for name in sorted(names):
-        here = [record for record in records if (record.get("processor") or "one that was not recorded") == name]
-        runs = [f"{method} ({listed(each for each in here if each['method'] == method)})" for method in methods(here)]
-        lines.append(f"- {name}: {', '.join(runs)}")
-    return lines
-
-
-def listed(records):
-    """The seeds of some runs."""
-    return ", ".join(map(str, sorted({record["seed"] for record in records})))
+    return f"{heading}\n{markdown_table(COLUMNS, rows)}\n"
 
 
 def row(grouped, method, key):
@@ -104,10 +87,7 @@ def cost(records, key):
 
 
 def picture(records):
-    """Accuracy against multiply-accumulates: a line for each method, with the standard error of its means.
-
-    A method is dashed where one of its depths has a single seed, which says little.
-    """
+    """Accuracy against multiply-accumulates: a line for each method, dashed where a depth has a single seed."""
     from matplotlib.figure import Figure
 
     split = split_of(records)
@@ -121,11 +101,8 @@ def picture(records):
     axes.set_xscale("log")
     axes.set_xticks([], minor=True)
     axes.set_xticks(list(costs.values()), [f"{macs:,.1f} M\n{key.replace('_', ' ')}" for key, macs in costs.items()])
-    axes.set(
-        xlabel="multiply-accumulates of one image",
-        ylabel=f"{split} accuracy in %",
-        title="Mean over seeds, with its standard error",
-    )
+    axes.set(xlabel="multiply-accumulates of one image", ylabel=f"{split} accuracy in %")
+    axes.set_title("Mean over seeds, with its standard error")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure

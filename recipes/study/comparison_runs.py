@@ -17,8 +17,7 @@ from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positi
 from ddnn_keras.runs.arguments import argument_parser, check_effect, load_images, with_absolute_paths
 from ddnn_keras.runs.run_directory import RunDirectory
 
-# Several trainings, and the process that waits for them, share a GPU. JAX would take three quarters of its memory for
-# each of them, TensorFlow all of it.
+# Several trainings share a GPU. JAX would take three quarters of its memory for each of them, TensorFlow all of it.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
@@ -64,8 +63,8 @@ def add_repetitions(parser, seeds):
 def parsed_flags(option, flags, add_arguments, settings=()):
     """All arguments, and the names that `flags` sets itself; a `ValueError` where a flag has no effect.
 
-    `option` is where the flags come from, `add_arguments` gives a parser what they may set, and `settings` are the
-    flags of all runs.
+    `option` has these flags, `add_arguments` are functions that give a parser what they may set, and `settings` are
+    the flags of all runs.
     """
     from ddnn_keras.runs import trainer
 
@@ -82,7 +81,7 @@ def parsed_flags(option, flags, add_arguments, settings=()):
 
 def images_of_any_seed(arguments):
     """The data set with the split of seed 0. All seeds have the same test images."""
-    return load_images(argparse.Namespace(**{**vars(arguments), "seed": 0}))
+    return load_images(argparse.Namespace(**vars(arguments), seed=0))
 
 
 def trained_records(runs, arguments, check_records):
@@ -118,7 +117,7 @@ def print_accuracies(record, split):
 
 
 def begun_records(output, runs):
-    """What the runs were begun with that have a directory: a list of records without results."""
+    """What the runs that have a directory were begun with: a list of records without results."""
     found = []
     for run in runs:
         directory = RunDirectory(output / "runs" / run.name)

@@ -14,7 +14,7 @@ from markdown_table import markdown_table
 from ddnn_keras.command_line import ArgumentParser, run
 
 IMAGENET = {"num_classes": 1000, "input_shape": (224, 224, 3), "stem": "imagenet"}
-CIFAR = {"num_classes": 10, "input_shape": (32, 32, 3), "stem": "cifar"}
+CIFAR = {}  # what `DDNN` has by default
 NETWORKS = [
     ("resnet", (18, 34, 50), IMAGENET),
     ("resnet_bottleneck", (50, 101, 152), IMAGENET),
@@ -62,9 +62,10 @@ def cells(model, family):
 
 def share_of_several(subnets, number):
     """The part of the joint network's `number` of parameters that more than one sub-net has."""
-    sizes = {variable.path: math.prod(variable.shape) for net in subnets for variable in net.trainable_variables}
-    owners = collections.Counter(variable.path for net in subnets for variable in net.trainable_variables)
-    return sum(size for path, size in sizes.items() if owners[path] > 1) / number
+    variables = [variable for net in subnets for variable in net.trainable_variables]
+    owners = collections.Counter(variable.path for variable in variables)
+    sizes = {variable.path: math.prod(variable.shape) for variable in variables if owners[variable.path] > 1}
+    return sum(sizes.values()) / number
 
 
 if __name__ == "__main__":

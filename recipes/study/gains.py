@@ -4,9 +4,9 @@ For example:
 
     python recipes/study/gains.py recipes/results/fashion_mnist*
 
-A pair is two runs of one comparison and one seed. Each seed, the mean of its pairs, is one observation (see
-`intervals.mean_gain`). Comparisons with more seeds weigh more; with `--seeds`, of seeds that all have, none does.
-`--split train` is the accuracy during the last epoch, on training images as they are varied: their fit.
+A pair is two runs of one comparison and one seed. Each seed, the mean of its pairs, is one observation. Comparisons
+with more seeds weigh more; with `--seeds`, of seeds that all have, none does. `--split train` is the accuracy during
+the last epoch, on training images as they are varied.
 """
 
 import pathlib
@@ -35,20 +35,17 @@ def argument_parser():
 
 def main(arguments):
     """Prints the table."""
-    folders = [pathlib.Path(folder) for folder in arguments.folders]
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        received = " ".join(arguments.folders)
-        raise ValueError(f"FOLDER must not repeat: its pairs would count twice. Received: {received}")
+    # A folder that two patterns match counts once.
+    folders = dict.fromkeys(pathlib.Path(folder).resolve() for folder in arguments.folders)
     comparisons = [[record for record in read_comparison(folder) if arguments.split in record] for folder in folders]
     records = [record for comparison in comparisons for record in comparison]
     if not records:
         raise ValueError(f"--split must be one that runs were on. Received: {arguments.split}")
-    if absent := set(arguments.seeds or []) - {record["seed"] for record in records}:
-        raise ValueError(f"--seeds must be ones that runs have. Received: {', '.join(map(str, sorted(absent)))}")
     depths = {tuple(record["depths"]) for record in records if record["method"] != "alone"}
     if len(depths) > 1:
-        received = " and ".join(", ".join(map(str, found)) for found in sorted(depths))
-        raise ValueError(f"FOLDER must have the depths of the others. Received: {received}")
+        raise ValueError(
+            f"FOLDER must have the depths of the others. Received: {' and '.join(map(str, sorted(depths)))}"
+        )
     if arguments.seeds:
         comparisons = [[record for record in found if record["seed"] in arguments.seeds] for found in comparisons]
     print(table(comparisons, arguments.split))

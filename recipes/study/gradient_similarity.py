@@ -4,14 +4,13 @@ For example:
 
     python recipes/study/gradient_similarity.py runs/ekd
 
-The columns are about the mean gradient over training images, varied as in training, for all shared weights together:
+The columns are about the mean gradient over training images, for all shared weights together:
 
 - size: the gradient's norm, relative to that of the full-net's cross-entropy;
-- cosine: its cosine similarity with the latter. 1 means that both want the same, 0 that neither helps nor hurts the
-  other; below 0 they conflict (https://arxiv.org/abs/2001.06782).
+- cosine: its cosine similarity with the latter. Below 0 they conflict (https://arxiv.org/abs/2001.06782).
 
-The gradients are those at the weights that training ended with. KL has a weight and temperature of 1 and the full-net
-as its teacher, however the run was trained. Needs the TensorFlow backend.
+The weights are those that training ended with. KL has a weight and temperature of 1 and the full-net as its teacher,
+however the run was trained. Needs the TensorFlow backend.
 """
 
 import itertools
@@ -92,9 +91,9 @@ def losses_of_depths(logits, keys, labels):
 def similarity(gradients):
     """Each gradient's size relative to the last one's, and its cosine similarity with it."""
     *_, full_net = gradients.values()
-    norm = np.linalg.norm(full_net)
+    sizes = {name: np.linalg.norm(gradient) / np.linalg.norm(full_net) for name, gradient in gradients.items()}
     return {
-        name: (np.linalg.norm(gradient) / norm, gradient @ full_net / (np.linalg.norm(gradient) * norm))
+        name: (sizes[name], gradient @ full_net / (full_net @ full_net * sizes[name]))
         for name, gradient in gradients.items()
     }
 

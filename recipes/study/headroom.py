@@ -5,16 +5,11 @@ For example, of one network, and of three that were trained alone:
     python recipes/study/headroom.py runs/ekd
     python recipes/study/headroom.py runs/alone_8 runs/alone_14 runs/alone_20
 
-Three columns are about an epoch of training images, varied as in training:
-
-- trained: the accuracy on them;
-- entropy: the mean entropy of the class probabilities, in nats. A teacher's near 0 says no more than the labels;
-- KL: the divergence from the full-net's probabilities, in nats, which distillation by KL makes smaller.
-
-The others are about validation images:
-
-- validation: the accuracy on them;
-- better: the share of them on which the full-net is right and this depth wrong;
+- trained: the accuracy on an epoch of training images, varied as in training;
+- entropy: of the class probabilities of these, the mean in nats. A teacher's near 0 says no more than the labels;
+- KL: the divergence from the full-net's probabilities, in nats, which distillation by KL makes smaller;
+- validation: the accuracy on validation images;
+- better: the share of these on which the full-net is right and this depth wrong;
 - worse: the share on which it is the other way round.
 
 The last row is the mean of all depths' logits, EKD's other teacher.
@@ -29,8 +24,6 @@ from ddnn_keras.depths import output_key
 from ddnn_keras.runs.run_directory import RunDirectory
 
 BATCH = 100
-
-MEAN = "mean of all"
 
 COLUMNS = {"trained": ".2%", "entropy": ".4f", "KL": ".4f", "validation": ".2%", "better": ".2%", "worse": ".2%"}
 
@@ -64,8 +57,8 @@ def predicted(networks, batches):
     """The labels, behind a dict of every depth's logits, the shallowest first, and their mean."""
     from keras import ops
 
-    depths = sorted((blocks, depth) for network in networks for depth, blocks in network.depths.items())
-    keys = [output_key(depth) for _, depth in depths]
+    depths = sorted((blocks, output_key(depth)) for network in networks for depth, blocks in network.depths.items())
+    keys = [key for _, key in depths]
     if len(set(keys)) < len(keys):
         raise ValueError("RUN must be runs of different depths.")
     logits, labels = {key: [] for key in keys}, []
@@ -75,7 +68,7 @@ def predicted(networks, batches):
                 logits[key].append(values)
         labels.append(ops.convert_to_numpy(of_images))
     logits = {key: np.concatenate(values).astype("float64") for key, values in logits.items()}
-    return {**logits, MEAN: np.mean(list(logits.values()), axis=0)}, np.concatenate(labels)
+    return {**logits, "mean of all": np.mean(list(logits.values()), axis=0)}, np.concatenate(labels)
 
 
 def headroom(training, validation):

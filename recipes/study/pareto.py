@@ -11,7 +11,6 @@ normalisation from training images. OUTPUT.json has every one, OUTPUT.png shows 
 import itertools
 import json
 import os
-import pathlib
 
 import numpy as np
 
@@ -24,12 +23,8 @@ def argument_parser():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
     add("--run", help="the directory of a finished run; by default the newest in runs/")
-    add(
-        "--combinations",
-        type=positive_integer,
-        default=30,
-        help="how many, from few blocks to many, the trained too",
-    )
+    number = "how many, from few blocks to many, the trained too"
+    add("--combinations", type=positive_integer, default=30, help=number)
     add("--calibration-images", type=positive_integer, default=500, help="training images for the statistics")
     add("--evaluate-on", default="validation", choices=["validation", "test"], help="the split that accuracy is about")
     add("--output", default="pareto", help="the name of the .json and .png files")
@@ -37,9 +32,9 @@ def argument_parser():
 
 
 def main(arguments):
-    """Evaluates the trained depths and other combinations."""
+    """Evaluates the trained depths and other combinations, and writes the table and the picture."""
     from ddnn_keras.runs.checkpoint import load_network
-    from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
+    from ddnn_keras.runs.earlier_runs import finished_run, images_of_runs
 
     if not os.path.basename(arguments.output).strip("."):
         raise ValueError(f"--output must be a name for files, not a folder. Received: {arguments.output}")
@@ -47,7 +42,7 @@ def main(arguments):
     network = load_network(run_directory.model)
     # Before the data is read, since some families have no other sub-nets than the trained.
     subnets = {blocks: network.subnet(blocks) for blocks in combinations(network, arguments.combinations)}
-    images = images_of_run(run_directory, saved)
+    images = images_of_runs([run_directory])
     statistics_from = images.calibration_images(min(arguments.calibration_images, images.num_train))
     split = {"validation": images.validation, "test": images.test}[arguments.evaluate_on]
     points = []
@@ -57,14 +52,17 @@ def main(arguments):
         points.append(point(network, blocks, subnet, split(saved.batch_size)))
         print(f"{blocks}: {points[-1]['accuracy']:.2%}", flush=True)
     mark_best(points)
-    print_table(["blocks", "trained", "accuracy", "MACs", "parameters", "best at its cost"], cells(points))
+    rows = [
+        [one["blocks"], one["trained"], f"{one['accuracy']:.2%}", f"{one['macs']:,}", one["best_at_its_cost"]]
+        for one in sorted(points, key=lambda one: one["macs"])
+    ]
+    print_table(["blocks", "trained", "accuracy", "MACs", "best at its cost"], rows)
     content = {"run": run_directory.path.name, "split": arguments.evaluate_on, "points": points}
-    path = pathlib.Path(f"{arguments.output}.json")
-    with atomic_write(path) as temporary:
+    with atomic_write(f"{arguments.output}.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
-    with atomic_write(path.with_name(f"{path.stem}.png")) as temporary:
+    with atomic_write(f"{arguments.output}.png") as temporary:
         picture(points, arguments.evaluate_on).savefig(temporary, dpi=120)
-    print(f"Table: {path}")
+    print(f"Table: {arguments.output}.json")
 
 
 def combinations(network, number):
@@ -83,10 +81,8 @@ def point(network, blocks, subnet, batches):
 
     from ddnn_keras.network.cost import count_macs, count_parameters
 
-    right = [
-        ops.convert_to_numpy(subnet(images, training=False)).argmax(-1) == np.asarray(labels)
-        for images, labels in batches
-    ]
+    logits = [(ops.convert_to_numpy(subnet(images, training=False)), labels) for images, labels in batches]
+    right = [found.argmax(-1) == np.asarray(labels) for found, labels in logits]
     return {
         "blocks": blocks,
         "trained": blocks in network.depths.values(),
@@ -103,34 +99,14 @@ def mark_best(points):
         one["best_at_its_cost"] = one["accuracy"] == max(cheaper)
 
 
-def cells(points):
-    """The points, the cheapest first."""
-    return [
-        [
-            one["blocks"],
-            "yes" if one["trained"] else "",
-            f"{one['accuracy']:.2%}",
-            f"{one['macs'] / 1e6:,.1f} M",
-            f"{one['parameters']:,}",
-            "yes" if one["best_at_its_cost"] else "",
-        ]
-        for one in sorted(points, key=lambda one: one["macs"])
-    ]
-
-
 def picture(points, split):
     """Accuracy against multiply-accumulates."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for trained, label, marker, size in ((False, "calibrated", "o", 5), (True, "trained", "*", 12)):
-        axes.plot(
-            *costs_and_accuracies([one for one in points if one["trained"] == trained]),
-            marker,
-            markersize=size,
-            label=label,
-        )
+    for trained, label, style in ((False, "calibrated", "o"), (True, "trained", "r*")):
+        axes.plot(*costs_and_accuracies([one for one in points if one["trained"] == trained]), style, label=label)
     best = sorted((one for one in points if one["best_at_its_cost"]), key=lambda one: one["macs"])
     axes.step(*costs_and_accuracies(best), where="post", color="grey", lw=1)
     axes.set(xlabel="multiply-accumulates of an image, millions", ylabel=f"{split} accuracy, %")

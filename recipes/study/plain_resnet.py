@@ -30,9 +30,8 @@ def main(arguments):
     check_backend()
     if not arguments.output.endswith(".tflite"):
         raise ValueError(f"--output must end in .tflite. Received: {arguments.output}")
-    model = resnet(
-        BLOCKS[arguments.depth], (arguments.image_size, arguments.image_size, arguments.channels), arguments.width
-    )
+    shape = (arguments.image_size, arguments.image_size, arguments.channels)
+    model = resnet(BLOCKS[arguments.depth], shape, arguments.width)
     with atomic_write(arguments.output) as temporary:
         model.export(temporary, format="litert", verbose=False)
     print(f"Wrote {arguments.output}: untrained, {model.count_params():,} parameters.")
@@ -40,33 +39,21 @@ def main(arguments):
 
 def resnet(blocks, input_shape, width):
     """A ResNet of basic blocks with the stem of small images, for raw pixels."""
-    import keras
+    from keras import Input, Model, layers
 
-    image = keras.Input(input_shape, batch_size=1)
-    x = keras.layers.Rescaling(1 / 127.5, -1)(image)
-    x = keras.layers.ReLU()(convolution(x, width, 3))
+    def convolution(x, filters, kernel_size, strides=1):
+        x = layers.Conv2D(filters, kernel_size, strides, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization()(x)
+
+    image = Input(input_shape, batch_size=1)
+    x = layers.ReLU()(convolution(layers.Rescaling(1 / 127.5, -1)(image), width, 3))
     for stage, count in enumerate(blocks):
         for index in range(count):
-            strides = 2 if stage and not index else 1
-            x = block(x, width * 2**stage, strides)
-    return keras.Model(image, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
-
-
-def block(x, filters, strides):
-    """Two 3x3 convolutions and a shortcut."""
-    from keras import layers
-
-    shortcut = convolution(x, filters, 1, strides) if strides > 1 else x
-    x = layers.ReLU()(convolution(x, filters, 3, strides))
-    return layers.ReLU()(layers.Add()([convolution(x, filters, 3), shortcut]))
-
-
-def convolution(x, filters, kernel_size, strides=1):
-    """A convolution and its normalisation."""
-    from keras import layers
-
-    x = layers.Conv2D(filters, kernel_size, strides, padding="same", use_bias=False)(x)
-    return layers.BatchNormalization()(x)
+            filters, strides = width * 2**stage, 2 if stage and not index else 1
+            shortcut = convolution(x, filters, 1, strides) if strides > 1 else x
+            x = layers.ReLU()(convolution(x, filters, 3, strides))
+            x = layers.ReLU()(layers.Add()([convolution(x, filters, 3), shortcut]))
+    return Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
 
 if __name__ == "__main__":

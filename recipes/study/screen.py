@@ -5,24 +5,21 @@ For example:
     python recipes/study/screen.py --backbone resnet_cifar --depths 8 20 --factor teacher "" "--teacher mean" --output s
 
 A two-level design (https://www.itl.nist.gov/div898/handbook/pri/section3/pri334.htm): each factor has its first level
-in half of the runs and its second in the others. Every pair of levels of two factors is as frequent as any other. So
-all runs tell of all factors; varying one at a time would take the same number of runs for each. The first seed's runs
-are a Hadamard matrix, the second's are its mirror image. So no effect is mixed up with how two factors act together,
-which widens the intervals instead.
+in half of the runs, and every pair of levels of two factors is as frequent as any other. So all runs tell of all
+factors. The first seed's runs are a Hadamard matrix and the second's its mirror image. So how two factors act together
+is mixed up with no effect; it widens the intervals instead.
 
-Each run is a process of train.py in OUTPUT/runs; a command that was stopped goes on where it was. OUTPUT/results.json
-has every run; when all are done, table.md and effects.png show the effects, on the validation split.
+Each run is a process of train.py in OUTPUT/runs, and a command that was stopped goes on where it was. OUTPUT has
+results.json with every run, and in the end table.md and effects.png, on the validation split.
 """
 
-import itertools
 import pathlib
 
 import screening_report
 from comparison_records import made_with
 from comparison_runs import add_repetitions, parsed_flags, planned, trained_records
 
-from ddnn_keras.command_line import ArgumentParser
-from ddnn_keras.command_line import run as run_command
+from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.runs.arguments import add_distillation, add_settings, check_depths, setting_flags
 
 
@@ -30,15 +27,9 @@ def argument_parser():
     """The command line: every setting of train.py, and what is varied."""
     parser = ArgumentParser(__doc__)
     add_settings(parser)
-    parser.add_argument(
-        "--factor",
-        nargs=3,
-        action="append",
-        required=True,
-        metavar=("NAME", "FLAGS", "FLAGS"),
-        help="what is varied: two levels, as flags of train.py; the effect is that of the second; "
-        "between a flag and its value is a blank, not =",
-    )
+    factor = "two levels of what is varied, as flags of train.py; between a flag and its value is a blank, not ="
+    names = ("NAME", "FLAGS", "FLAGS")
+    parser.add_argument("--factor", nargs=3, action="append", required=True, metavar=names, help=factor)
     add_repetitions(parser, seeds=[0, 1])
     return parser
 
@@ -57,26 +48,21 @@ def main(arguments):
 
 def check_factors(factors, settings):
     """Raises a `ValueError` unless each factor has two different levels of what no other factor sets."""
-    varied = {}
+    owners = {}
     for name, *levels in factors:
-        if name in varied:
-            raise ValueError(f"--factor must have another name each time. Received twice: {name}")
-        parsed = [
-            parsed_flags(f"--factor {name}", flags, [add_settings, add_distillation], settings) for flags in levels
-        ]
+        option = f"--factor {name}"
+        parsed = [parsed_flags(option, flags, [add_settings, add_distillation], settings) for flags in levels]
         (first, of_first), (second, of_second) = parsed
         if vars(first) == vars(second):
-            raise ValueError(f"--factor {name} must have two different levels. Received: {levels[0]} and {levels[1]}")
-        varied[name] = of_first | of_second
-        # Effects are those on each depth, and all runs have the same images.
-        if fixed := varied[name] & {"depths", "dataset"}:
-            raise ValueError(f"--factor {name} must leave --{min(fixed)} as it is.")
-    for one, other in itertools.combinations(varied, 2):
-        for argument in sorted(varied[one] & varied[other]):
+            raise ValueError(f"{option} must have two different levels. Received: {levels[0]} and {levels[1]}")
+        for argument in sorted(of_first | of_second):
             flag = "--" + argument.replace("_", "-")
-            raise ValueError(
-                f"--factor {other} must not set {flag}, which --factor {one} does: one would undo the other."
-            )
+            # Effects are those on each depth, and all runs have the same images.
+            if argument in ("depths", "dataset"):
+                raise ValueError(f"{option} must leave {flag} as it is.")
+            if argument in owners:
+                raise ValueError(f"{option} must not set {flag}, which {owners[argument]} does.")
+            owners[argument] = option
 
 
 def plan(arguments):
@@ -110,7 +96,7 @@ def check_records(records, runs, output):
     """Refuses to mix runs of different screenings."""
     import keras
 
-    wanted = {run.name: {**run.arguments, "backend": keras.backend.backend()} for run in runs}
+    wanted = {one.name: {**one.arguments, "backend": keras.backend.backend()} for one in runs}
     for record in records:
         if wanted.get(record["name"]) != made_with(record):
             raise ValueError(
@@ -120,4 +106,4 @@ def check_records(records, runs, output):
 
 
 if __name__ == "__main__":
-    run_command(main, argument_parser())
+    run(main, argument_parser())

@@ -24,14 +24,10 @@ def table(records, factors):
 {CONFIDENCE:.0%}
 confidence interval (least squares over all factors and seeds, Student's t).
 """
-    rows = [
-        [
-            name,
-            *(f"`{flags}`" if flags else "as given" for flags in levels),
-            *(str(one[index]) for one in found.values()),
-        ]
-        for index, (name, *levels) in enumerate(factors)
-    ]
+    rows = []
+    for index, (name, *levels) in enumerate(factors):
+        flags = [f"`{level}`" if level else "as given" for level in levels]
+        rows.append([name, *flags, *(str(one[index]) for one in found.values())])
     return f"{heading}\n{markdown_table(['factor', 'from', 'to', *found], rows)}\n"
 
 

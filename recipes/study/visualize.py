@@ -5,18 +5,15 @@ For example, before and after EKD:
     python recipes/study/visualize.py runs/joint runs/ekd --output attention.png
 
 Each map is the sum of a stage's features over channels, standardized over positions, which is what EKD compares. Above
-it stands its correlation with the full-net's map of the same stage, the mean over 500 validation images (or all, if
-there are fewer).
+it stands its correlation with the full-net's map of the same stage, the mean over up to 500 validation images.
 """
 
 import itertools
-import pathlib
 
 import numpy as np
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.command_line import ArgumentParser, non_negative_integer
-from ddnn_keras.command_line import run as run_command
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, run
 from ddnn_keras.runs.run_directory import RunDirectory
 
 CORRELATION_IMAGES = 500
@@ -39,10 +36,9 @@ def main(arguments):
     images = validation_images(runs)
     if arguments.image >= len(images):
         raise ValueError(f"--image must be from 0 to {len(images) - 1}. Received: {arguments.image}")
-    rows = [row for run in runs for row in attention_rows(run, images)]
-    figure = picture(images[arguments.image], arguments.image, rows)
-    with atomic_write(pathlib.Path(arguments.output)) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    rows = [row for directory in runs for row in attention_rows(directory, images)]
+    with atomic_write(arguments.output) as temporary:
+        picture(images[arguments.image], arguments.image, rows).savefig(temporary, dpi=120, format="png")
     print(f"Picture: {arguments.output}")
 
 
@@ -54,35 +50,22 @@ def validation_images(runs):
     return np.concatenate([np.asarray(images) for images, _ in batches])
 
 
-def attention_rows(run, images):
+def attention_rows(directory, images):
     """For each depth of a run: its label, and for each stage all images' maps and their correlation."""
-    from ddnn_keras.runs.checkpoint import load_network
-
-    model = load_network(run.model)
-    maps = attention_maps(model, images)
-    full_net = maps[model.output_keys[-1]]
-    return [
-        (
-            f"{run.path.resolve().name}\n{key.replace('_', ' ')}",
-            [(stage, correlation(stage, of)) for stage, of in zip(maps[key], full_net)],
-        )
-        for key in model.output_keys
-    ]
-
-
-def attention_maps(model, images):
-    """The attention maps of all images: a dict from output keys to lists with an array for each stage."""
-    from keras import ops
+    import keras
 
     from ddnn_keras.distillation import standardized_attention
+    from ddnn_keras.runs.checkpoint import load_network
 
-    batches = []
-    for start in range(0, len(images), BATCH):
-        features = model.features(images[start : start + BATCH])
-        batches.append(
-            {key: [ops.convert_to_numpy(standardized_attention(stage)) for stage in features[key]] for key in features}
-        )
-    return {key: [np.concatenate(stage) for stage in zip(*(batch[key] for batch in batches))] for key in batches[0]}
+    model = load_network(directory.model)
+    symbolic = {key: list(map(standardized_attention, stages)) for key, stages in model.features(model.input).items()}
+    maps = keras.Model(model.input, symbolic).predict(images, batch_size=BATCH, verbose=0)
+    full_net = maps[model.output_keys[-1]]
+    rows = []
+    for key in model.output_keys:
+        label = f"{directory.path.resolve().name}\n{key.replace('_', ' ')}"
+        rows.append((label, [(stage, correlation(stage, of)) for stage, of in zip(maps[key], full_net)]))
+    return rows
 
 
 def correlation(maps, others):
@@ -110,4 +93,4 @@ def picture(image, number, rows):
 
 
 if __name__ == "__main__":
-    run_command(main, argument_parser())
+    run(main, argument_parser())

@@ -2,10 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ddnn_keras import data
-from ddnn_keras.runs.run_directory import RunDirectory, check_run, data_facts
 
 SUFFIXES = (".png", ".JPEG", ".webp")
 
@@ -87,33 +86,11 @@ def test_images_in_other_formats_are_passed_over_with_a_warning(tmp_path):
 def test_every_class_is_held_out(tmp_path):
     numbered_images(tmp_path, 40, classes=("cat",))
     numbered_images(tmp_path, 4, start=40, classes=("dog",))
-    for seed in range(5):
+    for seed in range(2):
         images = data.load(f"folder:{tmp_path}", image_size=8, seed=seed)
         assert (images.num_train, images.num_validation, images.num_test) == (31, 4, 9)
         for split in (images.validation(9), images.test(9)):
             assert sum(number >= 40 for number in numbers(split)) == 1
-
-
-def test_a_run_that_held_out_other_images_is_refused(tmp_path):
-    numbered_images(tmp_path, 20)
-    images = data.load(f"folder:{tmp_path}", image_size=8)
-    run = RunDirectory(tmp_path)
-    facts = {"arguments": {}, **data_facts(images)}
-    run.write_json(run.config, facts)
-    check_run(run, images)
-    # As of a run from before images were held out by class.
-    del facts["stratified"]
-    run.write_json(run.config, facts)
-    with pytest.raises(ValueError, match=r"^.* was trained on images whose stratified was False. Now it is True.$"):
-        check_run(run, images)
-
-
-def test_a_size_that_all_have_once_they_are_upright(tmp_path):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    numbered_images(tmp_path, 9, size=(9, 6))
-    Image.fromarray(np.full((9, 6, 3), 100, np.uint8)).save(tmp_path / "dog" / "turned.png", exif=exif)
-    assert data.load(f"folder:{tmp_path}").image_shape == (6, 9, 3)
 
 
 def test_there_is_no_folder(tmp_path):
@@ -124,16 +101,11 @@ def test_there_is_no_folder(tmp_path):
 @pytest.mark.parametrize(
     ("folders", "sentence"),
     [
-        ([], r"must have a folder for each of at least 2 classes. Found: 0"),
         (["cat"], r"must have a folder for each of at least 2 classes. Found: 1"),
         (["cat", "dog"], r"There are no images in the class folders of .*: \.bmp, \.gif, .* count"),
         (["train/cat", "train/dog"], r"both of the folders train and test, or neither. Found: train"),
-        (["train/cat", "validation/cat"], r"both of the folders train and test, .* Found: train, validation"),
         (["train/cat", "train/dog", "test/cat", "val/cat"], r"name its parts train, validation, test. Found: val"),
-        (["train/cat", "train/dog", "test/cat", "Val/cat"], r"name its parts train, validation, test. Found: Val"),
-        (["Train/cat", "Train/dog", "Test/cat", "Test/dog"], r"name its parts train, .* Found: Test, Train"),
-        (["training/cat", "training/dog", "testing/cat"], r"name its parts train, .* Found: testing, training"),
-        (["train/cat", "test/cat"], r"train must have a folder for each of at least 2 classes. Found: 1"),
+        (["Training/cat", "Training/dog", "Test/cat"], r"name its parts train, .* Found: Test, Training"),
     ],
 )
 def test_wrong_folders(folders, sentence, tmp_path):
@@ -166,11 +138,10 @@ def test_a_class_without_images_is_named(tmp_path):
         data.load(f"folder:{tmp_path}")
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b"", lambda content: b"text" * 50])
-def test_an_unreadable_image_is_named(damage, tmp_path):
+def test_an_unreadable_image_is_named(tmp_path):
     numbered_images(tmp_path, 20)
     path = tmp_path / "dog" / "7.JPEG"
-    path.write_bytes(damage(path.read_bytes()))
+    path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(
         ValueError, match=r"^[^\n]*7.JPEG is not an image file that can be read: .* \(1 such files in all\)\.$"
     ):

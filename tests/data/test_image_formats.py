@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import ExifTags, Image
-from run_tflite import read_image
 
 from ddnn_keras import data
 from ddnn_keras.data.sources.folder import decode
-from ddnn_keras.runtime.image_file import open_image
+from ddnn_keras.runtime.image_file import open_image, read_image
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(4, axis=0).repeat(4, axis=1)
 GREY = np.array(Image.fromarray(COLOURS).convert("L"))
@@ -48,36 +47,18 @@ LOSSLESS = [
     ("grey.png", Image.fromarray(GREY), {}, in_rgb(GREY)),
     ("palette.png", palette(COLOURS), {}, COLOURS),
     ("alpha.png", ALPHA, {}, RIGHT),
-    (
-        "grey_alpha.png",
-        Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(OPAQUE)]),
-        {},
-        in_rgb(GREY * (OPAQUE > 0)),
-    ),
+    ("grey_alpha.png", ALPHA.convert("LA"), {}, in_rgb(GREY * (OPAQUE > 0))),
     ("palette_alpha.png", transparent_palette(), {"transparency": 255}, RIGHT),
     ("bit.png", Image.fromarray(GREY > 127), {}, in_rgb((GREY > 127) * 255)),
     ("16_bits.png", Image.fromarray(DEEP[..., 0]), {}, in_rgb(DEEP[..., 0] >> 8)),
-    ("palette.gif", palette(COLOURS), {}, COLOURS),
     ("transparent.gif", transparent_palette(), {"transparency": 255}, RIGHT),
     ("animated.gif", palette(COLOURS), {"save_all": True, "append_images": [palette(255 - COLOURS)]}, COLOURS),
     ("rgb.bmp", Image.fromarray(COLOURS), {}, COLOURS),
-    ("grey.bmp", Image.fromarray(GREY), {}, in_rgb(GREY)),
-    ("palette.bmp", palette(COLOURS), {}, COLOURS),
-    ("bit.bmp", Image.fromarray(GREY > 127), {}, in_rgb((GREY > 127) * 255)),
-    ("alpha.bmp", ALPHA, {}, None),
     ("rgb.webp", Image.fromarray(COLOURS), {"lossless": True}, COLOURS),
     ("alpha.webp", ALPHA, {"lossless": True}, RIGHT),
-    (
-        "animated.webp",
-        Image.fromarray(COLOURS),
-        {"lossless": True, "save_all": True, "append_images": [ALPHA]},
-        COLOURS,
-    ),
 ]
 JPEG = [
     ("rgb.jpg", Image.fromarray(COLOURS), {"quality": 100, "subsampling": 0}, COLOURS),
-    ("subsampled.jpg", Image.fromarray(COLOURS), {"quality": 90}, None),
-    ("progressive.jpg", Image.fromarray(COLOURS), {"quality": 100, "subsampling": 0, "progressive": True}, COLOURS),
     ("grey.jpg", Image.fromarray(GREY), {"quality": 100}, in_rgb(GREY)),
     ("cmyk.jpg", Image.fromarray(COLOURS).convert("CMYK"), {"quality": 100, "subsampling": 0}, COLOURS),
     ("turned.jpg", Image.fromarray(np.rot90(COLOURS)), turned(), COLOURS),
@@ -126,9 +107,8 @@ def test_they_see_what_is_in_the_file(files):
     others = [("16_bits_rgb.png", None, {}, DEEP >> 8), ("small_frame.gif", None, {}, small_frame)]
     for tolerance, formats in [(0, LOSSLESS + others), (4, JPEG)]:
         for name, _, _, expected in formats:
-            if expected is not None:
-                seen = np.asarray(open_image(files / "test" / "format" / name)).astype(int)
-                np.testing.assert_allclose(seen, expected, rtol=0, atol=tolerance, err_msg=name)
+            seen = np.asarray(open_image(files / "test" / "format" / name)).astype(int)
+            np.testing.assert_allclose(seen, expected, rtol=0, atol=tolerance, err_msg=name)
 
 
 def test_both_refuse_what_has_no_8_bits(files, tmp_path):

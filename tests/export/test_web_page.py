@@ -234,6 +234,21 @@ def test_of_questions_asked_in_a_row_only_the_last_one_is_answered(page):
     assert set(page.execute_script("return window.seen")) - {"none"} == {"8"}
 
 
+@needs_a_browser
+def test_a_damaged_bundle_is_refused(page, folder):
+    """Last in the browser: it leaves the page."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    path = folder / "site" / "bundle.tflite"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    page.refresh()
+    error = WebDriverWait(page, SECONDS).until(lambda page: page.find_element("id", "error").text)
+    assert error == "bundle.tflite is damaged: its digest is not that of its content."
+    assert answered(page) is None
+
+
 def test_files_that_the_page_cannot_show(mistake, tmp_path):
     image = {"input": {"dtype": "float32", "shape": [1, 16, 8, 1]}}
     oblong = {"depths": {"serving_default": {"depth": 8}}, "signatures": {"serving_default": image}}

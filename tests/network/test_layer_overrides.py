@@ -47,9 +47,12 @@ def test_a_saved_network_goes_on_with_its_frozen_layers_and_its_optimizer(tmp_pa
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
-def test_copies(copied):
+def test_copies_of_a_network_that_was_called(copied):
     model = network(convolutional)
-    assert trainable_names(copied(model)) == trainable_names(model)
+    model.compile("adam", distillation=EKD())
+    logits, found = model(DIGITS[0]), copied(model)
+    assert trainable_names(found) == trainable_names(model)
+    np.testing.assert_array_equal(found(DIGITS[0])["depth_8"], logits["depth_8"])
 
 
 def test_a_whole_network(tmp_path):

@@ -1,11 +1,8 @@
 import itertools
 
 import keras
-import numpy as np
 import pytest
 
-from ddnn_keras import DDNN
-from ddnn_keras.network.cost import count_macs
 from ddnn_keras.network.paths import Path, grow
 
 
@@ -96,24 +93,3 @@ def test_a_layer_is_itself_while_a_file_is_read(tmp_path):
     """Keras then numbers what it meets by where it lies in memory, and a new object may lie where a former one did."""
     keras.Sequential([keras.Input((8, 8, 1)), TwoPaths()]).save(tmp_path / "model.keras")
     keras.saving.load_model(tmp_path / "model.keras")
-
-
-@pytest.mark.parametrize(("depths", "one_by_one", "joint"), [((18, 34, 50), 1.97, 1.35), ((18, 34), 1.48, 1.35)])
-def test_the_joint_network_costs_what_the_arithmetic_says(depths, one_by_one, joint):
-    """In units of the full-net's own cost, at 32x32."""
-    model = DDNN(depths=depths, width=8)
-    alone = [count_macs(model.subnet(depth)) for depth in depths]
-    assert sum(alone) / alone[-1] == pytest.approx(one_by_one, abs=0.01)
-    assert count_macs(model) / alone[-1] == pytest.approx(joint, abs=0.01)
-
-
-def test_a_branch_does_not_change_the_features_of_the_others():
-    """A depth's logits do not depend on which other depths the network holds."""
-    depths = {"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}
-    both = DDNN(depths=depths, width=4, input_shape=(16, 16, 1))
-    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1))
-    for depth, blocks in depths.items():
-        alone = DDNN(depths={depth: blocks}, width=4, input_shape=(16, 16, 1))
-        alone.set_weights(both.subnet(depth).get_weights())
-        key = f"depth_{depth}"
-        np.testing.assert_allclose(alone(images)[key], both(images)[key], atol=1e-6)

@@ -44,7 +44,7 @@ def ended(commands):
     texts = [json.dumps([*map(str, flags)]) for flags in commands]
     command = [sys.executable, "-c", COMMANDS, str(ROOT / SCRIPT), *texts]
     finished = subprocess.run(command, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    assert (finished.returncode, finished.stderr) == (0, "")
     lines = [line.split(" ", 1)[1] for line in finished.stdout.splitlines() if line.startswith("ended")]
     return list(map(json.loads, lines))
 
@@ -54,8 +54,7 @@ def files(finished_run, tmp_path_factory):
     """The int8 files of depth 10 after each technique, an epoch a step."""
     output = tmp_path_factory.mktemp("finetuned")
     techniques = {
-        "prune": ["--sparsity", 0.5],
-        **{name: ["--sparsity", 0.4, "--clusters", 8] for name in ("cluster_qat", "prune_cluster_qat")},
+        "prune_cluster_qat": ["--sparsity", 0.4, "--clusters", 8],
         "prune_cluster": ["--sparsity", 0.9],  # a small layer keeps fewer weights than clusters
     }
     common = ["--run", finished_run, "--depth", 10, "--epochs", 1, "--output", output]
@@ -75,41 +74,26 @@ def kernels(path):
     return [np.frombuffer(tree.buffers[t.buffer].data, "int8").reshape(t.shape[0], -1) for t in tensors]
 
 
-def check(path, technique, sparsity, clusters):
-    """Whether a file's kernels have the zeros and clusters that the technique gives."""
-    for kernel in kernels(path):
-        if "prune" in technique:
-            assert np.mean(kernel == 0) > sparsity - 0.05
-        if "cluster" in technique:
-            # Up to rounding: a cluster's value is another number of steps in each channel, but one in a channel.
-            assert max(np.unique(channel).size for channel in kernel) <= clusters
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("technique", "sparsity", "clusters"), [("prune_cluster_qat", 0.4, 8), ("prune_cluster", 0.9, 16)]
+)
+def test_zeros_and_clusters_outlast_the_steps_behind_them(files, technique, sparsity, clusters):
+    for kernel in kernels(files[technique]):
+        assert np.mean(kernel == 0) > sparsity - 0.05
+        # Up to rounding: a cluster's value is another number of steps in each channel, but one in a channel.
+        assert max(np.unique(channel).size for channel in kernel) <= clusters
 
 
 @pytest.mark.slow
-def test_pruning(files, finished_run, main, tmp_path):
-    path = files["prune"]
-    check(path, "prune", 0.5, None)
+def test_what_the_file_says_of_it(files):
+    path = files["prune_cluster"]
     facts = read_metadata(path)
-    assert facts["fine_tuning"]["sparsity"] == 0.5
+    assert facts["fine_tuning"]["sparsity"] == 0.9
     assert facts["depths"]["serving_default"]["depth"] == 10
     assert facts["source"] == "digits/model.keras"
     # The other file is to_tflite.py's, which this script leaves alone.
     assert {file.stem for file in path.parent.iterdir()} == {file.stem for file in files.values()}
-    model = ["--model", finished_run / "model.keras", "--depth", 10]
-    assert main("export/to_tflite.py", *model, "--quantize", "int8", "--output", tmp_path / "own")[0] == 0
-    before = kernels(tmp_path / "own/depth_10_int8.tflite")
-    assert np.mean(np.concatenate([kernel.ravel() for kernel in before]) == 0) < 0.2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("technique", ["cluster_qat", "prune_cluster_qat"])
-def test_zeros_and_clusters_outlast_the_steps_behind_them(files, technique):
-    check(files[technique], technique, 0.4, 8)
-
-
-@pytest.mark.slow
-def test_more_clusters_than_a_small_layer_has_weights(files):
-    check(files["prune_cluster"], "prune_cluster", 0.9, 16)
 
 
 @pytest.fixture
@@ -153,34 +137,32 @@ for kl_weight in (0.0, 10.0):
     model = tf_keras.Sequential([tf_keras.layers.Flatten(), tf_keras.layers.Dense(4)])
     settings = argparse.Namespace(kl_weight=kl_weight, learning_rate=0.05, epochs=1)
     model_optimization.fit(model, lessons, settings, 200, [])
-    print("classes", *model.predict(images, verbose=0).argmax(-1))
+    print("found", *model.predict(images, verbose=0).argmax(-1))
+settings.learning_rate = 1e38
+try:
+    model_optimization.fit(model, lessons, settings, 200, [])
+except ValueError as error:
+    print("found", error)
 """
 
 
-def test_the_full_net_teaches():
+def test_the_full_net_teaches_and_a_diverged_training_ends():
     command = [sys.executable, "-c", LESSONS]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    found = [line for line in finished.stdout.splitlines() if line.startswith("classes")]
-    assert found == ["classes 0 0 0 0", "classes 0 1 2 3"]
+    found = [line for line in finished.stdout.splitlines() if line.startswith("found")]
+    assert found[:2] == ["found 0 0 0 0", "found 0 1 2 3"]
+    assert found[2:] == ["found The loss is not finite any more. A smaller --learning-rate may help."]
 
 
-def test_mistakes(finished_run, tmp_path):
+def test_mistakes(finished_run):
     run = ["--run", str(finished_run)]
     cases = [
         ([*run, "--depth", "99", "--technique", "prune"], "--depth must be one of 10, 18, which the network holds"),
         ([*run, "--depth", "10", "--technique", "qat", "--quantize", "none"], "--quantize must be int8 with qat"),
-        (["--run", str(tmp_path), "--depth", "10", "--technique", "qat"], "holds no run"),
-        ([*run, "--depth", "10", "--technique", "prune", "--sparsity", "1"], "1 is not less than 1"),
-        ([*run, "--depth", "10", "--technique", "cluster", "--clusters", "1"], "1 is less than 2"),
-        (
-            [*run, "--depth", "10", "--technique", "prune_cluster", "--clusters", "2"],
-            "--clusters must be 3 or more with prune",
-        ),
-        (
-            [*run, "--depth", "10", "--technique", "qat", "--learning-rate", "1e30", "--epochs", "1"],
-            "The loss is not finite any more.",
-        ),
+        ([*run, "--depth", "10", "--technique", "prune", "--sparsity", "1"], "--sparsity must be less than 1"),
+        ([*run, "--depth", "10", "--technique", "cluster", "--clusters", "1"], "--clusters must be 2 or more"),
+        ([*run, "--depth", "10", "--technique", "prune_cluster", "--clusters", "2"], "--clusters must be 3 or more"),
     ]
     for (code, _, errors), (_, sentence) in zip(ended(flags for flags, _ in cases), cases, strict=True):
         assert code == 2

@@ -1,4 +1,4 @@
-"""recipes/summary.py on a run without files. tests/test_readme.py looks at the demo's, with files."""
+"""recipes/summary.py on a run without files. tests/test_pages.py looks at the demo's, with files."""
 
 import shutil
 

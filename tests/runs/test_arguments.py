@@ -1,21 +1,16 @@
-"""The flags of recipes that train: what they load, and how they are passed on."""
+"""The flags of recipes that train."""
 
 import pytest
 
 from ddnn_keras import EKD, distillation
 from ddnn_keras.runs import arguments
-from ddnn_keras.runs.arguments import argument_parser, load_images, setting_flags
+from ddnn_keras.runs.arguments import argument_parser, setting_flags
 
 
 def test_choices_and_defaults_are_those_of_ekd():
     assert EKD().get_config() == arguments.EKD_DEFAULTS
     assert list(arguments.ATTENTION_MAPS) == list(distillation.ATTENTION_MAPS)
     assert list(arguments.TEACHERS) == list(distillation.TEACHERS)
-
-
-@pytest.mark.parametrize(("flags", "mirrored"), [([], False), (["--mirror"], True), (["--no-mirror"], False)])
-def test_whether_images_are_mirrored(flags, mirrored):
-    assert load_images(argument_parser("").parse_args(["--dataset", "digits", *flags])).mirror is mirrored
 
 
 @pytest.mark.parametrize(("flags", "mirror"), [([], None), (["--mirror"], True), (["--no-mirror"], False)])

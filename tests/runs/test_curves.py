@@ -18,9 +18,6 @@ def test_names():
     assert names_ending("accuracy", logged) == ["depth_18_accuracy"]
     assert names_ending("loss", logged) == ["depth_18_loss", "depth_18_kl_loss"]
     assert names_ending("loss", history(loss=1.0, accuracy=0.5)) == ["loss"]
-
-
-def test_depths_are_in_their_order():
     logged = history(depth_14_accuracy=0.5, depth_20_accuracy=0.5, depth_8_accuracy=0.5)
     assert names_ending("accuracy", logged) == ["depth_8_accuracy", "depth_14_accuracy", "depth_20_accuracy"]
     logged = history(depth_tiny_accuracy=0.5, depth_small_accuracy=0.5)
@@ -33,8 +30,6 @@ def test_the_picture_shows_different_things_for_different_histories(tmp_path):
         logged = history(depth_18_loss=scale, val_depth_18_loss=1.0, depth_18_accuracy=0.4, val_depth_18_accuracy=0.5)
         draw_curves(logged, tmp_path / "curves.png")
         pictures.append(imread(tmp_path / "curves.png"))
-    assert pictures[0].shape == (540, 1680, 4)
-    assert np.unique(pictures[0].reshape(-1, 4), axis=0).shape[0] > 10
     assert (pictures[0] != pictures[1]).any()
 
 
@@ -45,8 +40,3 @@ def test_epochs_without_validation_do_not_hide_the_others(tmp_path):
     axes = Figure().subplots()
     draw(axes, logged, ["depth_18_accuracy"])
     np.testing.assert_allclose(axes.lines[1].get_xydata(), [[2, 0.25], [4, 0.125]])
-
-
-def test_a_history_without_validation(tmp_path):
-    draw_curves(history(loss=1.0, accuracy=0.5), tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").stat().st_size > 10_000

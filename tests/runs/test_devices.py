@@ -152,9 +152,8 @@ def test_two_devices_of_one_machine_with_tensorflow(tmp_path):
         (["--hosts", "a:1", "b:1"], "--hosts must go with --distribute."),
         (["--distribute", "--hosts", "a:1", "b:1"], "--hosts needs KERAS_BACKEND=jax"),
         (["--distribute", "--hosts", "10.0.0.1", "b:1"], "10.0.0.1 is not ADDRESS:PORT"),
-        (["--distribute", "--hosts", "a:65536", "b:1"], "a:65536 is not ADDRESS:PORT"),
-        (["--rank", "x"], "x is not an integer of 0 or more"),
         (["--rank", "1"], "--rank must be 0 without --hosts. Received: 1"),
+        (["--hosts", "a:1", "b:1", "--rank", "2"], "--rank must be less than 2, the number of --hosts. Received: 2"),
     ],
 )
 def test_mistakes(mistake, tmp_path, flags, sentence):
@@ -162,11 +161,7 @@ def test_mistakes(mistake, tmp_path, flags, sentence):
     assert not (tmp_path / "run").exists()
 
 
-def test_mistakes_of_other_backends(train):
-    for backend, flags, sentence in [
-        ("jax", ["--distribute", "--hosts", "a:1", "b:1", "--rank", "2"], "--rank must be less than 2, the number of"),
-        ("numpy", ["--distribute"], "--distribute needs KERAS_BACKEND to be tensorflow or jax. Received: numpy"),
-    ]:
-        process = train("run", *SETTINGS, *flags, backend=backend)
-        assert process.wait(SECONDS) == 2
-        assert sentence in printed(process).splitlines()[-1]
+def test_another_backend(train):
+    process = train("run", *SETTINGS, "--distribute", backend="numpy")
+    assert process.wait(SECONDS) == 2
+    assert "--distribute needs KERAS_BACKEND to be tensorflow or jax. Received: numpy" in printed(process)

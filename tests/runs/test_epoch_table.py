@@ -8,7 +8,6 @@ import sys
 
 from conftest import ROOT
 
-from ddnn_keras.runs.epoch_table import EpochTable
 from ddnn_keras.runs.run_directory import RunDirectory
 
 
@@ -65,15 +64,3 @@ def read(terminal):
 
 def without_codes(text):
     return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text).replace("\r", "")
-
-
-def test_ten_depths_fit_100_columns(capsys):
-    depths = range(101, 111)
-    table = EpochTable(depths)
-    table.set_params({"epochs": 200, "steps": 1})
-    table.on_train_begin()
-    table.on_epoch_begin(199)
-    table.on_epoch_end(199, {"loss": 123.4567, **{f"val_depth_{depth}_accuracy": 1.0 for depth in depths}})
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and max(map(len, lines)) <= 100
-    assert lines[2].split()[-10:] == ["100.0%"] * 10

@@ -39,6 +39,11 @@ def test_a_second_description_replaces_the_first():
     assert len(twice) < len(once) - 9000
 
 
+def test_equal_vectors_are_stored_once():
+    """The zero points of int8 weights above all. They take more than the description and the alignment add."""
+    assert len(write_metadata(converted("int8"), {})) < len(converted("int8"))
+
+
 def test_weights_are_aligned_as_the_schema_demands():
     # The converter's own files are aligned to 4 bytes only, for the same reason that ours would be.
     model = schema.Model.GetRootAs(write_metadata(converted("int8"), FACTS))

@@ -6,14 +6,8 @@ import pytest
 from matplotlib.image import imread
 from test_comparison_report import record
 
-SETTINGS = {
-    "dataset": "digits",
-    "train_images": None,
-    "width": None,
-    "precision": "float32",
-    "epochs": 20,
-    "backbone": "resnet_cifar",
-}
+SETTINGS = {"dataset": "digits", "train_images": None, "width": None, "precision": "float32", "epochs": 20}
+SETTINGS["backbone"] = "resnet_cifar"
 OTHER_SETTINGS = {"train_images": 1000, "width": 4, "precision": "mixed_bfloat16", "epochs": 5}
 
 

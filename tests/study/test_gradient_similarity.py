@@ -16,9 +16,8 @@ SCRIPT = "recipes/study/gradient_similarity.py"
 
 
 def test_size_and_cosine_are_those_of_the_vectors():
-    rows = similarity(
-        {"opposite": np.array([-6.0, -8.0]), "across": np.array([4.0, -3.0]), "last": np.array([3.0, 4.0])}
-    )
+    gradients = {"opposite": [-6.0, -8.0], "across": [4.0, -3.0], "last": [3.0, 4.0]}
+    rows = similarity({name: np.array(vector) for name, vector in gradients.items()})
     assert rows == {"opposite": (2.0, -1.0), "across": (1.0, 0.0), "last": (1.0, 1.0)}
 
 
@@ -29,11 +28,7 @@ def test_gradients_are_those_that_training_applies_to_shared_weights():
     random = np.random.default_rng(0)
     images, labels = random.uniform(0, 255, (16, 8, 8, 1)).astype("float32"), random.integers(0, 10, 16)
     gradients = mean_gradients(model, [(images, labels)])
-    assert list(gradients) == [
-        ("depth_8", "cross-entropy"),
-        ("depth_8", "KL"),
-        ("depth_14", "cross-entropy"),
-    ]
+    assert list(gradients) == [("depth_8", "cross-entropy"), ("depth_8", "KL"), ("depth_14", "cross-entropy")]
     model.compile(keras.optimizers.SGD(1.0), distillation=EKD(attention_weight=0))
     subnets = [{variable.path for variable in model.subnet(depth).trainable_variables} for depth in (8, 14)]
     shared = [variable for variable in model.trainable_variables if variable.path in set.intersection(*subnets)]

@@ -2,12 +2,11 @@
 
 import itertools
 import json
-import runpy
 import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from pareto import combinations, mark_best
 
 from ddnn_keras import DDNN, data
 from ddnn_keras.network.cost import count_macs
@@ -49,26 +48,23 @@ def test_every_combination_of_a_run(finished_run, main, tmp_path):
 
 def test_what_is_best_at_its_cost():
     marked = [{"macs": macs, "accuracy": accuracy} for macs, accuracy in ((2, 0.8), (1, 0.7), (3, 0.75), (4, 0.9))]
-    runpy.run_path(str(ROOT / SCRIPT))["mark_best"](marked)
+    mark_best(marked)
     assert [point["best_at_its_cost"] for point in marked] == [True, True, False, True]
 
 
 def test_few_combinations_and_one_depth(finished_run):
-    chosen = runpy.run_path(str(ROOT / SCRIPT))["combinations"]
     network = DDNN((10, 18), width=4)
     trained = [(1, 1, 1, 1), (2, 2, 2, 2)]
-    assert chosen(network, 1) == chosen(network, 2) == trained
-    assert len(chosen(network, 3)) == 3
-    assert len(chosen(network, 15)) == 15
-    assert len(chosen(network, 99)) == 16
-    assert chosen(DDNN((18,), width=4), 30) == trained[1:]
+    assert combinations(network, 1) == combinations(network, 2) == trained
+    assert len(combinations(network, 3)) == 3
+    assert len(combinations(network, 99)) == 16
+    assert combinations(DDNN((18,), width=4), 30) == trained[1:]
 
 
 def test_a_family_without_other_subnets_is_refused_before_any_is_evaluated(finished_run, main, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "run")
-    DDNN({"a": (1, 1, 1, 1), "b": (2, 2, 2, 2)}, backbone="densenet", width=4, input_shape=(16, 16, 1)).save(
-        run / "model.keras"
-    )
+    network = DDNN({"a": (1, 1, 1, 1), "b": (2, 2, 2, 2)}, "densenet", width=4, input_shape=(16, 16, 1))
+    network.save(run / "model.keras")
     code, printed, errors = main(SCRIPT, "--run", run, "--combinations", 3, "--output", tmp_path / "pareto")
     assert code == 2 and "must be a trained one where kernels depend on it" in errors
     assert printed == ""

@@ -75,41 +75,6 @@ def test_both_backends_have_the_same_losses_and_exchange_models(tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-# Trains twice as the README says, and prints whether the histories are equal, and whether another seed's is.
-REPEATED = """
-import keras, numpy as np
-from ddnn_keras import DDNN, EKD
-
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
-
-random = np.random.default_rng(0)
-images, labels = random.integers(0, 256, (128, 32, 32, 3)), random.integers(0, 10, 128)
-
-def history(seed):
-    keras.utils.set_random_seed(seed)
-    model = DDNN({"a": (1, 1, 1, 1, 1), "b": (1, 2, 1, 1, 1)}, "vgg", width=8, stem="imagenet")
-    model.compile("adam", distillation=EKD(), jit_compile=None if keras.backend.backend() == "jax" else False)
-    return model.fit(images, labels, epochs=2, verbose=0).history
-
-first = history(1)
-print(history(1) == first, history(2) == first)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_the_same_seed_has_the_same_history(backend):
-    """With shuffling and dropout."""
-    pytest.importorskip(backend)
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    finished = subprocess.run([sys.executable, "-c", REPEATED], env=environment, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.split() == ["True", "False"]
-
-
 # Trains with Keras' step and with one's own, written as Keras' guide on JAX does, and prints whether they agree.
 OWN_STEP = """
 import jax, keras, numpy as np

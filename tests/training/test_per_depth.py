@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from ddnn_keras import DDNN, EKD
-from ddnn_keras.training.per_depth import (
-    labels_per_output,
-    losses_per_output,
-    metrics_per_output,
-)
+from ddnn_keras.training.per_depth import losses_per_output, metrics_per_output
 
 KEYS = ["depth_18", "depth_34"]
 
@@ -42,13 +38,6 @@ def test_a_cross_entropy_of_probabilities_is_told_of():
         losses_per_output(keras.losses.SparseCategoricalCrossentropy(**of_logits), KEYS)
         losses_per_output(lambda y, logits: logits, KEYS)
         metrics_per_output(["accuracy", "crossentropy", keras.metrics.SparseCategoricalCrossentropy(**of_logits)], KEYS)
-
-
-def test_labels_where_a_loss_or_a_metric_needs_them():
-    assert labels_per_output(None, KEYS, needed=KEYS) is None
-    assert labels_per_output({"depth_34": "b"}, KEYS, needed=["depth_34"]) == {"depth_18": "b", "depth_34": "b"}
-    with pytest.raises(ValueError, match=r"^`y` must have labels of depth_18, depth_34\. Missing: depth_34$"):
-        labels_per_output({"depth_18": "a"}, KEYS, needed=KEYS)
 
 
 def test_each_output_gets_a_metric_of_its_own():
@@ -130,7 +119,7 @@ def test_a_depth_that_learns_from_the_full_net_alone_needs_no_labels():
         evaluated({"depth_14": LABELS}, **{**settings, "metrics": {"depth_8": "accuracy"}})
 
 
-@pytest.mark.parametrize("name", ["bce", "BCE", "binary_crossentropy", "BinaryCrossentropy"])
+@pytest.mark.parametrize("name", ["bce", "BinaryCrossentropy"])
 def test_binary_cross_entropies_by_name_mean_logits(name):
     labels = np.eye(3, dtype="float32")[LABELS]
     logs = evaluated(labels, loss=name, metrics=[name])
@@ -142,7 +131,7 @@ def test_binary_cross_entropies_by_name_mean_logits(name):
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])
 def test_short_names_of_cross_entropies_mean_logits(name, tmp_path):
     model = network()
-    model.compile("sgd", loss=name, metrics=[name], distillation=EKD())
+    model.compile("sgd", loss=name, metrics=[name], distillation=EKD(), run_eagerly=True)
     model.save(tmp_path / "model.keras")
     found = [
         each.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
@@ -187,7 +176,6 @@ def test_losses_and_weights_are_those_of_the_depths_in_their_order(weights):
         ({"loss_weights": {8: 1}}, r"`loss_weights` must have keys among depth_8, depth_14\. Received: a dict of 8$"),
         ({"loss_weights": 0.5}, r"`loss_weights` must be a dict by output key, or a list .*\. Received: 0\.5"),
         ({"loss": {8: "ce", 14: "ce"}}, r"`loss` must have keys among depth_8, depth_14\. Received: a dict of 8, 14"),
-        ({"loss": {"depth_15": "ce"}}, r"`loss` must have keys among depth_8, depth_14\. Received: .* 'depth_15'"),
         ({"metrics": {8: "accuracy"}}, r"`metrics` must have keys among depth_8, depth_14\. Received: a dict of 8"),
         ({"weighted_metrics": [["ce"]]}, r"`weighted_metrics` must have one value for each of depth_8, depth_14\."),
         ({"sample_weight": [LIGHT]}, r"`sample_weight` must have one value for each of depth_8, depth_14\. Received: "),
@@ -200,20 +188,15 @@ def test_what_does_not_fit_the_depths_is_refused(arguments, sentence):
         evaluated(**arguments)
 
 
-class TopK(keras.metrics.Metric):
-    """As in Keras' guides; a subclass makes a configuration of it."""
+class TopK(keras.metrics.Sum):
+    """A metric of one's own; a subclass makes a configuration of it."""
 
     def __init__(self, k=1, **arguments):
         super().__init__(name="top", **arguments)
         self.k = k
-        self.total = self.add_variable((), "zeros", name="total")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        hits = keras.ops.in_top_k(keras.ops.cast(y_true, "int32"), y_pred, self.k)
-        self.total.assign_add(keras.ops.sum(keras.ops.cast(hits, self.dtype)))
-
-    def result(self):
-        return keras.ops.convert_to_tensor(self.total)
+        super().update_state(keras.ops.in_top_k(keras.ops.cast(y_true, "int32"), y_pred, self.k))
 
 
 class ConfiguredTopK(TopK):

@@ -86,7 +86,7 @@ def list_images(folder, class_names):
         (path, label)
         for label, name in enumerate(class_names)
         for path in sorted((folder / name).rglob("*"))
-        if path.is_file() and not is_hidden(path.relative_to(folder))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     listed = [(str(path), label) for path, label in files if path.suffix.lower() in SUFFIXES]
     warn_of_other_formats(folder, [path for path, _ in files])
@@ -105,11 +105,6 @@ def warn_of_other_formats(folder, paths):
             f"{', '.join(sorted(SUFFIXES))} count.",
             stacklevel=2,
         )
-
-
-def is_hidden(path):
-    """Whether a path is, or lies in, what file systems and programs hide, such as thumbnails."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def check_every_class(class_names, labels, folder):
