@@ -10,7 +10,7 @@ from ddnn_keras.depths import check_within, is_name, output_key, resolve_depths,
 from ddnn_keras.distillation import EKD
 from ddnn_keras.network import build, layer_overrides
 from ddnn_keras.network.untrained_subnets import untrained_subnet
-from ddnn_keras.pixels import checked_raw_images
+from ddnn_keras.pixels import AT_ONCE, checked_raw_images, warn_of_scaled
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
 from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass, check_reductions
@@ -289,6 +289,18 @@ class DDNN(keras.Model):
         self._compiled_distillation = CompiledDistillation(distillation, keys)
         tensorflow_speed.choose_normalization(self)
         tensorflow_speed.make_state(self)
+
+    def fit(self, x=None, *args, **kwargs):
+        """Trains the network, as any Keras model. Warns of images that are scaled to 0..1.
+
+        It looks at the first images of an array, and of a `tf.data.Dataset` of known length.
+        """
+        images = x
+        if hasattr(x, "cardinality") and x.cardinality() > 0:
+            images, *_ = next(iter(x.take(1)))
+        if isinstance(images, np.ndarray) or keras.ops.is_tensor(images):
+            warn_of_scaled("x", keras.ops.convert_to_numpy(images[:AT_ONCE]))
+        return super().fit(x, *args, **kwargs)
 
     @property
     def distillation(self):
