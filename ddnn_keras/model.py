@@ -107,6 +107,7 @@ class DDNN(keras.Model):
         self._latest_pass = LatestPass()
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
+        self._saved_distillation = None
         self._labelled = ()
         self._settings_at_first = layer_overrides.layer_settings(self)
         self._arguments = {
@@ -204,6 +205,7 @@ class DDNN(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         """Logits of every depth. With `distillation`, the features stay known to `compute_loss` until the next call."""
+        inputs = keras.tree.map_structure(lambda images: build.with_static_shape(images, self.input_shape), inputs)
         if not self._compiled_distillation.metrics:
             return super().call(inputs, training=training, mask=mask)
         outputs = self._with_features.network.call(inputs, training=training, mask=mask)
@@ -369,14 +371,32 @@ class DDNN(keras.Model):
 
     # Saving.
 
+    def save(self, filepath, *args, **kwargs):
+        """Saves the network as a `.keras` file.
+
+        Raises:
+            ValueError: If it is a `.h5` file, which cannot hold the `distillation` of this network.
+        """
+        if self.distillation and str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"`filepath` must end in .keras, because HDF5 cannot hold `distillation`. Received: {filepath}"
+            )
+        super().save(filepath, *args, **kwargs)
+
     def get_config(self):
-        """The constructor's arguments, the frozen layers, and the settings that were changed in layers."""
+        """The constructor's arguments, `distillation`, the frozen layers, and the settings that were changed in layers.
+
+        Raises:
+            ValueError: If a loaded network could not have the settings of a layer.
+        """
         return {
             **self._arguments,
             **layer_overrides.frozen_config(self),
             "layer_settings": layer_overrides.changed_settings(self, self._settings_at_first),
             "backbone": keras.saving.serialize_keras_object(self._arguments["backbone"]),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            # Not with the arguments of `compile`, which Keras passes on to a clone, a plain model.
+            "distillation": keras.saving.serialize_keras_object(self.distillation),
             "name": self.name,
         }
 
@@ -388,10 +408,12 @@ class DDNN(keras.Model):
         arguments["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
         frozen = {name: arguments.pop(name) for name in ("trainable", "frozen_layers")}
         settings = arguments.pop("layer_settings")
+        distillation = keras.saving.deserialize_keras_object(arguments.pop("distillation", None))
         arguments.pop("layers_within", None)  # in files of version 0.1.0 before its release
         model = cls(**arguments)
         layer_overrides.freeze(model, **frozen)
         layer_overrides.change_settings(model, settings)
+        model._saved_distillation = distillation
         return model
 
     def get_compile_config(self):
@@ -400,8 +422,6 @@ class DDNN(keras.Model):
         if config:
             # Keras keeps what "auto" came to, which may be wrong on another backend or device.
             config["jit_compile"] = self._asked_jit_compile
-        if self.distillation:
-            config["distillation"] = keras.saving.serialize_keras_object(self.distillation)
         return config
 
     def compile_from_config(self, config):
@@ -410,5 +430,7 @@ class DDNN(keras.Model):
             # Keras warns that a subclass with a `compile` of its own must be compiled by hand.
             super().compile_from_config(config)
             return
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        # Files from before the first release have it among the arguments.
+        self.compile(**{"distillation": self._saved_distillation, **arguments})
         tensorflow_speed.build_optimizer(self)
