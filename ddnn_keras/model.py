@@ -12,7 +12,7 @@ from ddnn_keras.network import build, layer_overrides
 from ddnn_keras.network.divided_backbone import DividedBackbone, take_weights, with_image_shape
 from ddnn_keras.network.preprocessing import preprocessing_of
 from ddnn_keras.network.untrained_subnets import untrained_subnet
-from ddnn_keras.pixels import checked_raw_images
+from ddnn_keras.pixels import AT_ONCE, checked_raw_images, warn_of_scaled
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
 from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass, check_reductions
@@ -109,6 +109,7 @@ class DDNN(keras.Model):
         self._latest_pass = LatestPass()
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
+        self._saved_distillation = None
         self._labelled = ()
         self._settings_at_first = layer_overrides.layer_settings(self)
         self._arguments = {
@@ -255,6 +256,7 @@ class DDNN(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         """Logits of every depth. With `distillation`, the features stay known to `compute_loss` until the next call."""
+        inputs = keras.tree.map_structure(lambda images: build.with_static_shape(images, self.input_shape), inputs)
         if not self._compiled_distillation.metrics:
             return super().call(inputs, training=training, mask=mask)
         outputs = self._with_features.network.call(inputs, training=training, mask=mask)
@@ -341,6 +343,18 @@ class DDNN(keras.Model):
         tensorflow_speed.choose_normalization(self)
         tensorflow_speed.make_state(self)
 
+    def fit(self, x=None, *args, **kwargs):
+        """Trains the network, as any Keras model. Warns of images that are scaled to 0..1.
+
+        It looks at the first images of an array, and of a `tf.data.Dataset` of known length.
+        """
+        images = x
+        if hasattr(x, "cardinality") and x.cardinality() > 0:
+            images, *_ = next(iter(x.take(1)))
+        if isinstance(images, np.ndarray) or keras.ops.is_tensor(images):
+            warn_of_scaled("x", keras.ops.convert_to_numpy(images[:AT_ONCE]))
+        return super().fit(x, *args, **kwargs)
+
     @property
     def distillation(self):
         """The `distillation` that the model was compiled with."""
@@ -408,14 +422,32 @@ class DDNN(keras.Model):
 
     # Saving.
 
+    def save(self, filepath, *args, **kwargs):
+        """Saves the network as a `.keras` file.
+
+        Raises:
+            ValueError: If it is a `.h5` file, which cannot hold the `distillation` of this network.
+        """
+        if self.distillation and str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"`filepath` must end in .keras, because HDF5 cannot hold `distillation`. Received: {filepath}"
+            )
+        super().save(filepath, *args, **kwargs)
+
     def get_config(self):
-        """The constructor's arguments, the frozen layers, and the settings that were changed in layers."""
+        """The constructor's arguments, `distillation`, the frozen layers, and the settings that were changed in layers.
+
+        Raises:
+            ValueError: If a loaded network could not have the settings of a layer.
+        """
         return {
             **self._arguments,
             **layer_overrides.frozen_config(self),
             "layer_settings": layer_overrides.changed_settings(self, self._settings_at_first),
             "backbone": keras.saving.serialize_keras_object(self._arguments["backbone"]),
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            # Not with the arguments of `compile`, which Keras passes on to a clone, a plain model.
+            "distillation": keras.saving.serialize_keras_object(self.distillation),
             "name": self.name,
         }
 
@@ -427,10 +459,12 @@ class DDNN(keras.Model):
         arguments["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
         frozen = {name: arguments.pop(name) for name in ("trainable", "frozen_layers")}
         settings = arguments.pop("layer_settings")
+        distillation = keras.saving.deserialize_keras_object(arguments.pop("distillation", None))
         arguments.pop("layers_within", None)  # in files of version 0.1.0 before its release
         model = cls(**arguments)
         layer_overrides.freeze(model, **frozen)
         layer_overrides.change_settings(model, settings)
+        model._saved_distillation = distillation
         return model
 
     def get_compile_config(self):
@@ -439,8 +473,6 @@ class DDNN(keras.Model):
         if config:
             # Keras keeps what "auto" came to, which may be wrong on another backend or device.
             config["jit_compile"] = self._asked_jit_compile
-        if self.distillation:
-            config["distillation"] = keras.saving.serialize_keras_object(self.distillation)
         return config
 
     def compile_from_config(self, config):
@@ -449,5 +481,7 @@ class DDNN(keras.Model):
             # Keras warns that a subclass with a `compile` of its own must be compiled by hand.
             super().compile_from_config(config)
             return
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        # Files from before the first release have it among the arguments.
+        self.compile(**{"distillation": self._saved_distillation, **arguments})
         tensorflow_speed.build_optimizer(self)

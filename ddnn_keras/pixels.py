@@ -1,5 +1,7 @@
 """Checks images and labels, and divides images into batches."""
 
+import warnings
+
 import numpy as np
 
 PIXEL_RANGE = (0, 255)
@@ -52,6 +54,17 @@ def checked_raw_images(name, images, shape):
             f"Received: values from {images.min()} to {images.max()}"
         )
     return images
+
+
+def warn_of_scaled(name, images):
+    """Warns of images that were scaled to 0..1: no pixel is above 1, and some are fractions. A black image has none."""
+    images = np.asarray(images)
+    if images.max(initial=0) <= 1 and np.any(images % 1):
+        warnings.warn(
+            f"`{name}` must be raw pixels from 0 to 255, and seems to be scaled to 0..1. "
+            f"Received: values from {images.min()} to {images.max()}",
+            stacklevel=3,
+        )
 
 
 def checked_labels(labels, num_images, num_classes):

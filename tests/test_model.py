@@ -340,10 +340,23 @@ def test_whether_steps_are_compiled_is_decided_where_a_network_is_loaded(network
     assert network.get_compile_config()["jit_compile"] is False
 
 
-def test_a_clone_of_a_compiled_network_is_what_keras_makes_of_it(network, examples):
-    network.compile("sgd", jit_compile=False)
+@pytest.mark.parametrize("distillation", [None, EKD()])
+def test_a_clone_of_a_compiled_network_is_a_plain_model_with_its_losses(network, examples, distillation):
+    images, labels = examples
+    compiled(network, distillation=distillation)
     clone = keras.models.clone_model(network)
     clone.set_weights(network.get_weights())
-    for key, logits in network(examples[0]).items():
-        np.testing.assert_allclose(clone(examples[0])[key], logits, atol=1e-5)
-    assert clone.compiled
+    found = clone.evaluate(images, dict.fromkeys(KEYS, labels), return_dict=True, verbose=0)
+    wanted = network.evaluate(images, labels, return_dict=True, verbose=0)
+    assert found == pytest.approx({**{name: wanted[name] for name in found}, "loss": found["loss"]}, rel=1e-4)
+    assert len(found) == 7 and found["loss"] == pytest.approx(sum(found[f"{key}_loss"] for key in KEYS))
+
+
+def test_hdf5_is_refused_where_it_would_lose_the_distillation(network, tmp_path):
+    compiled(network)
+    for name in ("model.h5", "model.hdf5"):
+        with pytest.raises(
+            ValueError, match=r"^`filepath` must end in \.keras, .* `distillation`\. Received: .*/model"
+        ):
+            network.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())

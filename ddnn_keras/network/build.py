@@ -16,6 +16,15 @@ def normalize_pixels(image, mean, std, policy):
     return keras.layers.Rescaling(scale.tolist(), offset.tolist(), dtype=policy, name="normalize_pixels")(image)
 
 
+def with_static_shape(images, shape):
+    """Images with the shape of an input. TensorFlow does not know it where a pipeline leaves sizes open."""
+    if None not in images.shape[1:]:
+        return images
+    import tensorflow as tf
+
+    return tf.ensure_shape(images, shape)
+
+
 def grow_outputs(backbone, x, depths, num_classes, policy):
     """Logits and stage features of every depth: two dicts from output keys."""
     depths = {output_key(depth): blocks for depth, blocks in depths.items()}

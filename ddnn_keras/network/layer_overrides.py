@@ -1,12 +1,14 @@
-"""What a user changed in a network's layers: which are frozen, and settings of normalisation and dropout.
+"""What a user changed in a network's layers after it was made: which are frozen, and all other settings.
 
 A `DDNN` is rebuilt from its constructor's arguments, so its configuration has to keep these changes beside them.
 """
 
+import collections
+import itertools
+
 import keras
 
-# The attributes that a user may set and that no argument of `DDNN` decides.
-SETTINGS = {keras.layers.BatchNormalization: ("momentum", "epsilon"), keras.layers.Dropout: ("rate",)}
+from ddnn_keras.network.paths import comparable
 
 
 def frozen_config(model):
@@ -27,34 +29,87 @@ def freeze(model, trainable, frozen_layers):
 
 
 def layer_settings(model):
-    """The `SETTINGS` of all layers: a dict from a layer's number, as a string, to a dict.
-
-    By number, because a backbone need not name its layers without weights.
-    """
-    return {
-        str(number): {name: getattr(layer, name) for name in setting_names(layer)}
-        for number, layer in enumerate(layers_with_settings(model))
-    }
+    """The settings of all layers: a dict from a layer's key to a dict."""
+    return {key: settings_of(layer) for key, layer in layers_by_key(model).items()}
 
 
 def changed_settings(model, before):
-    """The `layer_settings` that differ from `before`."""
-    return {number: now for number, now in layer_settings(model).items() if now != before[number]}
+    """The `layer_settings` that differ from `before`.
+
+    Raises:
+        ValueError: If they could not be given to the layers of a new network.
+    """
+    layers, changes = layers_by_key(model), {}
+    for key, now in layer_settings(model).items():
+        names = {**before[key], **now}
+        changed = {name: now.get(name) for name in names if now.get(name) != before[key].get(name)}
+        if changed and not can_change(layers[key], before[key], changed):
+            raise ValueError(
+                "Settings of a layer must be such that a loaded network can take them over. "
+                f"Received: {layers[key].name} with another {', '.join(changed)}"
+            )
+        changes |= {key: changed} if changed else {}
+    return changes
 
 
-def change_settings(model, changed):
+def change_settings(model, changes):
     """Gives a network with the same layers what `changed_settings` found."""
-    layers = layers_with_settings(model)
-    for number, settings in changed.items():
-        for name, value in settings.items():
-            setattr(layers[int(number)], name, value)
+    layers = layers_by_key(model)
+    # Files from before the first release have numbers of these layers.
+    kinds = keras.layers.BatchNormalization, keras.layers.Dropout
+    numbered = [layer for layer in model.layers if isinstance(layer, kinds)]
+    layers.update((str(number), layer) for number, layer in enumerate(numbered))
+    for key, changed in changes.items():
+        change(layers[key], changed)
 
 
-def layers_with_settings(model):
-    """The layers of `SETTINGS` in the order of the graph."""
-    return [layer for layer in model.layers if setting_names(layer)]
+def layers_by_key(model):
+    """The layers in a dict. A backbone need not name those without weights, so they go by class and number."""
+    numbers, found = collections.defaultdict(itertools.count), {}
+    for layer in model.layers:
+        kind = type(layer).__name__
+        key = layer.name if layer.weights else f"{kind} {next(numbers[kind])}"
+        # A quantization-aware network wraps layers.
+        found[key] = getattr(layer, "layer", layer)
+    return found
 
 
-def setting_names(layer):
-    """The names of a layer's settings."""
-    return [name for kind, names in SETTINGS.items() if isinstance(layer, kind) for name in names]
+def settings_of(layer):
+    """How a layer computes and trains, serialized. The values of its weights and what is frozen are left out."""
+    try:
+        config = layer.get_config()
+    except NotImplementedError:  # of a layer that a user wrote for a backbone
+        config = {}
+    names = ("shape", "dtype", "regularizer", "constraint")
+    variables = [{name: getattr(variable, name) for name in names} for variable in layer.weights]
+    return comparable(keras.saving.serialize_keras_object({**config, "variables": variables}))
+
+
+def change(layer, changed):
+    """Gives a layer other settings."""
+    config, variables = parts(changed)
+    # Of a second layer, because Keras makes objects of serialized settings.
+    second = type(layer).from_config({**layer.get_config(), **config}) if config else None
+    # The dtype policy comes last, because it may quantize the layer.
+    for name in sorted(config, key=lambda name: name == "dtype"):
+        attribute = "dtype_policy" if name == "dtype" else name
+        setattr(layer, attribute, getattr(second, attribute))
+    for variable, settings in zip(layer.weights, variables):
+        for name in ("regularizer", "constraint"):
+            setattr(variable, name, keras.saving.deserialize_keras_object(settings[name]))
+
+
+def can_change(layer, before, changed):
+    """Whether a layer made with the settings `before` becomes `layer` by what was changed."""
+    try:
+        made = type(layer).from_config(parts(before)[0])
+        made.build_from_config(layer.get_build_config())
+        change(made, changed)
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return settings_of(made) == settings_of(layer)
+
+
+def parts(settings):
+    """The configuration of a layer and the settings of its variables."""
+    return {name: settings[name] for name in settings if name != "variables"}, settings.get("variables", ())

@@ -49,7 +49,7 @@ class Path:
         Raises:
             ValueError: If another layer has that name.
         """
-        asked = layer_class.__name__, _without_places(keras.saving.serialize_keras_object(arguments))
+        asked = layer_class.__name__, comparable(keras.saving.serialize_keras_object(arguments))
         if name not in self._layers:
             self._layers[name] = layer_class(name=name, **{"dtype": self.dtype, **arguments}), asked
         layer, made = self._layers[name]
@@ -99,8 +99,9 @@ def deepest(depths):
     return list(depths)[-1]
 
 
-def _without_places(settings):
-    """Serialized settings without the memory addresses that Keras adds while it reads or writes a file."""
+def comparable(settings):
+    """Serialized settings without what is frozen, and without the memory addresses that Keras adds in a file."""
     if isinstance(settings, dict):
-        return {name: _without_places(value) for name, value in settings.items() if name != "shared_object_id"}
-    return [_without_places(value) for value in settings] if isinstance(settings, list | tuple) else settings
+        left_out = ("shared_object_id", "trainable")
+        return {name: comparable(value) for name, value in settings.items() if name not in left_out}
+    return [comparable(value) for value in settings] if isinstance(settings, list | tuple) else settings

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from ddnn_keras.pixels import checked_images
+from ddnn_keras.pixels import checked_images, warn_of_scaled
 from ddnn_keras.runtime.interpreter import lite_models
 from ddnn_keras.runtime.latency_budget import WINDOW, LatencyBudget
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
@@ -111,6 +111,7 @@ class Runtime:
         if image.shape != self.image_shape:
             raise ValueError(f"`image` must have the shape {self.image_shape}. Received: {image.shape}")
         image = checked_images("image", image[np.newaxis], self.image_shape)
+        warn_of_scaled("image", image)
         if depth is not None and budget_ms is not None:
             raise ValueError(f"`depth` or `budget_ms` must be given, not both. Received: {depth!r} and {budget_ms!r}")
         with self._lock:

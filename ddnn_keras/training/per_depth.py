@@ -141,11 +141,11 @@ def _of_logits(value, module):
         return value
     if value.lower() in ("crossentropy", "ce"):
         return crossentropy if module is keras.losses else keras.metrics.MeanMetricWrapper(crossentropy, name=value)
-    value = ALIASES.get(value.lower(), value)
-    camel_case = value if value in dir(module) and value[0].isupper() else value.title().replace("_", "")
-    of_module = getattr(module, camel_case, None)
+    classes = {name.lower(): found for name, found in vars(module).items() if inspect.isclass(found)}
+    of_module = classes.get(ALIASES.get(value.lower(), value.lower()).replace("_", ""))
     takes_logits = of_module and "from_logits" in inspect.signature(of_module).parameters
-    return of_module(from_logits=True) if takes_logits else value
+    # Keras gives a metric the name that it was asked for by.
+    return of_module(from_logits=True, name=value) if takes_logits else value
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")

@@ -105,12 +105,3 @@ def test_a_missing_package_is_named(name, package, extra, without):
     sentence = rf'^`name` \'{name}\' needs {package}, which is not installed: pip install "ddnn_keras\[{extra}\]"$'
     with pytest.raises(ValueError, match=sentence):
         data.load(name)
-
-
-def test_arrays_and_digits_need_no_tensorflow_datasets(without, tmp_path):
-    images, labels = np.full((20, 8, 8), 255, np.uint8), np.arange(20) % 2
-    np.savez(tmp_path / "arrays.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-    without("tensorflow_datasets")
-    assert data.load("digits").image_shape == (16, 16, 1)
-    without("sklearn")
-    assert data.load(f"npz:{tmp_path / 'arrays.npz'}").image_shape == (8, 8, 1)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import keras
 import numpy as np
@@ -107,6 +108,54 @@ def test_changed_normalisations_and_dropouts_are_saved(tmp_path):
     assert [dropout.rate for dropout in dropouts(loaded)] == [0.5, 0.125, 0.125, 0.125]
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1))
     np.testing.assert_array_equal(*(network(images)["depth_16"] for network in (loaded, model)))
+
+
+def regularize(model):
+    for layer in filter(convolutional, model.layers):
+        # Keras makes no use of the first after the layer is built, and saves no second of a plain model.
+        layer.kernel_regularizer = layer.kernel.regularizer = keras.regularizers.L2(0.1)
+
+
+def change_types(model):
+    model.get_layer("stem_conv").dtype_policy = "mixed_bfloat16"
+
+
+def quantize_classifier(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras tells of every layer that it cannot quantize
+        model.subnet(8).quantize("int8")
+
+
+def change_activations(model):
+    model.get_layer("depth_8").activation = keras.activations.gelu
+    next(layer for layer in model.layers if isinstance(layer, keras.layers.ReLU)).max_value = 1.0
+
+
+@pytest.mark.parametrize("change", [regularize, change_types, quantize_classifier, change_activations])
+def test_a_network_with_changed_layers_comes_back_as_the_same(change, tmp_path):
+    model = network()
+    model.compile("sgd", run_eagerly=True)
+    before = model.evaluate(*DIGITS, verbose=0)
+    change(model)
+    wanted = model.evaluate(*DIGITS, verbose=0)
+    assert wanted != before
+    loaded = saved_and_loaded(model, tmp_path)
+    assert loaded.get_config() == model.get_config()
+    assert loaded.evaluate(*DIGITS, verbose=0) == wanted
+
+
+def test_a_quantization_aware_copy_has_the_same_regularizers():
+    model = network()
+    regularize(model)
+    losses = [float(sum(each.losses)) for each in (model, quantization_aware(model, DIGITS[0]))]
+    assert losses[0] > 1 and losses[1] == pytest.approx(losses[0])
+
+
+def test_what_a_loaded_network_cannot_take_over_is_refused(tmp_path):
+    model = network()
+    model.get_layer("depth_8").enable_lora(2)
+    with pytest.raises(ValueError, match=r"^Settings of a layer must .* Received: depth_8 with another .*lora_rank"):
+        model.save(tmp_path / "model.keras")
 
 
 def dropouts(model):

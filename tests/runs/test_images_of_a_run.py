@@ -40,11 +40,3 @@ def test_a_network_whose_images_are_others_by_now(run, mistake):
     sentence = mistake("export/to_tflite.py", "--depth", 18, "--model", run / "model.keras")
     assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence
     assert not (run / "tflite").exists()
-
-
-def test_a_bundle_whose_images_are_others_by_now(finished_run, run, main, mistake):
-    flags = ["--bundle", "--verification-images", 10, "--output", run / "tflite"]
-    code, _, errors = main("export/to_tflite.py", "--depth", "all", "--model", finished_run / "model.keras", *flags)
-    assert code == 0, errors
-    sentence = mistake("export/calibrate_cascade.py", run / "tflite" / "bundle.tflite")
-    assert f"{run} was trained on images whose num_images was {{'train': 1292," in sentence

@@ -209,16 +209,17 @@ def test_a_named_recipe_without_distillation_in_mixed_precision(main, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = tmp_path / "run"
-    flags = ["--depths", 10, 18, "--width", 2, "--epochs", 1, "--distillation", "none", "--tensorboard"]
+    flags = ["--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--stem", "strided", "--epochs", 1]
+    flags += ["--distillation", "none", "--tensorboard"]
     code, printed, errors = main("recipes/digits.py", *flags, "--precision", "mixed_float16", "--output", run)
     assert code == 0, errors
     assert "Warm-up takes all of --epochs 1: no cosine follows." in printed
     assert "Next: python export/to_tflite.py" in printed
     before = (run / "history.csv").read_bytes()
     header = before.decode().splitlines()[0]
-    assert "depth_10_loss" in header and "kl" not in header and "attention" not in header
+    assert "depth_8_loss" in header and "kl" not in header and "attention" not in header
     tags = EventAccumulator(str(run / "tensorboard" / "validation")).Reload().Tags()["tensors"]
-    assert {"epoch_depth_10_accuracy", "epoch_depth_18_accuracy"} <= set(tags)
+    assert {"epoch_depth_8_accuracy", "epoch_depth_14_accuracy"} <= set(tags)
     assert read_progress(run / "model.keras")["finished_epochs"] == 1
     assert main("recipes/digits.py", "--resume", run)[0] == 0
     assert (run / "history.csv").read_bytes() == before

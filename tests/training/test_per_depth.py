@@ -125,7 +125,7 @@ def test_binary_cross_entropies_by_name_mean_logits(name):
     logs = evaluated(labels, loss=name, metrics=[name])
     wanted = keras.losses.BinaryCrossentropy(from_logits=True)
     assert logs["depth_8_loss"] == pytest.approx(evaluated(labels, loss=wanted)["depth_8_loss"], rel=1e-5)
-    assert logs["depth_8_binary_crossentropy"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
+    assert logs[f"depth_8_{name}"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])
@@ -148,7 +148,42 @@ def test_short_names_of_cross_entropies_mean_logits(name, tmp_path):
 )
 def test_metrics_of_cross_entropies_by_name_mean_logits(metrics):
     logs = evaluated(metrics=metrics)
-    assert logs["depth_14_sparse_categorical_crossentropy"] == pytest.approx(logs["depth_14_loss"], rel=1e-5)
+    name = metrics["depth_14"] if isinstance(metrics, dict) else metrics[0]
+    assert logs[f"depth_14_{name}"] == pytest.approx(logs["depth_14_loss"], rel=1e-5)
+
+
+NAMES = ["AUC", "auc", "bce", "BinaryCrossentropy", "categorical_crossentropy", "mse", "accuracy"]
+
+
+def test_logs_have_the_names_that_keras_gives_to_a_plain_model(tmp_path):
+    def plain():
+        image = keras.Input((16, 16, 1))
+        outputs = {key: keras.layers.Dense(3, "sigmoid", name=key) for key in ("depth_8", "depth_14")}
+        flat = keras.layers.Flatten()(image)
+        return keras.Model(image, {key: layer(flat) for key, layer in outputs.items()})
+
+    settings = {"loss": "BinaryCrossentropy", "run_eagerly": True}
+    labels = np.eye(3, dtype="float32")[LABELS]
+    found = []
+    # The second network of a process has the names of the first.
+    for model in (plain(), network(), network()):
+        of_each = {"depth_8": NAMES, "depth_14": NAMES}
+        model.compile("sgd", metrics=of_each, weighted_metrics=of_each, **settings)
+        given = {"depth_8": labels, "depth_14": labels}
+        found.append(set(model.evaluate(IMAGES, given, return_dict=True, verbose=0)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    found.append(set(loaded.evaluate(IMAGES, labels, return_dict=True, verbose=0)))
+    assert found == [found[0]] * 4
+    assert {"depth_8_AUC", "depth_14_weighted_bce", "depth_8_loss"} <= found[0]
+
+
+def test_an_area_under_the_curve_by_name_is_that_of_logits():
+    labels = np.eye(3, dtype="float32")[LABELS]
+    wanted = evaluated(labels, loss="bce", metrics=[keras.metrics.AUC(from_logits=True, name="AUC")])
+    for name in ("AUC", "auc"):
+        logs = evaluated(labels, loss="bce", metrics=[name])
+        assert logs[f"depth_8_{name}"] == pytest.approx(wanted["depth_8_AUC"])
 
 
 def test_lists_and_dicts_of_metrics_and_weights():
