@@ -174,6 +174,7 @@ def test_class_weights(examples):
     assert histories[0] == pytest.approx(histories[1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_every_way_to_run_a_step_gives_the_same_losses(examples):
     losses = []
     for arguments in ({}, {"jit_compile": True}, {"jit_compile": False, "steps_per_execution": 3}):

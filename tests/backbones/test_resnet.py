@@ -42,6 +42,7 @@ print("survived")
 """
 
 
+@pytest.mark.slow
 def test_odd_batches_of_narrow_networks_do_not_kill_the_process():
     """The gradient of a strided 1x1 convolution did, with TensorFlow 2.21 on CPUs."""
     finished = subprocess.run([sys.executable, "-c", ODD_BATCH], capture_output=True, text=True)

@@ -146,6 +146,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_the_full_net_teaches_and_a_diverged_training_ends():
     command = [sys.executable, "-c", LESSONS]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

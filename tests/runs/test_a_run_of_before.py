@@ -14,6 +14,7 @@ def run(tmp_path):
     return shutil.copytree(ROOT / "tests/files_of_before/run", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_it_is_resumed_and_exported(run, main):
     config = json.loads((run / "config.json").read_text())
     config["arguments"]["epochs"] = 3  # one more than it has

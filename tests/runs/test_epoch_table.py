@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
 
 from ddnn_keras.runs.run_directory import RunDirectory
@@ -36,6 +37,7 @@ with EpochTable(model.depths) as table:
 """
 
 
+@pytest.mark.slow
 def test_a_bar_on_a_terminal_which_is_left_in_order():
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}

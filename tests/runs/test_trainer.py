@@ -203,6 +203,7 @@ def test_a_diverging_run_says_so_and_saves_nothing_of_it(mistake, tmp_path):
     assert (run / "history.csv").read_text() == ""
 
 
+@pytest.mark.slow
 def test_a_named_recipe_without_distillation_in_mixed_precision(main, tmp_path):
     """Dynamic loss scaling skips updates, so the optimizer's steps do not tell the epoch."""
     pytest.importorskip("tensorboard")
@@ -225,6 +226,7 @@ def test_a_named_recipe_without_distillation_in_mixed_precision(main, tmp_path):
     assert (run / "history.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_fewer_training_images_and_validations(main, tmp_path):
     run = tmp_path / "run"
     flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, "--width", 2, "--stem", "strided"]

@@ -36,6 +36,7 @@ def test_time_and_memory_of_a_growing_network(script, tmp_path):
     assert f"{both['floor']:.3f}" in finished.stdout
 
 
+@pytest.mark.slow
 def test_routes_to_the_same_networks():
     arguments = argument_parser().parse_args([*SMALL, "--depths", "14", "8"])
     trainings, routes = alternatives(arguments)

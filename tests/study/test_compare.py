@@ -101,6 +101,7 @@ def copied(comparison, tmp_path):
     return copy
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_goes_on_where_it_was(comparison):
     output, printed = comparison
     assert "0 of 3 runs are done." in printed
@@ -115,6 +116,7 @@ def test_a_stopped_comparison_goes_on_where_it_was(comparison):
     assert (output / "accuracy.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_records_say_how_a_run_was_made(comparison):
     run = results(comparison[0])["ekd_8-14_seed0"]
     assert run["command"].startswith("python recipes/train.py --dataset digits --train-images 400 ")
@@ -128,6 +130,7 @@ def test_records_say_how_a_run_was_made(comparison):
     assert "test" not in run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "prefix"), [("ekd_8-14_seed0", "depth_8_"), ("alone_8_seed0", "")])
 def test_records_have_the_last_epoch_s_accuracy_on_training_images(comparison, name, prefix):
     with open(comparison[0] / "runs" / name / "history.csv", newline="") as file:
@@ -136,6 +139,7 @@ def test_records_have_the_last_epoch_s_accuracy_on_training_images(comparison, n
     assert results(comparison[0])[name]["train"]["depth_8"] == expected
 
 
+@pytest.mark.slow
 def test_alone_and_jointly_from_the_same_weights_and_images(comparison):
     """Nothing but depths and distillation differs; tests/test_model.py has what the same seed gives both."""
     runs = comparison[0] / "runs"
@@ -144,6 +148,7 @@ def test_alone_and_jointly_from_the_same_weights_and_images(comparison):
     assert {name for name in alone if alone[name] != ekd[name]} == {"depths", "distillation"}
 
 
+@pytest.mark.slow
 def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tmp_path):
     output = shutil.copytree(comparison[0], tmp_path / "digits")
     flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output, "--test"]
@@ -156,6 +161,7 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tm
     assert after == results(comparison[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
@@ -177,6 +183,7 @@ def test_mistakes(comparison, mistaken, changed, sentence):
     assert (comparison[0] / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_variant_is_the_same_with_all_seeds(copied, mistaken):
     def change(runs):
         ekd = runs["ekd_8-14_seed0"]
@@ -193,22 +200,26 @@ def test_a_variant_is_the_same_with_all_seeds(copied, mistaken):
         assert sentence.format(*found) in mistaken("--variant", "hot", flags, output=output)
 
 
+@pytest.mark.slow
 def test_runs_of_another_backend_do_not_compare(copied, mistaken):
     output = copied(lambda runs: runs["alone_14_seed0"].update(backend="jax"))
     assert "with backend jax, which does not compare with the tensorflow of" in mistaken(output=output)
 
 
+@pytest.mark.slow
 def test_images_of_the_same_name_are_not_taken_for_the_same(copied, mistaken):
     output = copied(lambda runs: runs["alone_8_seed0"]["data"].update(mean_pixel=1.0))
     assert "digits has other images than the run alone_8_seed0 in" in mistaken(output=output)
 
 
+@pytest.mark.slow
 def test_the_test_split_needs_the_networks(copied, mistaken):
     output = copied(lambda runs: [run.pop("test", None) for run in runs.values()])
     sentence = mistaken("--test", output=output)
     assert sentence.endswith(f"There is no model file {output}/runs/alone_14_seed0/model.keras.")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(comparison, mistaken, tmp_path):
     begun = tmp_path / "runs" / "ekd_8-14_seed0"
     begun.mkdir(parents=True)
@@ -217,6 +228,7 @@ def test_a_run_that_was_begun_with_other_settings_is_not_gone_on_with(comparison
     assert "holds the run ekd_8-14_seed0 with epochs 2, which does not compare with the 7" in sentence
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_named(mistaken, tmp_path):
     sentence = mistaken("--methods", "joint", "--batch-size", 100_000, output=tmp_path / "failed")
     assert "joint_8-14_seed0 failed: train.py: --batch-size must be from 1 to 400" in sentence

@@ -72,6 +72,7 @@ def test_the_published_command_makes_the_published_runs():
         screen.check_records([{**records[0], "backend": "torch"}], runs, arguments.output)
 
 
+@pytest.mark.slow
 def test_a_screening_is_gone_on_with_and_refuses_other_factors(main, mistake, tmp_path):
     flags = [*TINY, "--output", str(tmp_path), "--factor", "temperature", ""]
     # All runs but one are there.

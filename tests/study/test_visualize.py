@@ -20,6 +20,7 @@ def test_correlation_is_pearsons_mean_over_images():
     assert correlation(standardized(maps), standardized(others)) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_picture_of_two_runs(main, finished_run, tmp_path):
     shutil.copytree(finished_run, tmp_path / "other")
     pictures = []

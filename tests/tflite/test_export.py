@@ -180,6 +180,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_never_leaves_an_unverified_file(tmp_path):
     path = tmp_path / "net.tflite"
     command = [sys.executable, "-c", EXPORT_FOREVER, path]

@@ -60,6 +60,7 @@ def test_the_step_is_traced_once_and_a_metric_counts_real_samples_alone():
     assert float(model.get_metrics_result()["depth_8_seen"]) == len(IMAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "traces"), [("categorical_crossentropy", 1), ("mse", 2)])
 def test_other_losses(loss, traces):
     """What is no cross-entropy is left to Keras."""
@@ -68,6 +69,7 @@ def test_other_losses(loss, traces):
     assert set(model.get_metrics_result()) >= {"loss", "depth_8_loss", "depth_14_accuracy"}
 
 
+@pytest.mark.slow
 def test_history_is_that_of_a_network_that_keras_made_itself(monkeypatch):
     found = fitted()
     monkeypatch.setattr("ddnn_keras.training.tensorflow_speed.make_state", lambda model: None)
@@ -94,6 +96,7 @@ def test_a_network_can_be_compiled_to_be_evaluated_alone():
     assert 0 <= model.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)["depth_8_accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_a_loss_scale_outlasts_saving(tmp_path):
     model = tiny_network(dtype="mixed_float16")
     model.compile("adam")
@@ -105,6 +108,7 @@ def test_a_loss_scale_outlasts_saving(tmp_path):
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 def test_losses_of_layers_do_not_hinder_another_compilation():
     model = tiny_network()
     model.get_layer("stem_conv").activity_regularizer = keras.regularizers.L2(0.1)
@@ -200,6 +204,7 @@ def test_a_normalisation_of_ones_own_is_left_as_it_is():
     check_same(layers, images, training=True)
 
 
+@pytest.mark.slow
 def test_a_step_has_one_kernel_for_each_normalisation_but_under_xla():
     model = tiny_network()
     batch = tf.constant(IMAGES), tf.constant(LABELS)
