@@ -18,31 +18,19 @@ WARM_UP, TIMED = 5, 30  # invocations. The first ones allocate memory and fill c
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """How a file compares with its Keras model.
-
-    Args:
-        num_images: The number of images.
-        max_abs_error: The largest difference of a logit.
-        p90_abs_error: The 90th percentile of the images' largest differences.
-        max_abs_logit: The largest absolute logit of the Keras model.
-        argmax_agreement: The fraction of images on which both give the same class.
-        clear_disagreement: The fraction of images on which the file gives a clearly other class. Clearly means that the
-            Keras model's logits of both classes differ by more than `NEAR_TIE` of the range of all its logits.
-        accuracy: The file's accuracy, as a fraction.
-        keras_accuracy: The Keras model's accuracy, in float32.
-        milliseconds_per_image: The median time of an invocation on one thread of this machine.
-        size_bytes: The file's size.
-    """
+    """How a file compares with its Keras model. Accuracies and agreements are fractions."""
 
     num_images: int
-    max_abs_error: float
-    p90_abs_error: float
-    max_abs_logit: float
-    argmax_agreement: float
+    max_abs_error: float  # the largest difference of a logit
+    p90_abs_error: float  # the 90th percentile of the images' largest differences
+    max_abs_logit: float  # of the Keras model
+    argmax_agreement: float  # the images on which both give the same class
+    # The images on which the file gives a clearly other class: the Keras model's logits of both classes differ by more
+    # than `NEAR_TIE` of the range of all its logits.
     clear_disagreement: float
     accuracy: float
-    keras_accuracy: float
-    milliseconds_per_image: float
+    keras_accuracy: float  # in float32
+    milliseconds_per_image: float  # the median on one thread of this machine
     size_bytes: int
 
 
