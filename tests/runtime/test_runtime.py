@@ -105,9 +105,6 @@ def test_other_files(tmp_path):
         Runtime(tmp_path / "gone.tflite")
     with pytest.raises(ValueError, match=r"^`model` must be a file with DDNN_METADATA\."):
         Runtime(converted("none"))
-
-
-def test_a_file_that_names_no_depths():
     with pytest.raises(ValueError, match=r"^`model` must be a file that names its depths\. Received: \d+ bytes$"):
         Runtime(write_metadata(converted("none"), {}))
 
