@@ -44,14 +44,12 @@ def check(found, output, epochs):
 
 
 @pytest.mark.slow
-def test_a_repeated_command_keeps_the_trials_and_makes_more(main, mistake, tmp_path):
+def test_a_repeated_command_keeps_the_trials_and_makes_more(printed, mistake, tmp_path):
     output = tmp_path / "tuning"
     flags = [*TINY, "--epochs", 2, "--output", output]
-    code, _, errors = main("recipes/tune.py", *flags, "--trials", 1)
-    assert code == 0, errors
+    printed("recipes/tune.py", *flags, "--trials", 1)
     (first,) = trials(output)
-    code, _, errors = main("recipes/tune.py", *flags, "--trials", 2, "--objective", "mean")
-    assert code == 0, errors
+    printed("recipes/tune.py", *flags, "--trials", 2, "--objective", "mean")
     assert len(trials(output)) == 2
     assert first in trials(output)
     check(trials(output), output, epochs=2)
@@ -128,11 +126,10 @@ def test_half_of_the_trials_are_chosen_by_the_gaussian_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_hyperband(main, tmp_path):
+def test_hyperband(printed, tmp_path):
     output = tmp_path / "tuning"
     flags = [*TINY, "--tuner", "hyperband", "--epochs", 4, "--objective", "shallowest", "--output", output]
-    code, _, errors = main("recipes/tune.py", *flags)
-    assert code == 0, errors
+    printed("recipes/tune.py", *flags)
     check(trials(output), output, epochs=4)
     assert {trial["epochs"] for trial in trials(output)} > {4}
     # The best ones were gone on with.
