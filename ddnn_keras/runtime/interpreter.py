@@ -19,11 +19,6 @@ class LiteModel:
     """One signature of a `.tflite` file, by default its only one, as a function from raw pixels to logits.
 
     `model` is the path of the file, its bytes, or an `ai_edge_litert` interpreter.
-
-    Example:
-    >>> model = LiteModel("resnet18.tflite")  # doctest: +SKIP
-    >>> model(images).argmax(axis=-1)  # doctest: +SKIP
-    array([7, 2, 1])
     """
 
     def __init__(self, model, signature=None, num_threads=1):
@@ -52,15 +47,7 @@ def lite_models(model, num_threads=1):
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """An input or output of a file, and how real numbers are stored in it.
-
-    Example:
-    >>> byte = Tensor("image", (1, 2), "int8", scale=1.0, zero_point=-128)
-    >>> byte.encode([[0, 255]])
-    array([[-128,  127]], dtype=int8)
-    >>> byte.decode(byte.encode([[0, 255]]))
-    array([[  0., 255.]], dtype=float32)
-    """
+    """An input or output of a file, and how real numbers are stored in it."""
 
     name: str
     shape: tuple

@@ -24,15 +24,6 @@ class LatencyBudget:
 
     A budget may move by a tenth from call to call. A larger change is a new budget, and all waits end. So callers with
     different budgets need one object each. `latencies` has each depth's milliseconds at the start, shallowest first.
-
-    Example:
-    >>> budget = LatencyBudget({18: 2.0, 34: 4.0, 50: 6.0})
-    >>> budget.choose(5.0)
-    34
-    >>> for _ in range(7):  # the device became half as fast
-    ...     budget.observe(34, 8.0)
-    >>> budget.choose(5.0)
-    18
     """
 
     def __init__(self, latencies):

@@ -1,10 +1,11 @@
 """A `.tflite` file is verified on held-out images: it must do what its Keras model does, within its mode's bounds."""
 
 import dataclasses
-import time
+import random
 
 import numpy as np
 
+from ddnn_keras.runtime.benchmark import timed_rounds
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import custom_operators, tensor_types
 from ddnn_keras.tflite.model_copies import float32_logits
@@ -66,7 +67,7 @@ def verify(content, subnet, images, labels, mode=MODES["none"], signature=None):
     lite = LiteModel(content, signature)
     verification = Verification(
         **compare(lite(images), float32_logits(subnet, images), labels),
-        milliseconds_per_image=milliseconds_per_image(lite, images[0]),
+        milliseconds_per_image=milliseconds_per_image(lite),
         size_bytes=len(content),
     )
     if failures := excesses(verification, mode.tolerance):
@@ -123,12 +124,7 @@ def excesses(verification, tolerance):
     return [f"{what} {value:.3g}, allowed is {limit:.3g}" for what, value, limit in checks if not value <= limit]
 
 
-def milliseconds_per_image(lite, image):
+def milliseconds_per_image(lite):
     """Median time of one invocation, in milliseconds, after a warm-up."""
-    image = lite.input.encode(image[np.newaxis])
-    seconds = []
-    for _ in range(WARM_UP + TIMED):
-        start = time.perf_counter()
-        lite.invoke(image)
-        seconds.append(time.perf_counter() - start)
+    (seconds,) = timed_rounds({lite.signature: lite}, WARM_UP + TIMED, random.Random(0)).values()
     return 1000 * float(np.median(seconds[WARM_UP:]))
