@@ -33,14 +33,14 @@ class Measurement:
     accuracy: object  # as the file's description gives it, a fraction; empty if the file has none
 
 
-def benchmark(paths, threads=1, runs=100, warm_up=10, seed=0):
+def benchmark(paths, threads=1, runs=100, warm_up=10):
     """Times every signature of several files: a list of `Measurement`.
 
     In each round every network runs once, in random order. So a disturbance of the device meets all networks alike.
     """
     paths = list(map(str, paths))
     facts = [description_of(path) for path in paths]
-    seconds = timed(paths, threads, runs, warm_up, seed)
+    seconds = timed(paths, threads, runs, warm_up)
     first = next(iter(seconds.values()))
     return [
         Measurement(
@@ -58,13 +58,13 @@ def benchmark(paths, threads=1, runs=100, warm_up=10, seed=0):
     ]
 
 
-def timed(paths, threads, runs, warm_up, seed):
+def timed(paths, threads, runs, warm_up):
     """The seconds of every run: a dict from pairs of a path's index and a signature to arrays of `runs` numbers.
 
     The place of an interpreter's weights in memory changes its speed by several percent for as long as it is open. So
     files are opened anew several times, in random order.
     """
-    random_order = random.Random(seed)
+    random_order = random.Random(0)
     # By number: a file may be given twice, to see how far equal times differ.
     seconds = {(number, signature): [] for number, path in enumerate(paths) for signature in lite_models(path, threads)}
     for share in np.array_split(np.arange(runs), min(runs, OPENINGS)):
