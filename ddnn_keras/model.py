@@ -399,10 +399,8 @@ class DDNN(keras.Model):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def _labels_and_weights(self, y, sample_weight):
-        keys = self.output_keys
-        return per_depth.labels_per_output(y, keys, self._labelled), per_depth.sample_weights_per_output(
-            sample_weight, keys
-        )
+        y = per_depth.labels_per_output(y, self.output_keys, self._labelled)
+        return y, per_depth.sample_weights_per_output(sample_weight, self.output_keys)
 
     @property
     def metrics(self):
@@ -410,11 +408,7 @@ class DDNN(keras.Model):
         return super().metrics + self._compiled_distillation.metrics
 
     def quantize(self, *args, **kwargs):
-        """Refuses: Keras would replace variables that several depths share.
-
-        Raises:
-            NotImplementedError: Always.
-        """
+        """Refuses with a `NotImplementedError`: Keras would replace variables that several depths share."""
         raise NotImplementedError(
             "`quantize` is not for a network of several depths: `export/to_tflite.py --quantize` makes integer files, "
             "`ddnn_keras.quantization_aware` a copy that trains as these compute."
@@ -423,11 +417,7 @@ class DDNN(keras.Model):
     # Saving.
 
     def save(self, filepath, *args, **kwargs):
-        """Saves the network as a `.keras` file.
-
-        Raises:
-            ValueError: If it is a `.h5` file, which cannot hold the `distillation` of this network.
-        """
+        """Saves the network as a `.keras` file. Refuses a `.h5` file, which cannot hold the `distillation`."""
         if self.distillation and str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(
                 f"`filepath` must end in .keras, because HDF5 cannot hold `distillation`. Received: {filepath}"
@@ -435,11 +425,7 @@ class DDNN(keras.Model):
         super().save(filepath, *args, **kwargs)
 
     def get_config(self):
-        """The constructor's arguments, `distillation`, the frozen layers, and the settings that were changed in layers.
-
-        Raises:
-            ValueError: If a loaded network could not have the settings of a layer.
-        """
+        """The constructor's arguments, `distillation`, the frozen layers, and changed settings of layers."""
         return {
             **self._arguments,
             **layer_overrides.frozen_config(self),

@@ -131,10 +131,7 @@ def is_quantization_aware(model):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class FakeQuantization(keras.layers.Layer):
-    """Rounds an activation to 8 bits, within a range that it learns in training.
-
-    Input and output: a tensor of any shape.
-    """
+    """Rounds an activation to 8 bits, within a range that it learns in training."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -164,11 +161,7 @@ class FakeQuantization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class QuantizedKernel(keras.layers.Wrapper):
-    """A convolution or dense layer with a kernel rounded to 8 bits, with a symmetric scale for each output channel.
-
-    Args:
-        layer: A `Conv2D`, `DepthwiseConv2D` or `Dense`.
-    """
+    """A convolution or dense layer with a kernel rounded to 8 bits, with a symmetric scale for each output channel."""
 
     @property
     def kernel(self):

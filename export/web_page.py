@@ -31,8 +31,7 @@ RUNTIME = {
         for suffix in ("js", "wasm")
     },
 }
-# LiteRT.js has no int8 tensors.
-IO_DTYPES = ("float32", "uint8")
+IO_DTYPES = ("float32", "uint8")  # LiteRT.js has no int8 tensors
 
 
 def argument_parser():

@@ -56,6 +56,18 @@ def main(monkeypatch, capsys):
 
 
 @pytest.fixture
+def printed(main):
+    """What a script prints that must end without an error: `printed("export/to_tflite.py", "--depth", 18)`."""
+
+    def run(path, *arguments):
+        code, output, errors = main(path, *arguments)
+        assert code == 0, errors
+        return output
+
+    return run
+
+
+@pytest.fixture
 def mistake(main):
     """The sentence that a script answers a user's mistake with: `mistake("recipes/train.py", "--depths", 17)`."""
 

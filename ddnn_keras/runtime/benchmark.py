@@ -19,56 +19,28 @@ OPENINGS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What one signature of a file takes.
-
-    Args:
-        file: The file's path.
-        signature: The signature's name.
-        depth: The depth's name in the file's description. Empty if the file has none.
-        threads: Number of CPU threads.
-        median_ms: Median time of a run, in milliseconds.
-        p90_ms: The 90th percentile of these times, in milliseconds.
-        relative: The time relative to the first network's in the same round. The median over all rounds.
-        load_ms: Milliseconds from opening the file to the end of the first run, in a new process.
-        peak_mb: By how many megabytes that process's peak memory exceeds its memory before. NaN if it is not Linux.
-        accuracy: The accuracy in the file's description, a fraction. Empty if the file has none.
-    """
+    """What one signature of a file takes."""
 
     file: str
     signature: str
-    depth: object
+    depth: object  # as the file's description names it; empty if the file has none
     threads: int
     median_ms: float
     p90_ms: float
-    relative: float
-    load_ms: float
-    peak_mb: float
-    accuracy: object
+    relative: float  # to the first network's time in the same round; the median over all rounds
+    load_ms: float  # from opening the file to the end of the first run, in a new process
+    peak_mb: float  # how far that process' memory rose, in megabytes; NaN if it is not Linux
+    accuracy: object  # as the file's description gives it, a fraction; empty if the file has none
 
 
-def benchmark(paths, threads=1, runs=100, warm_up=10, seed=0):
-    """Times every signature of several files, in turns.
+def benchmark(paths, threads=1, runs=100, warm_up=10):
+    """Times every signature of several files: a list of `Measurement`.
 
-    In each round every network runs once, in random order. So a disturbance of the device meets all networks alike. The
-    files are opened ten times.
-
-    Args:
-        paths: Paths of `.tflite` files.
-        threads: Number of CPU threads, a positive integer. Defaults to `1`.
-        runs: Number of timed rounds. Defaults to `100`.
-        warm_up: Number of rounds that are not timed, after each opening. Defaults to `10`.
-        seed: Seed of the random order. Defaults to `0`.
-
-    Returns:
-        A list of `Measurement`, in the order of the files and of the signatures in them.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If one is not a whole TFLite file.
+    In each round every network runs once, in random order. So a disturbance of the device meets all networks alike.
     """
     paths = list(map(str, paths))
     facts = [description_of(path) for path in paths]
-    seconds = timed(paths, threads, runs, warm_up, seed)
+    seconds = timed(paths, threads, runs, warm_up)
     first = next(iter(seconds.values()))
     return [
         Measurement(
@@ -86,13 +58,13 @@ def benchmark(paths, threads=1, runs=100, warm_up=10, seed=0):
     ]
 
 
-def timed(paths, threads, runs, warm_up, seed):
+def timed(paths, threads, runs, warm_up):
     """The seconds of every run: a dict from pairs of a path's index and a signature to arrays of `runs` numbers.
 
     The place of an interpreter's weights in memory changes its speed by several percent for as long as it is open. So
     files are opened anew several times, in random order.
     """
-    random_order = random.Random(seed)
+    random_order = random.Random(0)
     # By number: a file may be given twice, to see how far equal times differ.
     seconds = {(number, signature): [] for number, path in enumerate(paths) for signature in lite_models(path, threads)}
     for share in np.array_split(np.arange(runs), min(runs, OPENINGS)):

@@ -114,13 +114,7 @@ def answers(runtime, batches):
 
 
 class Answers:
-    """The answers of every depth for every image, from which any thresholds can be judged.
-
-    Args:
-        logits: A dict from depths, the shallowest first, to arrays of shape `(n, classes)`.
-        labels: n class indices.
-        latencies: A dict from depths to milliseconds.
-    """
+    """The answers of every depth for every image, from which any thresholds can be judged."""
 
     def __init__(self, logits, labels, latencies):
         probabilities = {depth: softmax(values) for depth, values in logits.items()}

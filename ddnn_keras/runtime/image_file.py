@@ -14,28 +14,10 @@ UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.Decompressio
 
 
 def open_image(path, channels=3):
-    """An image file as a `PIL.Image.Image` of 8 bits a channel.
+    """An image file as a `PIL.Image.Image` of 8 bits a channel, grey or RGB.
 
     The content says which format it is, not the name. An animation gives its first frame. A photo is turned upright as
     its EXIF says. What is transparent becomes black. Of 16 bits a channel the upper 8 count.
-
-    Args:
-        path: Of the file.
-        channels: 1 for grey or 3 for RGB. Defaults to `3`.
-
-    Returns:
-        An image of mode `L` or `RGB`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If Pillow cannot read it, or its pixels are 32-bit numbers.
-
-    Example:
-    >>> import os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "transparent.png")
-    >>> Image.new("RGBA", (4, 2), (255, 0, 0, 0)).save(path)
-    >>> open_image(path).size, open_image(path).getpixel((0, 0))
-    ((4, 2), (0, 0, 0))
     """
     try:
         with Image.open(path) as image:
@@ -52,20 +34,9 @@ def open_image(path, channels=3):
 
 
 def read_image(path, shape, crop_pct=1.0):
-    """Raw pixels of an image file, as a network takes them: its size, and the centre that evaluation shows.
+    """Raw pixels of an image file in the network's `shape`, with the centre that evaluation shows.
 
-    Args:
-        path: Of the file.
-        shape: The `(height, width, channels)` that the network takes.
-        crop_pct: The fraction of the image's shorter side that the network sees, as in `ddnn_keras.data`. An image of
-            the network's size is shown whole. Defaults to `1.0`.
-
-    Returns:
-        A float32 array of shape `shape`, with pixels 0..255.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or the network takes neither 1 nor 3 channels.
+    The network sees the fraction `crop_pct` of the image's shorter side. An image of its own size is shown whole.
     """
     height, width, channels = shape
     if channels not in MODES:

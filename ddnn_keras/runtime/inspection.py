@@ -8,25 +8,15 @@ from ddnn_keras.runtime.tflite_file import TYPE_NAMES, operator_names, parse
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """What a file holds for one signature.
-
-    Args:
-        name: Its name.
-        inputs: A dict from names of inputs to their types and shapes, such as `"INT8 (1, 16, 16, 1)"`.
-        outputs: Likewise.
-        operators: How many operators there are of each kind, a dict.
-        types: How many bytes of constants there are of each type, a dict.
-        constant_bytes: The bytes of all constants: weights, biases and a few shapes.
-        shared_bytes: The bytes of the constants that another signature uses too.
-    """
+    """What a file holds for one signature."""
 
     name: str
-    inputs: dict
+    inputs: dict  # from names to types and shapes, such as "INT8 (1, 16, 16, 1)"
     outputs: dict
-    operators: dict
-    types: dict
-    constant_bytes: int
-    shared_bytes: int
+    operators: dict  # how many there are of each kind
+    types: dict  # how many bytes of constants there are of each type
+    constant_bytes: int  # of weights, biases and a few shapes
+    shared_bytes: int  # of the constants that another signature uses too
 
 
 def inspect(model):

@@ -16,21 +16,9 @@ _HAS_ANNOUNCED_ITSELF = threading.Event()
 
 
 class LiteModel:
-    """A `.tflite` file as a function from raw pixels to logits.
+    """One signature of a `.tflite` file, by default its only one, as a function from raw pixels to logits.
 
-    Args:
-        model: The path of a `.tflite` file, its bytes, or an `ai_edge_litert` interpreter.
-        signature: Which of the file's signatures to run. Defaults to its only one.
-        num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a whole TFLite file, or an argument is not as above.
-
-    Example:
-    >>> model = LiteModel("resnet18.tflite")  # doctest: +SKIP
-    >>> model(images).argmax(axis=-1)  # doctest: +SKIP
-    array([7, 2, 1])
+    `model` is the path of the file, its bytes, or an `ai_edge_litert` interpreter.
     """
 
     def __init__(self, model, signature=None, num_threads=1):
@@ -41,11 +29,7 @@ class LiteModel:
         self.output = _tensor(self._runner.get_output_details())
 
     def __call__(self, images):
-        """Logits, a float32 array of shape `(n, classes)`.
-
-        Args:
-            images: Raw pixels 0..255 of shape `(n, height, width, channels)`.
-        """
+        """Logits, a float32 array of shape `(n, classes)`, of n images of raw pixels 0..255."""
         images = checked_images("images", images, self.input.shape[1:])
         logits = [self.invoke(self.input.encode(image[np.newaxis])) for image in images]
         return self.output.decode(np.concatenate(logits))
@@ -63,28 +47,13 @@ def lite_models(model, num_threads=1):
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """An input or output of a file, and how real numbers are stored in it.
-
-    Args:
-        name: Its name in the signature.
-        shape: Its shape, with the batch.
-        dtype: The name of its NumPy dtype.
-        scale: What one step of an integer dtype stands for; `None` for a floating one.
-        zero_point: The integer that stands for 0; `None` for a floating dtype.
-
-    Example:
-    >>> byte = Tensor("image", (1, 2), "int8", scale=1.0, zero_point=-128)
-    >>> byte.encode([[0, 255]])
-    array([[-128,  127]], dtype=int8)
-    >>> byte.decode(byte.encode([[0, 255]]))
-    array([[  0., 255.]], dtype=float32)
-    """
+    """An input or output of a file, and how real numbers are stored in it."""
 
     name: str
     shape: tuple
     dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
+    scale: float | None = None  # what one step of an integer dtype stands for
+    zero_point: int | None = None  # the integer that stands for 0
 
     def encode(self, values):
         """Real numbers as this tensor stores them, saturated at the ends of its range."""

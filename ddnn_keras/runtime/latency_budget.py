@@ -23,19 +23,7 @@ class LatencyBudget:
     runs until the next one. Other depths do not wait for it.
 
     A budget may move by a tenth from call to call. A larger change is a new budget, and all waits end. So callers with
-    different budgets need one object each.
-
-    Args:
-        latencies: A dict from depths, the shallowest first, to the milliseconds that each took at the start.
-
-    Example:
-    >>> budget = LatencyBudget({18: 2.0, 34: 4.0, 50: 6.0})
-    >>> budget.choose(5.0)
-    34
-    >>> for _ in range(7):  # the device became half as fast
-    ...     budget.observe(34, 8.0)
-    >>> budget.choose(5.0)
-    18
+    different budgets need one object each. `latencies` has each depth's milliseconds at the start, shallowest first.
     """
 
     def __init__(self, latencies):
@@ -62,16 +50,9 @@ class LatencyBudget:
         self._waits = [max(0, wait - 1) for wait in self._waits]
 
     def choose(self, milliseconds):
-        """The deepest depth that fits.
+        """The deepest depth that fits, or the shallowest while the device is too slow for any.
 
-        Args:
-            milliseconds: The time that one image may take.
-
-        Returns:
-            A depth. While the device is too slow for any, the shallowest.
-
-        Raises:
-            ValueError: If not even the shallowest would fit at the fastest pace so far.
+        Raises a `ValueError` if not even the shallowest would fit at the fastest pace so far.
         """
         self._check(milliseconds)
         same = self._budget / (1 + HYSTERESIS) <= milliseconds <= self._budget * (1 + HYSTERESIS)

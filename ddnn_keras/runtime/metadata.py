@@ -26,18 +26,7 @@ def write_metadata(content, facts):
 
 
 def read_metadata(model):
-    """The description in a file.
-
-    Args:
-        model: The path of a `.tflite` file, or its bytes.
-
-    Returns:
-        A dict.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a whole TFLite file, or has no description.
-    """
+    """The description in a `.tflite` file, a path or bytes: a dict."""
     tree = parse(model)
     entry = _entry(tree)
     if entry is None:

@@ -15,11 +15,6 @@ def hushed():
 
     TensorFlow, its converter and LiteRT write their logs from C++, and no setting stops all of them. Whoever wants to
     read these logs sets `TF_CPP_MIN_LOG_LEVEL=0` in the environment, which switches this off.
-
-    Example:
-    >>> import os
-    >>> with hushed():
-    ...     _ = os.write(2, b"I0000 00:00 loader.cc:236] Restoring SavedModel bundle.")
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         yield

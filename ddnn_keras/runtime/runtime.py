@@ -170,11 +170,6 @@ class Runtime:
 
 
 def softmax(logits):
-    """Probabilities, along the last axis.
-
-    Example:
-    >>> softmax(np.array([0.0, 0.0]))
-    array([0.5, 0.5])
-    """
+    """Probabilities, along the last axis."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)

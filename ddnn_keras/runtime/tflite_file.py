@@ -19,12 +19,7 @@ TYPE_NAMES, OPERATOR_NAMES = (
 
 
 def content_of(model):
-    """The bytes of a model, a path or the bytes themselves.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a TFLite file, or its digest tells that it is damaged.
-    """
+    """The bytes of a model, a path or the bytes themselves. Refuses a damaged file, and what is no TFLite file."""
     if not isinstance(model, bytes) and not pathlib.Path(model).is_file():
         raise FileNotFoundError(f"`model` must be an existing file. Received: {str(model)!r}")
     content = model if isinstance(model, bytes) else pathlib.Path(model).read_bytes()

@@ -15,19 +15,7 @@ from ddnn_keras.tflite.weight_sharing import EMPTY_BUFFER, share_weights
 
 
 def convert_bundle(subnets, mode=MODES["none"], calibration_images=None):
-    """Converts sub-nets of one network to one TFLite flatbuffer that stores their common weights once.
-
-    Args:
-        subnets: A dict from names of signatures to models, see `convert`.
-        mode: See `convert`.
-        calibration_images: See `convert`.
-
-    Returns:
-        `bytes`.
-
-    Raises:
-        ValueError: If an argument is not as above.
-    """
+    """Converts a dict of sub-nets by signature to one flatbuffer that stores common weights once, see `convert`."""
     files = {
         signature: convert(with_positive_scales(subnet, mode.smallest_scale), mode, calibration_images)
         for signature, subnet in subnets.items()

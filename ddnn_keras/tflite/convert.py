@@ -74,11 +74,7 @@ def check_backend():
 
 
 def image_shape(subnet):
-    """The `(height, width, channels)` of a sub-net's images.
-
-    Raises:
-        ValueError: If `subnet` is not a model from one image to one vector of logits.
-    """
+    """The `(height, width, channels)` of a sub-net's images. Refuses what is no model from an image to logits."""
     # A subclassed model has no such attributes.
     shapes = getattr(subnet, "input_shape", None), getattr(subnet, "output_shape", None)
     match shapes:

@@ -108,11 +108,7 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
 
 
 def with_defaults(facts, subnets):
-    """`facts` with the entries that a device needs.
-
-    Raises:
-        ValueError: If the labels are not one for each class, or a device could not tell which depth is deeper.
-    """
+    """`facts` with the entries that a device needs. Refuses those that do not fit the classes and depths."""
     num_classes = next(iter(subnets.values())).output_shape[-1]
     defaults = {
         "depths": {signature: {"depth": signature} for signature in subnets},

@@ -8,15 +8,7 @@ from ddnn_keras.pixels import in_batches
 
 
 def in_float32(subnet):
-    """A copy of a functional model in which every layer computes in float32.
-
-    Example:
-    >>> import keras
-    >>> image = keras.Input((4, 4, 1))
-    >>> model = keras.Model(image, keras.layers.Conv2D(2, 3, dtype="mixed_bfloat16")(image))
-    >>> in_float32(model).layers[-1].compute_dtype
-    'float32'
-    """
+    """A copy of a functional model in which every layer computes in float32."""
     copy = keras.models.clone_model(subnet, clone_function=_float32_operation, recursive=True)
     copy.set_weights(subnet.get_weights())
     return copy
@@ -42,16 +34,7 @@ def float32_logits(subnet, images):
 
 
 def with_strides(model):
-    """A copy of a functional model in which 1x1 convolutions have a stride in place of the subsampling before them.
-
-    Example:
-    >>> import keras
-    >>> image = keras.Input((4, 4, 1))
-    >>> x = keras.layers.MaxPooling2D(1, strides=2)(image)
-    >>> model = keras.Model(image, keras.layers.Conv2D(2, 1)(x))
-    >>> [type(layer).__name__ for layer in with_strides(model).layers]
-    ['InputLayer', 'Conv2D']
-    """
+    """A copy of a functional model in which 1x1 convolutions have a stride in place of the subsampling before them."""
     behind = readers(model.outputs)
     subsamplings = {
         layer.name: layer.strides

@@ -16,20 +16,14 @@ FORBIDDEN_TENSOR_TYPES = frozenset({"RESOURCE"})
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """How far a file may be from its Keras model. Errors of logits are relative to the largest logit, or to 1.
+    """How far a file may be from its Keras model. Errors of logits are relative to the largest logit, or to 1."""
 
-    Args:
-        p90_error: The largest allowed error of a logit on nine of ten images. A single image may have a larger one:
-            close to the border of two classes, or where an integer activation is cut off.
-        min_agreement: The smallest allowed fraction of images with the same class. Near-ties count as the same class.
-        max_accuracy_drop: The largest allowed loss of accuracy, as a fraction.
-        max_error: The largest allowed error of a logit on all images. Defaults to no bound.
-    """
-
+    # Of a logit on nine of ten images. A single image may have a larger one: close to the border of two classes, or
+    # where an integer activation is cut off.
     p90_error: float
-    min_agreement: float
-    max_accuracy_drop: float
-    max_error: float = math.inf
+    min_agreement: float  # the fraction of images with the same class; near-ties count as the same class
+    max_accuracy_drop: float  # as a fraction
+    max_error: float = math.inf  # of a logit on all images
 
     def allowance(self, num_images):
         """What both fractions may exceed by chance on so many images: two standard errors."""
@@ -38,30 +32,18 @@ class Tolerance:
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-    """One row of `MODES`.
+    """One row of `MODES`."""
 
-    Args:
-        name: The mode's name, as in `--quantize`.
-        tolerance: A `Tolerance`.
-        optimized: Whether the converter gets `tf.lite.Optimize.DEFAULT`, which makes files smaller.
-        supported_types: The number types of weights, names of TensorFlow's types. By default the converter chooses.
-        supported_ops: The operators to convert to, a name of `tf.lite.OpsSet`. Defaults to all builtin ones.
-        needs_calibration: Whether the ranges of activations must be measured on images.
-        tensor_types: The only types of tensors between input and output, names of the schema's `TensorType`. Defaults
-            to all but `FORBIDDEN_TENSOR_TYPES`.
-        io_dtypes: The types that input and output can have, the default first.
-        smallest_scale: Replaces smaller scales of batch normalisation where depths share weights. Its effect is below
-            the mode's rounding. With a much smaller one, weights or biases would overflow.
-    """
-
-    name: str
+    name: str  # as in `--quantize`
     tolerance: Tolerance
-    optimized: bool = True
-    supported_types: tuple = ()
-    supported_ops: str | None = None
-    needs_calibration: bool = False
-    tensor_types: frozenset | None = None
-    io_dtypes: tuple = ("float32",)
+    optimized: bool = True  # whether the converter gets `tf.lite.Optimize.DEFAULT`, which makes files smaller
+    supported_types: tuple = ()  # of weights, names of TensorFlow's types; by default the converter chooses
+    supported_ops: str | None = None  # a name of `tf.lite.OpsSet`; by default all builtin ones
+    needs_calibration: bool = False  # whether the ranges of activations must be measured on images
+    tensor_types: frozenset | None = None  # between input and output; by default all but `FORBIDDEN_TENSOR_TYPES`
+    io_dtypes: tuple = ("float32",)  # of input and output, the default first
+    # Replaces smaller scales of batch normalisation where depths share weights. Its effect is below the mode's
+    # rounding. With a much smaller one, weights or biases would overflow.
     smallest_scale: float = 1e-3
 
     @property

@@ -1,10 +1,11 @@
 """A `.tflite` file is verified on held-out images: it must do what its Keras model does, within its mode's bounds."""
 
 import dataclasses
-import time
+import random
 
 import numpy as np
 
+from ddnn_keras.runtime.benchmark import timed_rounds
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import custom_operators, tensor_types
 from ddnn_keras.tflite.model_copies import float32_logits
@@ -18,31 +19,19 @@ WARM_UP, TIMED = 5, 30  # invocations. The first ones allocate memory and fill c
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """How a file compares with its Keras model.
-
-    Args:
-        num_images: The number of images.
-        max_abs_error: The largest difference of a logit.
-        p90_abs_error: The 90th percentile of the images' largest differences.
-        max_abs_logit: The largest absolute logit of the Keras model.
-        argmax_agreement: The fraction of images on which both give the same class.
-        clear_disagreement: The fraction of images on which the file gives a clearly other class. Clearly means that the
-            Keras model's logits of both classes differ by more than `NEAR_TIE` of the range of all its logits.
-        accuracy: The file's accuracy, as a fraction.
-        keras_accuracy: The Keras model's accuracy, in float32.
-        milliseconds_per_image: The median time of an invocation on one thread of this machine.
-        size_bytes: The file's size.
-    """
+    """How a file compares with its Keras model. Accuracies and agreements are fractions."""
 
     num_images: int
-    max_abs_error: float
-    p90_abs_error: float
-    max_abs_logit: float
-    argmax_agreement: float
+    max_abs_error: float  # the largest difference of a logit
+    p90_abs_error: float  # the 90th percentile of the images' largest differences
+    max_abs_logit: float  # of the Keras model
+    argmax_agreement: float  # the images on which both give the same class
+    # The images on which the file gives a clearly other class: the Keras model's logits of both classes differ by more
+    # than `NEAR_TIE` of the range of all its logits.
     clear_disagreement: float
     accuracy: float
-    keras_accuracy: float
-    milliseconds_per_image: float
+    keras_accuracy: float  # in float32
+    milliseconds_per_image: float  # the median on one thread of this machine
     size_bytes: int
 
 
@@ -78,7 +67,7 @@ def verify(content, subnet, images, labels, mode=MODES["none"], signature=None):
     lite = LiteModel(content, signature)
     verification = Verification(
         **compare(lite(images), float32_logits(subnet, images), labels),
-        milliseconds_per_image=milliseconds_per_image(lite, images[0]),
+        milliseconds_per_image=milliseconds_per_image(lite),
         size_bytes=len(content),
     )
     if failures := excesses(verification, mode.tolerance):
@@ -135,12 +124,7 @@ def excesses(verification, tolerance):
     return [f"{what} {value:.3g}, allowed is {limit:.3g}" for what, value, limit in checks if not value <= limit]
 
 
-def milliseconds_per_image(lite, image):
+def milliseconds_per_image(lite):
     """Median time of one invocation, in milliseconds, after a warm-up."""
-    image = lite.input.encode(image[np.newaxis])
-    seconds = []
-    for _ in range(WARM_UP + TIMED):
-        start = time.perf_counter()
-        lite.invoke(image)
-        seconds.append(time.perf_counter() - start)
+    (seconds,) = timed_rounds({lite.signature: lite}, WARM_UP + TIMED, random.Random(0)).values()
     return 1000 * float(np.median(seconds[WARM_UP:]))

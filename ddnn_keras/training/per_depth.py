@@ -13,9 +13,6 @@ ALIASES = {"bce": "binary_crossentropy"}
 def by_key(name, value, keys):
     """`value` for each of `keys`. A list becomes a dict in the order of `keys`; a dict or `None` stays as it is.
 
-    Raises:
-        ValueError: If a list has another length than `keys`, or a dict other keys.
-
     Example:
     >>> by_key("loss", "mse", ["depth_18", "depth_34"])
     {'depth_18': 'mse', 'depth_34': 'mse'}
@@ -37,12 +34,7 @@ def by_key(name, value, keys):
 
 
 def labels_per_output(labels, keys, needed):
-    """The labels of each of `keys`. Only the keys in `needed` have a loss or a metric.
-
-    Example:
-    >>> labels_per_output("labels", ["depth_18", "depth_34"], needed=["depth_34"])
-    {'depth_18': 'labels', 'depth_34': 'labels'}
-    """
+    """The labels of each of `keys`. Only the keys in `needed` have a loss or a metric."""
     given = by_key("y", labels, keys)
     if given is None:
         return None

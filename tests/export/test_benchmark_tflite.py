@@ -14,23 +14,21 @@ from ddnn_keras.runtime.interpreter import LiteModel
 pytestmark = pytest.mark.xdist_group("bundle")
 
 
-def test_the_yardstick_is_a_network_of_the_same_size(tmp_path, main):
+def test_the_yardstick_is_a_network_of_the_same_size(tmp_path, printed):
     path = tmp_path / "plain_18.tflite"
     flags = ["--width", 4, "--image-size", 16, "--channels", 1]
-    code, output, errors = main("recipes/study/plain_resnet.py", "--depth", 18, *flags, "--output", path)
-    assert code == 0, errors
+    output = printed("recipes/study/plain_resnet.py", "--depth", 18, *flags, "--output", path)
     subnet = DDNN((18,), width=4, input_shape=(16, 16, 1)).subnet(18)
     statistics = subnet.count_params() - count_parameters(subnet)
     assert f"{count_parameters(subnet) + statistics:,} parameters" in output
     assert LiteModel(path).input.shape == (1, 16, 16, 1)
 
 
-def test_every_depth_of_every_file(bundle, tmp_path, main):
+def test_every_depth_of_every_file(bundle, tmp_path, printed):
     path = tmp_path / "from elsewhere.tflite"
     path.write_bytes(converted("none"))
     flags = ["--runs", 5, "--warm-up", 1, "--output", tmp_path / "result"]
-    code, output, errors = main("export/benchmark_tflite.py", path, bundle, bundle, *flags)
-    assert code == 0, errors
+    output = printed("export/benchmark_tflite.py", path, bundle, bundle, *flags)
     rows = list(csv.DictReader((tmp_path / "result.csv").open()))
     # One file twice shows how far equal times differ.
     bundles = [(str(bundle), "8"), (str(bundle), "14")]

@@ -17,16 +17,14 @@ pytestmark = pytest.mark.xdist_group("run")
 
 
 @pytest.mark.slow
-def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main, mistake):
+def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, printed, mistake):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     bundle = run / "tflite" / "bundle.tflite"
     assert "bundle.tflite" in mistake("export/calibrate_cascade.py", bundle)
-    code, _, errors = main("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--bundle")
-    assert code == 0, errors
+    printed("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--bundle")
     calibrate = ["export/calibrate_cascade.py", bundle]
-    code, output, errors = main(*calibrate)
-    assert code == 0, errors
+    output = printed(*calibrate)
     rows = {
         name: [float(share) for share in shares]
         for name, *shares in re.findall(r"│ (depth \d+|cascade) +│ +([\d.]+)% │ +([\d.]+)%", output)
@@ -40,8 +38,7 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main,
             # Within what a class or two on the edge make.
             assert share == pytest.approx(100 * np.concatenate(right).mean(), abs=1.5)
     assert "--accuracy must be at most" in mistake(*calibrate, "--accuracy", 1.5)
-    code, output, errors = main(*calibrate, "--accuracy", 0.2)
-    assert code == 0, errors
+    output = printed(*calibrate, "--accuracy", 0.2)
     for name in ("depth 10", "depth 18", "cascade"):
         assert name in output
     thresholds = dict(json.loads((run / "tflite" / "bundle.cascade.json").read_text()))
@@ -53,6 +50,5 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, main,
     for flags in ([], ["--dataset", "digits"], ["--dataset", "digits", "--model", tmp_path / "model.keras"]):
         # Other seeds' validation images are images that the network was trained on.
         assert "--model must be the .keras file of" in mistake("export/calibrate_cascade.py", moved, *flags)
-    code, _, errors = main("export/calibrate_cascade.py", moved, "--model", run / "model.keras", "--accuracy", 0.2)
-    assert code == 0, errors
+    printed("export/calibrate_cascade.py", moved, "--model", run / "model.keras", "--accuracy", 0.2)
     assert dict(json.loads((tmp_path / "bundle.cascade.json").read_text())).keys() == thresholds.keys()

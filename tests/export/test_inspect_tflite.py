@@ -35,20 +35,18 @@ def test_a_single_file_shares_nothing():
     assert (signature.name, signature.shared_bytes) == ("serving_default", 0)
 
 
-def test_the_script(bundle, main, mistake, tmp_path):
-    code, output, errors = main("export/inspect_tflite.py", bundle)
-    assert code == 0, errors
+def test_the_script(bundle, printed, mistake, tmp_path):
+    output = printed("export/inspect_tflite.py", bundle)
     for expected in ("depth_14", "CONV_2D 15", "quantize: int8", "digit 9"):
         assert expected in output
     verification = read_metadata(bundle)["signatures"]["depth_8"]["verification"]
     assert f"depth_8: {verification['accuracy']:.2%} accurate on 200 images" in output
-    code, output, _ = main("export/inspect_tflite.py", bundle, "--json")
-    assert json.loads(output) == read_metadata(bundle)
+    assert json.loads(printed("export/inspect_tflite.py", bundle, "--json")) == read_metadata(bundle)
     # Rich would take it for markup.
     named = tmp_path / "width[bold]" / "net.tflite"
     named.parent.mkdir()
     named.write_bytes(converted("none"))
-    assert "width[bold]" in re.sub(r"\s", "", main("export/inspect_tflite.py", named)[1])
+    assert "width[bold]" in re.sub(r"\s", "", printed("export/inspect_tflite.py", named))
     (tmp_path / "bare.tflite").write_bytes(converted("none"))
-    assert "has no description" in main("export/inspect_tflite.py", tmp_path / "bare.tflite")[1]
+    assert "has no description" in printed("export/inspect_tflite.py", tmp_path / "bare.tflite")
     assert "gone.tflite" in mistake("export/inspect_tflite.py", tmp_path / "gone.tflite")

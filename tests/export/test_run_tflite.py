@@ -31,11 +31,9 @@ def photos(bundle, tmp_path_factory):
     return paths, [answers[index].label for index in surest]
 
 
-def test_prints_the_top_classes_and_the_latency(bundle, photos, main):
+def test_prints_the_top_classes_and_the_latency(bundle, photos, printed):
     paths, expected = photos
-    code, output, errors = main(SCRIPT, bundle, *paths, "--top", 2)
-    assert code == 0, errors
-    lines = output.splitlines()
+    lines = printed(SCRIPT, bundle, *paths, "--top", 2).splitlines()
     for line, path, answer in zip(lines, paths, expected, strict=True):
         assert line.startswith(f"{path}: {answer} ")
         assert line.count("digit") == 2

@@ -29,7 +29,7 @@ def runs(finished_run, tmp_path):
     return tmp_path
 
 
-def test_a_depth_alone_takes_the_newest_run_and_says_nothing_else(script, main, runs, monkeypatch):
+def test_a_depth_alone_takes_the_newest_run_and_says_nothing_else(script, printed, runs, monkeypatch):
     """In a real process, whose standard error has no line of TensorFlow's or LiteRT's log."""
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     finished = script("export/to_tflite.py", "--depth", 18, cwd=runs)
@@ -49,9 +49,7 @@ def test_a_depth_alone_takes_the_newest_run_and_says_nothing_else(script, main, 
     # The next command that it names works as it stands.
     monkeypatch.chdir(runs)
     *_, command = finished.stdout.splitlines()
-    code, output, errors = main(*command.removeprefix("Next: python ").split())
-    assert code == 0, errors
-    assert "ms)" in output
+    assert "ms)" in printed(*command.removeprefix("Next: python ").split())
 
 
 @pytest.mark.parametrize("dataset", [None, "digits"])
@@ -76,7 +74,7 @@ def test_a_model_without_its_run_needs_a_data_set(finished_run, tmp_path, mistak
 
 
 @pytest.mark.slow
-def test_a_run_on_few_oblong_images_with_unusual_class_names(main, script, tmp_path, monkeypatch):
+def test_a_run_on_few_oblong_images_with_unusual_class_names(printed, script, tmp_path, monkeypatch):
     """A run begun with a relative path to its data, exported from another folder."""
     random = np.random.default_rng(0)
     labels = np.arange(60) % 2
@@ -91,22 +89,18 @@ def test_a_run_on_few_oblong_images_with_unusual_class_names(main, script, tmp_p
     monkeypatch.chdir(tmp_path / "elsewhere")
     for quantize in ("none", "int8"):
         model = tmp_path / "my run" / "model.keras"
-        code, output, errors = main("export/to_tflite.py", "--model", model, "--depth", 10, "--quantize", quantize)
-        assert code == 0, errors
+        output = printed("export/to_tflite.py", "--model", model, "--depth", 10, "--quantize", quantize)
     (sample,) = (tmp_path / "my run" / "tflite").glob("*.png")
     assert sample.name in ("sample_T-shirt-top.png", f"sample_{('Ankle-boot' + 30 * '-or-the-like')[:60]}.png")
-    command = output.splitlines()[-1].removeprefix("Next: python ")
-    code, output, errors = main(*shlex.split(command))
-    assert code == 0, errors
+    output = printed(*shlex.split(output.splitlines()[-1].removeprefix("Next: python ")))
     assert "T-shirt/top" in output and "Ankle boot" in output
 
 
 def test_a_failed_verification_shows_the_numbers_and_leaves_no_file(tmp_path, mistake):
     """Weights that overflow float16 and nothing else: no file in that mode can do what the model does."""
     model = DDNN((8,), "resnet_cifar", width=2, input_shape=(16, 16, 1))
-    for layer in model.layers:
-        if layer.name == "stem_conv":
-            layer.set_weights([1e6 * weight for weight in layer.get_weights()])
+    stem = model.get_layer("stem_conv")
+    stem.set_weights([1e6 * weight for weight in stem.get_weights()])
     model.save(tmp_path / "model.keras")
     flags = ["--model", tmp_path / "model.keras", "--depth", 8, "--dataset", "digits", "--quantize", "float16"]
     sentence = mistake("export/to_tflite.py", *flags)
@@ -139,18 +133,22 @@ def test_no_run_at_all(mistake, tmp_path, monkeypatch):
     assert "recipes/train.py makes one" in mistake("export/to_tflite.py", "--depth", "18")
 
 
+def save_noise(path, shape):
+    """Writes a data set of three classes."""
+    images, labels = np.random.default_rng(0).integers(0, 256, (20, *shape)).astype("uint8"), np.arange(20) % 3
+    np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+
+
 def test_other_models_and_other_data(mistake, finished_run, tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     flags = ["--depth", 18, "--dataset", "digits"]
     assert "ddnn_keras.DDNN" in mistake("export/to_tflite.py", "--model", tmp_path / "other.keras", *flags)
-    random = np.random.default_rng(0)
-    arrays = {"x": random.integers(0, 256, (20, 16, 16, 3)).astype("uint8"), "y": np.arange(20) % 3}
-    np.savez(tmp_path / "colour.npz", x_train=arrays["x"], y_train=arrays["y"], x_test=arrays["x"], y_test=arrays["y"])
+    save_noise(tmp_path / "colour.npz", (16, 16, 3))
     flags = ["--model", finished_run / "model.keras", "--depth", 18, "--dataset", f"npz:{tmp_path}/colour.npz"]
     assert "(16, 16, 3)" in mistake("export/to_tflite.py", *flags)
 
 
-def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(main, mistake, tmp_path, monkeypatch):
+def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(printed, mistake, tmp_path, monkeypatch):
     """Neither is a picture that a PNG can show, nor can the script know that loss."""
 
     def my_loss(labels, logits):
@@ -159,12 +157,10 @@ def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(main, mist
     model = DDNN((8,), "resnet_cifar", width=2, num_classes=3, input_shape=(12, 12, 2))
     model.compile("sgd", loss=my_loss)
     model.save(tmp_path / "model.keras")
-    images, labels = np.random.default_rng(0).integers(0, 256, (20, 12, 12, 2)).astype("uint8"), np.arange(20) % 3
-    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    save_noise(tmp_path / "a.npz", (12, 12, 2))
     monkeypatch.chdir(tmp_path)
     flags = ["--depth", "all", "--dataset", "npz:a.npz"]
-    code, output, errors = main("export/to_tflite.py", "--model", "model.keras", *flags)
-    assert code == 0, errors
+    output = printed("export/to_tflite.py", "--model", "model.keras", *flags)
     assert "Next: " not in output
     file = tmp_path / "tflite" / "depth_8.tflite"
     assert read_metadata(file)["source"] == f"{tmp_path.name}/model.keras"
@@ -179,12 +175,11 @@ def test_an_unwritable_folder(mistake, finished_run, tmp_path):
     assert str(tmp_path / "file") in mistake("export/to_tflite.py", *flags)
 
 
-def test_a_bundle(finished_run, tmp_path, main):
+def test_a_bundle(finished_run, tmp_path, printed):
     """All depths in one file, and the next command that the script names, with a depth."""
     flags = ["--depth", "all", "--bundle", "--quantize", "int8", "--io-dtype", "uint8", "--calibration-images", 50]
     flags += ["--verification-images", 100, "--output", tmp_path]
-    code, output, errors = main("export/to_tflite.py", "--model", finished_run / "model.keras", *flags)
-    assert code == 0, errors
+    output = printed("export/to_tflite.py", "--model", finished_run / "model.keras", *flags)
     metadata = read_metadata(tmp_path / "bundle_int8_uint8.tflite")
     assert [facts["depth"] for facts in metadata["depths"].values()] == [10, 18]
     assert metadata["calibration"] == describe_images(data.load("digits").calibration_images(50))
@@ -193,8 +188,7 @@ def test_a_bundle(finished_run, tmp_path, main):
         assert verification["num_images"] == 100
         assert f"{verification['accuracy']:.2%}" in output
     command = shlex.split(output.splitlines()[-1].removeprefix("Next: python "))
-    code, output, errors = main(*command, "--depth", "10")
-    assert code == 0, errors
+    printed(*command, "--depth", "10")
 
 
 @pytest.mark.slow
@@ -207,7 +201,7 @@ def test_a_bundle(finished_run, tmp_path, main):
         ("resnet_bottleneck", [26, 50], "cifar"),
     ],
 )
-def test_other_families_export_and_verify(backbone, depths, stem, script, main, tmp_path):
+def test_other_families_export_and_verify(backbone, depths, stem, script, printed, tmp_path):
     run = tmp_path / backbone
     flags = ["--dataset", "digits", "--image-size", 32, "--backbone", backbone, "--depths", *depths, "--width", 8]
     flags += ["--stem", stem]
@@ -215,5 +209,4 @@ def test_other_families_export_and_verify(backbone, depths, stem, script, main, 
     assert finished.returncode == 0, finished.stderr
     for mode in MODES:
         flags = ["--model", run / "model.keras", "--depth", "all", "--quantize", mode, "--bundle"]
-        code, _, errors = main("export/to_tflite.py", *flags)
-        assert code == 0, f"{mode}: {errors}"
+        printed("export/to_tflite.py", *flags)

@@ -60,7 +60,6 @@ def folder(tmp_path_factory):
 def page(folder, script):
     """A browser with the page, ready, and the server that it comes from."""
     from selenium import webdriver
-    from selenium.webdriver.support.ui import WebDriverWait
 
     finished = script(SCRIPT, folder / "bundle_int8_uint8.tflite", "--output", folder / "site")
     assert finished.returncode == 0, finished.stderr
@@ -73,9 +72,7 @@ def page(folder, script):
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     with webdriver.Chrome(options, service) as browser:
         browser.get(f"http://127.0.0.1:{server.server_port}/")
-        WebDriverWait(browser, SECONDS).until(
-            lambda browser: browser.execute_script("return document.body.dataset.answered")
-        )
+        wait(browser, answered)
         yield browser
     server.shutdown()
 
@@ -85,14 +82,27 @@ def answered(browser):
     return browser.execute_script("return document.body.dataset.answered")
 
 
-def answer_after(browser, action):
-    """What the page says after an action: the depth, and the first class with its probability."""
+def wait(browser, condition):
+    """What a condition gives as soon as it holds."""
     from selenium.webdriver.support.ui import WebDriverWait
 
+    return WebDriverWait(browser, SECONDS).until(condition)
+
+
+def draw(browser, start, end):
+    """Draws a line on the page, between places relative to the drawing's centre."""
+    from selenium.webdriver import ActionChains
+
+    canvas = browser.find_element("id", "drawing")
+    pressed = ActionChains(browser).move_to_element_with_offset(canvas, *start).click_and_hold()
+    pressed.move_to_element_with_offset(canvas, *end).release().perform()
+
+
+def answer_after(browser, action):
+    """What the page says after an action: the depth, and the first class with its probability."""
     browser.execute_script("delete document.body.dataset.answered")
     action()
-    waiting = WebDriverWait(browser, SECONDS)
-    depth = waiting.until(answered)
+    depth = wait(browser, answered)
     label, _, probability = browser.execute_script(
         "return [...document.querySelector('#classes li').children].map(part => part.textContent)"
     )
@@ -130,12 +140,8 @@ def test_an_image_of_the_networks_size_is_answered_as_on_other_devices(page, fol
 
 @needs_a_browser
 def test_it_answers_what_is_drawn(page):
-    from selenium.webdriver import ActionChains
-
     empty = answer_after(page, page.find_element("id", "clear").click)
-    canvas = page.find_element("id", "drawing")
-    stroke = ActionChains(page).move_to_element_with_offset(canvas, 0, -100).click_and_hold().move_by_offset(0, 200)
-    assert answer_after(page, stroke.release().perform)[1:] != empty[1:]
+    assert answer_after(page, lambda: draw(page, (0, -100), (0, 100)))[1:] != empty[1:]
 
 
 def choose(browser, path):
@@ -160,16 +166,12 @@ def test_a_photo_is_shown_as_in_evaluation(page, tmp_path):
 
 @needs_a_browser
 def test_the_same_file_again_in_the_place_of_what_was_drawn(page, tmp_path):
-    from selenium.webdriver import ActionChains
-
     image = np.zeros((64, 64, 4), "uint8")
     image[16:48, 24:40] = 255  # and transparent around
     Image.fromarray(image).save(tmp_path / "bar.png")
     page.find_element("id", "clear").click()
     first = choose(page, tmp_path / "bar.png")
-    canvas = page.find_element("id", "drawing")
-    stroke = ActionChains(page).move_to_element_with_offset(canvas, -100, 0).click_and_hold().move_by_offset(200, 0)
-    assert answer_after(page, stroke.release().perform) != first
+    assert answer_after(page, lambda: draw(page, (-100, 0), (100, 0))) != first
     assert choose(page, tmp_path / "bar.png") == first
 
 
@@ -190,10 +192,8 @@ def test_a_stroke_begins_where_the_pointer_is_pressed(page):
 def test_a_file_that_is_no_image_is_named(page, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     page.find_element("id", "chosen").send_keys(str(tmp_path / "text.png"))
-    from selenium.webdriver.support.ui import WebDriverWait
-
     error = page.find_element("id", "error")
-    assert WebDriverWait(page, SECONDS).until(lambda _: error.text) == "That is no image this browser can show."
+    assert wait(page, lambda _: error.text) == "That is no image this browser can show."
     answer_after(page, page.find_element("id", "sample").click)
     assert not error.is_displayed()
 
@@ -209,8 +209,6 @@ def test_it_asks_nothing_of_other_addresses(page):
 @needs_a_browser
 def test_of_questions_asked_in_a_row_only_the_last_one_is_answered(page):
     """Moving the slider quickly must not mix answers up."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
     page.execute_async_script(
         """
         const done = arguments[0], slider = document.getElementById("depth");
@@ -230,21 +228,19 @@ def test_of_questions_asked_in_a_row_only_the_last_one_is_answered(page):
         ask();
         """
     )
-    assert WebDriverWait(page, SECONDS).until(answered) == "8"
+    assert wait(page, answered) == "8"
     assert set(page.execute_script("return window.seen")) - {"none"} == {"8"}
 
 
 @needs_a_browser
 def test_a_damaged_bundle_is_refused(page, folder):
     """Last in the browser: it leaves the page."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
     path = folder / "site" / "bundle.tflite"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     page.refresh()
-    error = WebDriverWait(page, SECONDS).until(lambda page: page.find_element("id", "error").text)
+    error = wait(page, lambda page: page.find_element("id", "error").text)
     assert error == "bundle.tflite is damaged: its digest is not that of its content."
     assert answered(page) is None
 

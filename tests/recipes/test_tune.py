@@ -20,6 +20,10 @@ TINY = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "1
 TINY += ["--batch-size", "400", "--warmup-epochs", "0"]
 
 
+def parsed(*flags):
+    return tune.argument_parser().parse_args([*TINY, "--output", "unused", *flags])
+
+
 def trials(output):
     return json.loads((output / "trials.json").read_text())
 
@@ -40,14 +44,12 @@ def check(found, output, epochs):
 
 
 @pytest.mark.slow
-def test_a_repeated_command_keeps_the_trials_and_makes_more(main, mistake, tmp_path):
+def test_a_repeated_command_keeps_the_trials_and_makes_more(printed, mistake, tmp_path):
     output = tmp_path / "tuning"
     flags = [*TINY, "--epochs", 2, "--output", output]
-    code, _, errors = main("recipes/tune.py", *flags, "--trials", 1)
-    assert code == 0, errors
+    printed("recipes/tune.py", *flags, "--trials", 1)
     (first,) = trials(output)
-    code, _, errors = main("recipes/tune.py", *flags, "--trials", 2, "--objective", "mean")
-    assert code == 0, errors
+    printed("recipes/tune.py", *flags, "--trials", 2, "--objective", "mean")
     assert len(trials(output)) == 2
     assert first in trials(output)
     check(trials(output), output, epochs=2)
@@ -56,8 +58,7 @@ def test_a_repeated_command_keeps_the_trials_and_makes_more(main, mistake, tmp_p
 
 
 def test_every_trial_starts_from_the_same_weights_and_hyperband_goes_on_with_the_schedule():
-    arguments = tune.argument_parser().parse_args([*TINY, "--epochs", "4", "--output", "unused"])
-    searching = search.Search(arguments, data.load("digits"))
+    searching = search.Search(parsed("--epochs", "4"), data.load("digits"))
     hp = keras_tuner.HyperParameters()
     first, second = searching.build(hp), searching.build(hp)
     for one, other in zip(first.get_weights(), second.get_weights()):
@@ -67,8 +68,7 @@ def test_every_trial_starts_from_the_same_weights_and_hyperband_goes_on_with_the
 
 
 def test_a_training_whose_loss_is_no_number_counts_as_an_accuracy_of_0_and_ends():
-    flags = ["--epochs", "9", "--learning-rate", "1e6", "--search", "temperature", "--output", "unused"]
-    arguments = tune.argument_parser().parse_args([*TINY, *flags])
+    arguments = parsed("--epochs", "9", "--learning-rate", "1e6", "--search", "temperature")
     searching = search.Search(arguments, data.load("digits"))
     hp = keras_tuner.HyperParameters()
     history = searching.fit(hp, searching.build(hp), verbose=0)
@@ -87,7 +87,7 @@ def test_a_training_whose_loss_is_no_number_counts_as_an_accuracy_of_0_and_ends(
     ],
 )
 def test_what_is_not_searched_has_the_value_of_its_flag(flags, spaces):
-    arguments = tune.argument_parser().parse_args([*TINY, *flags, "--output", "unused"])
+    arguments = parsed(*flags)
     hp = keras_tuner.HyperParameters()
     found = search_space.chosen(hp, arguments)
     assert {space.name for space in hp.space} == spaces
@@ -103,15 +103,14 @@ def test_what_is_not_searched_has_the_value_of_its_flag(flags, spaces):
 def test_the_seed_decides_the_first_trials(tmp_path):
     found = []
     for name in ("one", "same", "other"):
-        flags = [*TINY, "--trials", "4", "--output", name, "--seed", str(int(name == "other"))]
-        arguments = tune.argument_parser().parse_args(flags)
+        arguments = parsed("--trials", "4", "--seed", str(int(name == "other")))
         tuner = search.new_tuner(arguments, load_images(arguments), tmp_path / name)
         found.append(tuner.oracle.create_trial("tuner0").hyperparameters.values)
     assert found[0] == found[1] != found[2]
 
 
 def test_half_of_the_trials_are_chosen_by_the_gaussian_process(tmp_path):
-    arguments = tune.argument_parser().parse_args([*TINY, "--trials", "4", "--output", "unused"])
+    arguments = parsed("--trials", "4")
     searching = search.Search(arguments, data.load("digits"))
     objective = keras_tuner.Objective("val_mean_accuracy", "max")
     oracle = search.bayesian(arguments, hypermodel=searching, objective=objective, directory=tmp_path, seed=0).oracle
@@ -127,11 +126,10 @@ def test_half_of_the_trials_are_chosen_by_the_gaussian_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_hyperband(main, tmp_path):
+def test_hyperband(printed, tmp_path):
     output = tmp_path / "tuning"
     flags = [*TINY, "--tuner", "hyperband", "--epochs", 4, "--objective", "shallowest", "--output", output]
-    code, _, errors = main("recipes/tune.py", *flags)
-    assert code == 0, errors
+    printed("recipes/tune.py", *flags)
     check(trials(output), output, epochs=4)
     assert {trial["epochs"] for trial in trials(output)} > {4}
     # The best ones were gone on with.
@@ -183,7 +181,7 @@ def test_a_mistake_that_the_data_shows_spoils_no_folder(mistake, tmp_path):
 
 
 def test_a_search_stays_on_its_backend_and_with_its_images_wherever_these_lie(tmp_path):
-    arguments = tune.argument_parser().parse_args([*TINY, "--output", str(tmp_path), "--data-dir", "here"])
+    arguments = parsed("--data-dir", "here")
     images, path = load_images(arguments), tmp_path / "settings.json"
     tune.same_settings(arguments, images, path)
     arguments.data_dir = "elsewhere"

@@ -18,10 +18,6 @@ def runtime(bundle):
     return Runtime(bundle)
 
 
-def accuracy(runtime, depth, images, labels):
-    return np.mean(runtime.logits(images, depth).argmax(-1) == labels)
-
-
 def test_predictions_are_those_of_the_depth_that_was_sure(runtime):
     images, labels = held_out(100)
     confidences = [runtime.predict(image, depth=8).confidence for image in images]
@@ -41,7 +37,7 @@ def test_predictions_are_those_of_the_depth_that_was_sure(runtime):
 
 def test_calibration_keeps_the_accuracy(runtime):
     images, labels = held_out(200)
-    wanted = accuracy(runtime, 14, images, labels)
+    wanted = np.mean(runtime.logits(images, 14).argmax(-1) == labels)
     cascade = Cascade.calibrate(runtime, images, labels, accuracy=wanted)
     reached, cost = cascade.evaluate(images, labels)
     assert reached >= wanted

@@ -79,12 +79,12 @@ def test_every_door_refuses_a_damaged_file(bundle, mistake, tmp_path):
         LiteModel(bytes(content), "depth_8")
 
 
-def test_a_file_of_before_has_no_digest_and_runs(main, tmp_path):
+def test_a_file_of_before_has_no_digest_and_runs(printed, tmp_path):
     facts = {"depths": {"serving_default": {"depth": 8}}, "labels": list("0123456789")}
     path, (images, _) = tmp_path / "before.tflite", held_out(4)
     path.write_bytes(write_metadata(converted("int8"), facts))
     np.testing.assert_array_equal(Runtime(path).logits(images, 8), LiteModel(converted("int8"))(images))
-    assert "The file has no digest" in main("export/inspect_tflite.py", path)[1]
+    assert "The file has no digest" in printed("export/inspect_tflite.py", path)
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])

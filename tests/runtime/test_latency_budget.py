@@ -49,13 +49,7 @@ def test_one_interrupted_run_changes_nothing():
         assert budget.choose(6.5) == 50
 
 
-def test_a_device_that_was_slow_at_the_start_and_is_not_now():
-    budget = LatencyBudget(LATENCIES)
-    run(budget, 0.5, 4.0, WINDOW)
-    assert budget.choose(1.5) == 18
-
-
-def test_a_budget_that_was_kept_is_accepted_when_the_device_slows_down():
+def test_a_budget_that_a_faster_device_kept_is_accepted_when_it_slows_down():
     budget = LatencyBudget(LATENCIES)
     run(budget, 0.5, 4.0, WINDOW)
     assert run(budget, 1.0, 1.5, 3 * WINDOW) == [18] * 3 * WINDOW
@@ -72,15 +66,6 @@ def test_noise_at_the_bound_does_not_make_it_flap():
     assert changes <= 1
 
 
-def test_a_depth_that_slows_down_more_than_others_is_tried_ever_more_rarely():
-    budget = LatencyBudget(LATENCIES)
-    depths = run(budget, {18: 1.0, 34: 1.0, 50: 1.5}, 7.0, 1000)
-    first, second = depths[:500].count(50), depths[500:].count(50)
-    assert first < 50  # each time it takes half a window until the pace shows
-    assert second < 10
-    assert set(depths) == {34, 50}
-
-
 @pytest.mark.parametrize("slower", [1.5, 1.8, 5.0])
 def test_a_depth_that_slows_down_alone_holds_back_no_other(slower):
     budget = LatencyBudget(LATENCIES)
@@ -90,13 +75,14 @@ def test_a_depth_that_slows_down_alone_holds_back_no_other(slower):
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.001, 0.1])
-def test_a_budget_that_moves_a_little_is_the_same(jitter):
+def test_a_depth_that_slows_down_most_is_tried_ever_more_rarely_also_if_the_budget_moves_a_little(jitter):
     noise = random.Random(0)
     budget, depths = LatencyBudget(LATENCIES), []
     for _ in range(1000):
         depths += run(budget, {18: 1.0, 34: 1.0, 50: 1.5}, 7.0 + noise.uniform(-jitter, jitter))
-    assert depths[:500].count(50) < 50
+    assert depths[:500].count(50) < 50  # each time it takes half a window until the pace shows
     assert depths[500:].count(50) < 10
+    assert set(depths) == {34, 50}
 
 
 def test_a_budget_that_drifts_is_followed():

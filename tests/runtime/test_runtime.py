@@ -39,16 +39,13 @@ def test_every_depth_answers_as_its_signature_does(runtime, bundle):
         assert np.mean([f"digit {label}" == found.label for label, found in zip(labels, predictions)]) > 0.8
 
 
-def test_the_deepest_by_default(runtime):
-    assert runtime.predict(held_out(1)[0][0]).depth == 14
-
-
 def test_predictions_are_told_apart(runtime):
     one, other = (runtime.predict(held_out(1)[0][0]) for _ in range(2))
     assert one == one and one != other and len({one, other}) == 2
 
 
-def test_a_depth_may_be_numpys(runtime):
+def test_the_depth_is_the_deepest_by_default_and_may_be_numpys(runtime):
+    assert runtime.predict(np.zeros((16, 16, 1))).depth == 14
     assert runtime.predict(np.zeros((16, 16, 1)), depth=np.int64(8)).depth == 8
 
 
@@ -105,9 +102,6 @@ def test_other_files(tmp_path):
         Runtime(tmp_path / "gone.tflite")
     with pytest.raises(ValueError, match=r"^`model` must be a file with DDNN_METADATA\."):
         Runtime(converted("none"))
-
-
-def test_a_file_that_names_no_depths():
     with pytest.raises(ValueError, match=r"^`model` must be a file that names its depths\. Received: \d+ bytes$"):
         Runtime(write_metadata(converted("none"), {}))
 

@@ -40,7 +40,7 @@ def stored_weights(content):
 )
 def test_every_depth_is_there_and_every_weight_once(quantize):
     full_net = converted(quantize, 14)
-    content = checked_bundle(trained_ddnn(), quantize)
+    content = checked_bundle(subnets(trained_ddnn()), quantize)
     shallow, deep = stored_weights(content)
     *convolutions, classifier = shallow
     assert set(convolutions) < set(deep)
@@ -55,23 +55,29 @@ def test_every_depth_is_there_and_every_weight_once(quantize):
     np.testing.assert_array_equal(LiteModel(content, "depth_14")(images), LiteModel(full_net)(images))
 
 
-def checked_bundle(model, quantize="none", images_and_labels=None):
-    """The bytes of a network's bundle. Every depth does what its sub-net does."""
-    calibration_images = training()[0][:100] if images_and_labels is None else images_and_labels[0]
-    content = convert_bundle(subnets(model), MODES[quantize], calibration_images)
-    for signature, subnet in subnets(model).items():
-        verify(content, subnet, *(images_and_labels or held_out()), MODES[quantize], signature)
+def checked_bundle(nets, quantize="none", images=None):
+    """The bytes of a bundle, in which every signature does what its network does."""
+    calibration_images = training()[0][:100] if images is None else images
+    content = convert_bundle(nets, MODES[quantize], calibration_images)
+    images_and_labels = held_out() if images is None else (images, np.zeros(len(images), int))
+    for signature, net in nets.items():
+        verify(content, net, *images_and_labels, MODES[quantize], signature)
     return content
 
 
+def pixels(*shape):
+    """Random images."""
+    return np.random.default_rng(0).integers(0, 256, shape).astype("float32")
+
+
 def scaled(change):
-    """A network in which `change` made something of every normalisation's scale."""
+    """The depths of a network in which `change` made something of every normalisation's scale."""
     model = untrained_ddnn({8: (1, 1, 1), 14: (2, 1, 1)})
     random = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.gamma.assign(change(layer.name, random.uniform(0.5, 1.5, layer.gamma.shape)))
-    return model
+    return subnets(model)
 
 
 @pytest.mark.parametrize("quantize", ["int8", pytest.param("none", marks=pytest.mark.slow)])
@@ -114,12 +120,8 @@ def test_activations_with_an_end_and_depthwise_convolutions():
     kernel, bias, depthwise, depthwise_bias = nets["a"].get_weights()
     ratios = np.float32([0.5, 2, 3, 4])
     nets["b"].set_weights([kernel * ratios, bias + 1, depthwise * ratios[::-1, np.newaxis], depthwise_bias + 0.5])
-    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1)).astype("float32")
-    content = convert_bundle(nets)
-    one, other = stored_weights(content)
+    one, other = stored_weights(checked_bundle(nets, images=pixels(10, 8, 8, 1)))
     assert set(one) == set(other)
-    for name, net in nets.items():
-        verify(content, net, images, np.zeros(10, int), signature=name)
 
 
 @pytest.mark.slow
@@ -130,7 +132,7 @@ def test_a_densenet(quantize):
     model = DDNN({"a": (1, 2, 1, 1), "b": (2, 2, 3, 1)}, "densenet", input_shape=(16, 16, 1), width=16)
     model.compile(keras.optimizers.Adam(0.003), jit_compile=False)
     model.fit(*training(), epochs=6, batch_size=64, verbose=0)
-    checked_bundle(model, quantize)
+    checked_bundle(subnets(model), quantize)
 
 
 def test_files_of_other_networks_share_nothing_and_keep_what_they_do():
@@ -154,12 +156,8 @@ def test_weights_of_one_shape_for_different_numbers_of_channels():
         "b": keras.layers.Conv2D(1, 3, padding="same"),
     }.items():
         nets[name] = keras.Model(image, keras.layers.Flatten()(layer(x)))
-    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1)).astype("float32")
-    content = convert_bundle(nets)
-    one, other = stored_weights(content)
+    one, other = stored_weights(checked_bundle(nets, images=pixels(10, 8, 8, 1)))
     assert len({*one, *other}) == 3
-    for name, net in nets.items():
-        verify(content, net, images, np.zeros(10, int), signature=name)
 
 
 def test_dense_layers_without_bias_and_products_of_activations():
@@ -171,12 +169,8 @@ def test_dense_layers_without_bias_and_products_of_activations():
     nets = {name: keras.Model(image, keras.layers.Flatten()(product)) for name in "ab"}
     nets["b"] = keras.models.clone_model(nets["b"])
     nets["b"].set_weights([3 * weight for weight in nets["a"].get_weights()])
-    images = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 1)).astype("float32")
-    content = convert_bundle(nets)
-    one, other = stored_weights(content)
+    one, other = stored_weights(checked_bundle(nets, images=pixels(10, 4, 4, 1)))
     assert set(one) == set(other)
-    for name, net in nets.items():
-        verify(content, net, images, np.zeros(10, int), signature=name)
 
 
 @pytest.mark.slow
@@ -189,8 +183,8 @@ def test_all_depths_at_full_width_take_one_percent_more_than_the_deepest(quantiz
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
             layer.moving_variance.assign(random.uniform(0.5, 2, layer.gamma.shape))
-    images = random.integers(0, 256, (8, 32, 32, 3)).astype("float32")
-    content = checked_bundle(model, quantize, (images, np.zeros(8, int)))
+    images = pixels(8, 32, 32, 3)
+    content = checked_bundle(subnets(model), quantize, images)
     ratio = len(content) / len(serialize(parse(convert(model.subnet(50), MODES[quantize], images))))
     print(f"{quantize}: {ratio:.4f}")
     assert ratio <= 1.01

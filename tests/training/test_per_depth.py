@@ -143,15 +143,6 @@ def test_short_names_of_cross_entropies_mean_logits(name, tmp_path):
         assert evaluated(labels, loss=name) == pytest.approx(evaluated(), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "metrics", [["sparse_categorical_crossentropy"], {"depth_14": "SparseCategoricalCrossentropy"}]
-)
-def test_metrics_of_cross_entropies_by_name_mean_logits(metrics):
-    logs = evaluated(metrics=metrics)
-    name = metrics["depth_14"] if isinstance(metrics, dict) else metrics[0]
-    assert logs[f"depth_14_{name}"] == pytest.approx(logs["depth_14_loss"], rel=1e-5)
-
-
 NAMES = ["AUC", "auc", "bce", "BinaryCrossentropy", "categorical_crossentropy", "mse", "accuracy"]
 
 
