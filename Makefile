@@ -1,5 +1,5 @@
 # make demo: trains one network, exports it to TFLite and shows the result.   make test, make test-all: check everything.
-# Both set up a virtual environment first. With uv or an environment of your own: see CONTRIBUTING.md.
+# Both set up a virtual environment first. With an environment of your own: see CONTRIBUTING.md.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
