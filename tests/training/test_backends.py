@@ -16,8 +16,16 @@ TRAINING = """
 import json, os, sys
 
 folder = sys.argv[1]
+
+class NoTensorFlow:
+    # As on a machine that does not have it.
+
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(name)
+
 if os.environ["KERAS_BACKEND"] == "jax":
-    sys.modules["tensorflow"] = None  # as on a machine that does not have it
+    sys.meta_path.insert(0, NoTensorFlow())
 import keras, numpy as np
 import ddnn_keras
 
