@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 from small_networks import converted, held_out, subnets, trained_ddnn, training
+from test_image_formats import files  # noqa: F401
 
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import write_metadata
@@ -162,6 +163,32 @@ def test_a_photo_is_shown_as_in_evaluation(page, tmp_path):
     shown = np.reshape(canvas, (288, 288, 4))[..., :1]
     as_evaluated, whole = (read_image(tmp_path / "photo.png", (288, 288, 1), crop_pct) for crop_pct in (0.875, 1))
     assert np.abs(shown - as_evaluated).mean() < 3 < 6 < np.abs(shown - whole).mean()
+
+
+# What the page does with a file before anything is resized.
+READ = """
+const [bytes, done] = arguments;
+(async () => {
+    const image = new Image();
+    image.src = URL.createObjectURL(new Blob([new Uint8Array(bytes)]));
+    await image.decode();
+    const canvas = new OffscreenCanvas(image.width, image.height), context = canvas.getContext("2d");
+    context.fillStyle = "black";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(image, 0, 0);
+    done([...context.getImageData(0, 0, canvas.width, canvas.height).data]);
+})();
+"""
+
+
+@needs_a_browser
+def test_a_browser_sees_the_pixels_that_training_sees(page, files):  # noqa: F811
+    from ddnn_keras.runtime.image_file import open_image
+
+    for path in sorted((files / "test" / "format").iterdir()):
+        expected = np.asarray(open_image(path))
+        seen = np.reshape(page.execute_async_script(READ, list(path.read_bytes())), (*expected.shape[:2], 4))
+        np.testing.assert_array_equal(seen[..., :3], expected, err_msg=path.name)
 
 
 @needs_a_browser
