@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ddnn_keras.network.divided_backbone import make_scales_positive
 from ddnn_keras.network.graph import check_source, layer_of, readers, without_nesting
 from ddnn_keras.network.layer_order import convolutions_in_order, normalizations_apart
 from ddnn_keras.quantization_aware import check_network
@@ -109,7 +110,7 @@ def copy_weights(ours, theirs):
         our.layer.set_weights(their.layer.get_weights())
         if our.normalization and (their.normalization or not normalized):
             our.normalization.set_weights(normalization_weights(our.normalization, their.normalization))
-            make_scales_positive(our.layer, our.normalization)
+            make_scales_positive(our.layer, [our.normalization])
 
 
 def described(convolution):
@@ -138,20 +139,6 @@ def normalization_weights(our, their):
     gamma = ops.convert_to_numpy(their.gamma) if their.scale else np.ones(shape)
     beta = ops.convert_to_numpy(their.beta) if their.center else np.zeros(shape)
     return gamma, beta, mean, np.maximum(variance + their.epsilon - our.epsilon, 0)
-
-
-def make_scales_positive(layer, normalization):
-    """Turns the sign of each channel with a negative scale, in the kernel and in the scale.
-
-    The function stays the same. Training would set negative scales to 0, because of their constraint.
-    """
-    gamma, beta, mean, variance = normalization.get_weights()
-    signs = np.where(gamma < 0, -1, 1).astype(gamma.dtype)
-    kernel, *bias = layer.get_weights()
-    # A depthwise kernel has its channels on the last axis but one.
-    signs_of_kernel = signs[:, np.newaxis] if isinstance(layer, keras.layers.DepthwiseConv2D) else signs
-    layer.set_weights([kernel * signs_of_kernel, *(values * signs for values in bias)])
-    normalization.set_weights([gamma * signs, beta, mean * signs, variance])
 
 
 def outputs(image, images, tensors):

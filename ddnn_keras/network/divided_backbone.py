@@ -117,7 +117,8 @@ def make_scales_positive(convolution, normalizations):
 
     In training our scales are never negative; without this, the first step would set them to 0.
     """
-    signs = np.where(normalizations[0].get_weights()[0] < 0, -1, 1).astype("float32")
+    gamma = normalizations[0].get_weights()[0]
+    signs = np.where(gamma < 0, -1, 1).astype(gamma.dtype)
     for normalization in normalizations:
         gamma, *beta, mean, variance = normalization.get_weights()
         normalization.set_weights([gamma * signs, *beta, mean * signs, variance])
