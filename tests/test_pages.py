@@ -46,7 +46,7 @@ def demo(tmp_path_factory):
     """`make demo` in the environment that runs this test."""
     folder = tmp_path_factory.mktemp("demo") / "run"
     variables = [f"VENV={sys.prefix}", f"DEMO={folder}", "FLAGS=--width 2 --epochs 1 --depths 10 18"]
-    command = ["make", "demo", "--old-file", f"{sys.prefix}/installed-demo", *variables]
+    command = ["make", "--no-print-directory", "demo", "--old-file", f"{sys.prefix}/installed-demo", *variables]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (finished.returncode, finished.stderr) == (0, "")
     return folder, finished.stdout

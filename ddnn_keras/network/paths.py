@@ -79,7 +79,8 @@ def grow(backbone, path, x, depths, stage=0):
         A dict from output keys to pairs: the `Path` on which the depth ends, and the list of its stages' outputs.
     """
     if stage == backbone.num_stages:
-        return {key: (path, []) for key in depths}
+        # Here only one is left. Behind the last stage it needs normalisation of its own too.
+        return {key: (path.fork(key, blocks), []) for key, blocks in depths.items()}
     full_net = deepest(depths)
     path = path.fork(full_net, depths[full_net])
     outputs = []

@@ -42,6 +42,15 @@ def test_common_parts_are_computed_once_and_paths_part_where_one_keeps_fewer_blo
     assert all(len(features) == 3 for _, features in grown.values())
 
 
+def test_depths_that_part_in_the_last_stage_have_normalisation_of_their_own_behind_it():
+    depths = {"shallow": (1, 1, 1), "deep": (1, 1, 2)}
+    grown = grow(Recorder(), Path("deep", depths["deep"], {}, "float32", seed=0), (), depths)
+    assert {key: (path.name, features[-1][-1]) for key, (path, features) in grown.items()} == {
+        "shallow": ("shallow", "2.0@deep"),
+        "deep": ("deep", "2.1@deep"),
+    }
+
+
 def test_shared_layers_are_one_object_and_private_ones_are_not():
     trunk = Path("deep", (2, 2), {}, "float32", seed=0)
     branch = trunk.fork("shallow", (1, 1))
