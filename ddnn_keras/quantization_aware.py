@@ -64,6 +64,15 @@ def quantization_aware(model, images):
     return copy
 
 
+def without_rounding(model):
+    """Copies a quantization-aware `DDNN` into one with the same weights that rounds nothing."""
+    copy = type(model).from_config({**model.get_config(), "quantization_aware": False})
+    for layer in copy.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return copy
+
+
 def check_network(model):
     """Raises a `ValueError` unless `model` is a `DDNN` without fake quantization."""
     if not hasattr(model, "depths"):

@@ -12,7 +12,6 @@ import pathlib
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, print_table, run
-from ddnn_keras.runs.run_directory import RunDirectory
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.cascade import answers
 
@@ -32,24 +31,13 @@ def argument_parser():
     return parser
 
 
-def network_file(model, bundle):
-    """The network of a bundle. The run beside it tells which images were for validation."""
-    path = pathlib.Path(model) if model else RunDirectory(bundle.resolve().parent.parent).model
-    if not path.is_file():
-        raise ValueError(
-            f"--model must be the .keras file of {bundle}, by default that of the run in the folder above. "
-            f"There is no {path}"
-        )
-    return path
-
-
 def main(arguments):
     """Calibrates on validation images, and shows the result on test images."""
-    from ddnn_keras.runs.earlier_runs import images_of_network
+    from ddnn_keras.runs.earlier_runs import images_of_network, network_of_file
 
     bundle = pathlib.Path(arguments.bundle)
     runtime = Runtime(bundle)
-    path = network_file(arguments.model, bundle)
+    path = network_of_file(bundle, arguments.model)
     images = images_of_network(path, arguments, runtime.image_shape, len(runtime.labels))
     validation = answers(runtime, images.validation(BATCH))
     full_net = {runtime.depths[-1]: 0.0}

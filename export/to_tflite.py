@@ -5,6 +5,7 @@ For example:
     python export/to_tflite.py --depth 18
     python export/to_tflite.py --depth all --bundle --quantize int8
     python export/to_tflite.py --depth all --quantize int8 --model runs/digits_.../model.keras
+    python export/to_tflite.py --depth all --bundle --quantize int8 --max-drop 0.5
 """
 
 import os
@@ -13,7 +14,7 @@ import re
 import shlex
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
+from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, print_table, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.runs.run_directory import RunDirectory
 from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
@@ -34,6 +35,8 @@ def argument_parser():
     add("--model", help="a .keras file; by default that of the newest run in runs/")
     add("--quantize", default="none", choices=MODES, help="how numbers are stored; int8 is integers alone")
     add("--io-dtype", choices=IO_DTYPES, help="input and output of int8 (int8 if not given) and int16x8 (float32)")
+    add("--keep", nargs="+", metavar="LAYER", help="layers of int8 files that compute in float32")
+    add("--max-drop", type=non_negative_number, help="keeps as few layers as needed to lose at most so many points")
     add("--output", help="folder for the files; by default tflite/ beside the model")
     add("--dataset", help="data for calibration and verification; by default the run's own")
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
@@ -47,7 +50,11 @@ def main(arguments):
     """Exports the chosen depths."""
     if arguments.bundle and arguments.depth != "all":
         raise ValueError(f"--bundle must go with --depth all. Received: --depth {arguments.depth}")
-    mode = mode_named(arguments.quantize, arguments.io_dtype)
+    if arguments.keep and arguments.max_drop is not None:
+        raise ValueError("--keep or --max-drop must be given, not both.")
+    if arguments.max_drop is not None and arguments.quantize != "int8":
+        raise ValueError(f"--max-drop must go with --quantize int8. Received: --quantize {arguments.quantize}")
+    mode = mode_named(arguments.quantize, arguments.io_dtype, arguments.keep or ())
     path = model_path(arguments)
     from ddnn_keras.runs.checkpoint import load_network
     from ddnn_keras.runs.earlier_runs import images_of_network
@@ -61,9 +68,17 @@ def main(arguments):
     calibration_images = None
     if mode.needs_calibration:
         calibration_images = images.calibration_images(min(arguments.calibration_images, images.num_train))
+    keep = arguments.keep or ()
+    if arguments.max_drop is not None:
+        from ddnn_keras.tflite.mixed_precision import layers_to_keep
+
+        subnets = {output_key(depth): model.subnet(depth) for depth in depths}
+        validation = images.validation_sample(min(arguments.verification_images, images.num_validation))
+        keep = layers_to_keep(subnets, mode, calibration_images, *validation, arguments.max_drop / 100)
+        print(f"Kept in float32: {' '.join(keep) or 'no layer'}")
     output = pathlib.Path(arguments.output or path.parent / "tflite")
     rows = []
-    for name, signatures in files(depths, arguments).items():
+    for name, signatures in files(depths, arguments, keep).items():
         file = output / name
         verifications = export_subnets(
             {signature: model.subnet(depth) for signature, depth in signatures.items()},
@@ -71,6 +86,7 @@ def main(arguments):
             quantize=arguments.quantize,
             calibration_images=calibration_images,
             io_dtype=arguments.io_dtype,
+            keep=keep,
             images=held_out,
             labels=labels,
             facts={
@@ -110,9 +126,10 @@ def chosen_depths(model, wanted):
     return depths
 
 
-def files(depths, arguments):
+def files(depths, arguments, keep):
     """Which depths go into which file: a dict from names such as depth_18_int8.tflite to dicts from signatures."""
-    suffix = "".join(f"_{part}" for part in (arguments.quantize, arguments.io_dtype) if part not in (None, "none"))
+    parts = (arguments.quantize, arguments.io_dtype, "mixed" if keep else None)
+    suffix = "".join(f"_{part}" for part in parts if part not in (None, "none"))
     if arguments.bundle:
         return {f"bundle{suffix}.tflite": {output_key(depth): depth for depth in depths}}
     return {f"{output_key(depth)}{suffix}.tflite": {DEFAULT_SIGNATURE: depth} for depth in depths}

@@ -122,6 +122,10 @@ class ImageData(abc.ABC):
         """
         return self._sample(self._source.test, "test", count)
 
+    def validation_sample(self, count):
+        """Validation images and their labels, at most `num_validation`, see `test_sample`."""
+        return self._sample(self._source.validation, "validation", count)
+
     def _sample(self, split, kind, count):
         check_count("count", count, len(split), f"{kind} images of {self.name!r}")
         images, labels = self._shuffled(split, count)

@@ -1,6 +1,7 @@
 """Runs that train.py made before: taken up again, gone on from, or looked at together."""
 
 import argparse
+import pathlib
 
 from ddnn_keras.runs.arguments import DEVICES, load_images, with_absolute_paths
 from ddnn_keras.runs.run_directory import RunDirectory, check_run
@@ -52,6 +53,17 @@ def resumed(run_directory, parser):
         if wanted[name] != saved[name]:
             raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
     return argparse.Namespace(**saved)
+
+
+def network_of_file(file, model=None):
+    """The `.keras` file of a `.tflite` file: `model`, or that of the run in the folder above."""
+    path = pathlib.Path(model) if model else RunDirectory(file.resolve().parent.parent).model
+    if not path.is_file():
+        raise ValueError(
+            f"--model must be the .keras file of {file}, by default that of the run in the folder above. "
+            f"There is no {path}"
+        )
+    return path
 
 
 def images_of_network(path, arguments, image_shape, num_classes):

@@ -48,7 +48,8 @@ class Runtime:
         model: The path of a file from `export/to_tflite.py`, or its bytes.
         num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
         accelerator: What runs the file: LiteRT's Interpreter on the CPU (`None`, the default), or its CompiledModel on
-            the `"cpu"`, the `"gpu"` or the `"npu"`. All operators of the file run there.
+            the `"cpu"`, the `"gpu"` or the `"npu"`. All operators of the file run there. A GPU or NPU must give the
+            CPU's logits on one image.
 
     Raises:
         FileNotFoundError: If there is no such file.

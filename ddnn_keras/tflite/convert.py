@@ -1,16 +1,20 @@
 """A sub-net becomes the bytes of a `.tflite` file."""
 
+import contextlib
 import re
 import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 
 from ddnn_keras.pixels import checked_raw_images
 from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.runtime.quiet import hushed
+from ddnn_keras.runtime.tflite_file import parse
+from ddnn_keras.tflite.layer_names import named_operators
 from ddnn_keras.tflite.model_copies import in_float32, with_strides
 from ddnn_keras.tflite.modes import MODES
 
@@ -47,6 +51,45 @@ def convert(subnet, mode=MODES["none"], calibration_images=None, signature=DEFAU
     >>> convert(model)[4:8]
     b'TFL3'
     """
+    if mode.kept:
+        return quantized(calibrated(subnet, mode, calibration_images, signature), subnet, mode)
+    with converter(subnet, mode, calibration_images, signature) as configured:
+        return converted(configured)
+
+
+def calibrated(subnet, mode, calibration_images, signature=DEFAULT_SIGNATURE):
+    """A sub-net in float32 with its activations' ranges, as `quantized` takes it."""
+    if is_quantization_aware(subnet):
+        raise ValueError(
+            "`keep` and `max_drop` must not be given for a quantization-aware network: it rounds by itself."
+        )
+    with converter(subnet, mode, calibration_images, signature) as configured:
+        # TensorFlow's QuantizationDebugger does so too. It leaves the types of input and output no choice.
+        configured._experimental_calibrate_only = True
+        return converted(configured)
+
+
+def quantized(content, subnet, mode):
+    """The int8 file of a `calibrated` network, in which the mode's kept layers stay in float32."""
+    tree = parse(content)
+    (graph,) = tree.subgraphs
+    # What follows a layer and has no weights stays with it. Other depths may have other layers.
+    kept = [
+        operator for name, operator in named_operators(tree, graph, subnet).items() if name.split(" ")[0] in mode.kept
+    ]
+    with hushed():
+        return mlir_quantize(
+            content,
+            fully_quantize=True,
+            input_data_type=tf.as_dtype(mode.io_dtype),
+            output_data_type=tf.as_dtype(mode.io_dtype),
+            denylisted_nodes=[graph.tensors[operator.outputs[0]].name.decode() for operator in kept],
+        )
+
+
+@contextlib.contextmanager
+def converter(subnet, mode, calibration_images, signature):
+    """TensorFlow's converter of a sub-net, see `convert`."""
     check_backend()
     shape = image_shape(subnet)
     if mode.name != "int8" and is_quantization_aware(subnet):
@@ -55,13 +98,13 @@ def convert(subnet, mode=MODES["none"], calibration_images=None, signature=DEFAU
         calibration_images = pin_pixel_range(checked_raw_images("calibration_images", calibration_images, shape))
     with hushed(), tempfile.TemporaryDirectory() as folder:
         save_with_signature(with_strides(in_float32(subnet)), folder, signature, shape)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
-        configure(converter, mode)
+        configured = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
+        configure(configured, mode)
         if mode.needs_calibration:
-            converter.representative_dataset = lambda: (
+            configured.representative_dataset = lambda: (
                 (signature, {INPUT: image[np.newaxis]}) for image in calibration_images
             )
-        return converted(converter)
+        yield configured
 
 
 def check_backend():

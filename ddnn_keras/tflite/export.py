@@ -17,6 +17,7 @@ from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE, named_depths, to_json, write_metadata
 from ddnn_keras.tflite.bundle import convert_bundle
 from ddnn_keras.tflite.convert import convert, image_shape
+from ddnn_keras.tflite.layer_names import OUTPUT
 from ddnn_keras.tflite.modes import mode_named
 from ddnn_keras.tflite.verify import VerificationError, verify
 
@@ -25,7 +26,9 @@ BESIDE = (".json", ".cascade.json")
 PROBES = 32  # images on which the file runs again with its description
 
 
-def export_subnets(subnets, path, *, quantize="none", calibration_images=None, io_dtype=None, images, labels, facts):
+def export_subnets(
+    subnets, path, *, quantize="none", calibration_images=None, io_dtype=None, keep=(), images, labels, facts
+):
     """Converts one or several sub-nets, verifies the file, describes it, and only then gives it its name.
 
     It writes two files. `path` has a JSON document in its metadata. The file beside it, with the suffix `.json`, has
@@ -47,6 +50,8 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
         io_dtype: The dtype of the file's input and output. `"int8"` files take `"int8"` (the default: a camera's byte
             minus 128), `"uint8"` (a camera's byte) or `"float32"`. `"int16x8"` files take `"float32"` (the default) or
             `"int16"`. All others take `"float32"`.
+        keep: Names of layers of an `"int8"` file that compute in float32, with what follows them and has no weights.
+            `"logits"` is the last layer. See `ddnn_keras.tflite.mixed_precision`.
         images: Held-out raw pixels on which the file is verified, see `verify`.
         labels: Their class indices.
         facts: A dict that JSON can hold, to be kept with the file. `ddnn_keras.runtime` reads three of its entries.
@@ -72,10 +77,11 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
     >>> verifications["depth_18"].argmax_agreement  # doctest: +SKIP
     1.0
     """
-    path, mode = pathlib.Path(path), mode_named(quantize, io_dtype)
+    path, mode = pathlib.Path(path), mode_named(quantize, io_dtype, keep)
     if path.suffix != ".tflite":
         raise ValueError(f"`path` must end in .tflite. Received: {str(path)!r}")
     subnets = subnets if isinstance(subnets, dict) else {DEFAULT_SIGNATURE: subnets}
+    check_kept(keep, subnets)
     for subnet in subnets.values():
         images = checked_raw_images("images", images, image_shape(subnet))
         labels = checked_labels(labels, len(images), subnet.output_shape[-1])
@@ -88,6 +94,7 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
         facts |= {
             "digest": MARK.decode(),
             "quantize": quantize,
+            "keep": list(keep),
             "calibration": describe_images(calibration_images) if mode.needs_calibration else None,
             "signatures": {name: describe(content, name, found) for name, found in verifications.items()},
             "versions": {
@@ -105,6 +112,16 @@ def export_subnets(subnets, path, *, quantize="none", calibration_images=None, i
     with atomic_write(path.with_suffix(".json")) as temporary:
         temporary.write_text(to_json(facts))
     return {name: dataclasses.replace(found, size_bytes=size) for name, found in verifications.items()}
+
+
+def check_kept(keep, subnets):
+    """Raises a `ValueError` if one of the layers to keep is in no sub-net."""
+    layers = {
+        layer.name: None for subnet in subnets.values() for layer in subnet.layers[:-1] if hasattr(layer, "kernel")
+    }
+    known = [*layers, OUTPUT]
+    if missing := [name for name in keep if name not in known]:
+        raise ValueError(f"`keep` must be layers among {', '.join(known)}. Received: {', '.join(missing)}")
 
 
 def with_defaults(facts, subnets):

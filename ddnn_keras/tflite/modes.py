@@ -45,6 +45,7 @@ class Mode:
     # Replaces smaller scales of batch normalisation where depths share weights. Its effect is below the mode's
     # rounding. With a much smaller one, weights or biases would overflow.
     smallest_scale: float = 1e-3
+    kept: tuple = ()  # layers of an int8 file that compute in float32
 
     @property
     def io_dtype(self):
@@ -88,12 +89,20 @@ MODES = {
 }
 
 
-def mode_named(quantize, io_dtype=None):
-    """The row of `MODES` called `quantize`, with one type of input and output. By default that is its first."""
+def mode_named(quantize, io_dtype=None, kept=()):
+    """The row of `MODES` called `quantize`, with one type of input and output. By default that is its first.
+
+    `kept` are layers that compute in float32, by `named_operators`' names.
+    """
     if quantize not in MODES:
         raise ValueError(f"`quantize` must be one of {', '.join(MODES)}. Received: {quantize!r}")
     mode = MODES[quantize]
     io_dtype = io_dtype or mode.io_dtype
     if io_dtype not in mode.io_dtypes:
         raise ValueError(f"`io_dtype` must be {' or '.join(mode.io_dtypes)} with {quantize}. Received: {io_dtype!r}")
-    return dataclasses.replace(mode, io_dtypes=(io_dtype,))
+    if kept and quantize != "int8":
+        raise ValueError(f"`keep` must go with int8. Received: keep={', '.join(kept)} with {quantize}")
+    if kept and io_dtype == "uint8":
+        raise ValueError("`io_dtype` must be int8 or float32 with `keep`. Received: 'uint8'")
+    tensor_types = mode.tensor_types | {"FLOAT32"} if kept else mode.tensor_types
+    return dataclasses.replace(mode, io_dtypes=(io_dtype,), kept=tuple(kept), tensor_types=tensor_types)

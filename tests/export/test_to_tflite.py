@@ -116,6 +116,8 @@ def test_a_failed_verification_shows_the_numbers_and_leaves_no_file(tmp_path, mi
         (["--depth", "18", "--quantize", "int4"], "int4", "'none', 'float16', 'dynamic', 'int8', 'int16x8'"),
         (["--depth", "18", "--bundle"], "--depth 18", "must go with --depth all"),
         (["--depth", "18", "--io-dtype", "uint8"], "uint8", "--io-dtype must be float32 with none"),
+        (["--depth", "18", "--max-drop", "1"], "none", "--max-drop must go with --quantize int8"),
+        (["--depth", "18", "--quantize", "int8", "--keep", "stem"], "stem", "--keep must be layers among stem_conv, "),
         (["--depth", "18", "--model", "/no/model.keras"], "/no/model.keras", "no model file"),
         (["--depth", "18", "--dataset", "npz:/no/file.npz"], "/no/file.npz", "no file"),
     ],
@@ -189,6 +191,14 @@ def test_a_bundle(finished_run, tmp_path, printed):
         assert f"{verification['accuracy']:.2%}" in output
     command = shlex.split(output.splitlines()[-1].removeprefix("Next: python "))
     printed(*command, "--depth", "10")
+
+
+def test_a_layer_in_float_and_as_few_as_needed(finished_run, tmp_path, printed):
+    flags = ["--model", finished_run / "model.keras", "--depth", 10, "--quantize", "int8", "--output", tmp_path]
+    printed("export/to_tflite.py", *flags, "--keep", "stem_conv")
+    assert read_metadata(tmp_path / "depth_10_int8_mixed.tflite")["keep"] == ["stem_conv"]
+    assert "Kept in float32: no layer" in printed("export/to_tflite.py", *flags, "--max-drop", 100)
+    assert read_metadata(tmp_path / "depth_10_int8.tflite")["keep"] == []
 
 
 @pytest.mark.slow

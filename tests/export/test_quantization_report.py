@@ -1,0 +1,27 @@
+"""export/quantization_report.py, as a user runs it."""
+
+import csv
+import shutil
+
+import pytest
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("run")
+
+
+def test_every_depth_of_a_bundle(finished_run, tmp_path, printed, mistake):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    flags = ["--model", run / "model.keras", "--depth", "all", "--bundle"]
+    printed("export/to_tflite.py", *flags, "--quantize", "int8")
+    output = printed(
+        "export/quantization_report.py", run / "tflite" / "bundle_int8.tflite", "--images", 10, "--worst", 2
+    )
+    assert output.count("stage") == 4 and "cut off" in output
+    rows = list(csv.DictReader((run / "tflite" / "bundle_int8.layers.csv").open()))
+    assert {row["depth"] for row in rows} == {"10", "18"}
+    assert all(float(row["snr"]) > 0 for row in rows)
+    assert (run / "tflite" / "bundle_int8.layers.png").stat().st_size > 10_000
+    printed("export/to_tflite.py", *flags)
+    sentence = mistake("export/quantization_report.py", run / "tflite" / "bundle.tflite")
+    assert "must be int8 or int16x8. Received" in sentence and "which is none" in sentence
