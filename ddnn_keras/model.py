@@ -1,6 +1,7 @@
 """DDNN: one network, one set of weights, a classifier at each of several depths."""
 
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -16,6 +17,8 @@ from ddnn_keras.pixels import AT_ONCE, checked_raw_images, warn_of_scaled
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
 from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass, check_reductions
+
+UNKNOWN_CARDINALITY = -2  # tf.data.UNKNOWN_CARDINALITY
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")
@@ -319,6 +322,13 @@ class DDNN(keras.Model):
             raise ValueError(
                 f"`distillation` must be a ddnn_keras.EKD or None. Received: distillation={distillation!r}"
             )
+        if self._saved_distillation and distillation is None:
+            warnings.warn(
+                f"`distillation` must be given to go on as this network was trained: {self._saved_distillation}. "
+                "Received: distillation=None",
+                stacklevel=2,
+            )
+        self._saved_distillation = None
         keys = self.output_keys
         losses = per_depth.losses_per_output(loss, keys)
         if distillation:
@@ -346,10 +356,13 @@ class DDNN(keras.Model):
     def fit(self, x=None, *args, **kwargs):
         """Trains the network, as any Keras model. Warns of images that are scaled to 0..1.
 
-        It looks at the first images of an array, and of a `tf.data.Dataset` of known length.
+        It looks at the first images of an array, of a `keras.utils.PyDataset`, and of a `tf.data.Dataset` whose
+        length is known or infinite. What else gives images may give each but once.
         """
         images = x
-        if hasattr(x, "cardinality") and x.cardinality() > 0:
+        if isinstance(x, keras.utils.PyDataset):
+            images, *_ = x[0]
+        elif hasattr(x, "cardinality") and x.cardinality() != UNKNOWN_CARDINALITY:
             images, *_ = next(iter(x.take(1)))
         if isinstance(images, np.ndarray) or keras.ops.is_tensor(images):
             warn_of_scaled("x", keras.ops.convert_to_numpy(images[:AT_ONCE]))
