@@ -35,11 +35,13 @@ class DDNN(keras.Model):
             per stage, such as `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. They must nest. Defaults to
             `(18, 34, 50)`. The 50 of `"resnet"` has basic blocks and is not the paper's ResNet-50.
         backbone: The family: `"resnet"` (the default), `"resnet_bottleneck"`, `"resnet_cifar"`, `"vgg"`,
-            `"mobilenet_v2"` or `"densenet"`; or a backbone of your own, see `ddnn_keras/backbones/README.md`.
+            `"mobilenet_v2"`, `"efficientnet_lite"` or `"densenet"`; or a backbone of your own, see
+            `ddnn_keras/backbones/README.md`.
         num_classes: Number of classes, an integer of 2 or more. Defaults to `10`.
         input_shape: `(height, width, channels)` of an image, positive integers. Defaults to `(32, 32, 3)`.
         width: Channels of the first stage (of the first convolution in MobileNetV2); all others are in proportion.
-            Defaults to the published width: `16` for `"resnet_cifar"`, `32` for `"mobilenet_v2"`, else `64`.
+            Defaults to the published width: `16` for `"resnet_cifar"`, `32` for `"mobilenet_v2"` and
+            `"efficientnet_lite"` (where it is 32 times the width multiplier, such as `32 * 1.1`), else `64`.
         stem: The layers before the first stage. For the ResNets, `"cifar"` (the default) keeps the resolution,
             `"strided"` halves it and `"imagenet"` quarters it.
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
@@ -121,7 +123,7 @@ class DDNN(keras.Model):
             "backbone": backbone,
             "num_classes": num_classes,
             "input_shape": list(input_shape),
-            "width": width if width is None else int(width),
+            "width": without_numpy(width),
             "stem": stem,
             "pixel_mean": np.asarray(pixel_mean).tolist(),
             "pixel_std": np.asarray(pixel_std).tolist(),

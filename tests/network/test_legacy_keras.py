@@ -21,6 +21,7 @@ pytestmark = pytest.mark.xdist_group("bundle")
         ("resnet_bottleneck", 26, "cifar"),
         ("vgg", 11, "imagenet"),
         ("mobilenet_v2", 23, "strided"),
+        ("efficientnet_lite", 7, "strided"),
     ],
 )
 def test_every_family_computes_the_same(backbone, depth, stem):
