@@ -93,10 +93,6 @@ def test_a_screening_is_gone_on_with_and_refuses_other_factors(main, mistake, tm
     assert (trained["levels"], trained["arguments"]["temperature"]) == ([0], 1.0)
     assert (tmp_path / "effects.png").stat().st_size
     assert "choose another folder" in mistake("recipes/study/screen.py", *flags, "--temperature 2")
-    # Nor does a run that was begun, and is in no record yet, go on with more images.
-    (tmp_path / "results.json").unlink()
-    more = ["--train-images", 310]
-    assert "choose another folder" in mistake("recipes/study/screen.py", *flags, "--temperature 4", *more)
 
 
 @pytest.mark.parametrize(
