@@ -166,14 +166,10 @@ class EKD:
                 raise ValueError(f"`{name}` must be one of {known}. Received: {name}={getattr(self, name)!r}")
 
     def terms(self, keys):
-        """The terms with a weight above 0, beside each depth's cross-entropy.
+        """The terms with a weight above 0, beside each depth's cross-entropy, for output keys with the full-net's last.
 
-        Args:
-            keys: The output keys, the full-net's last.
-
-        Returns:
-            A dict from pairs such as `("depth_18", "kl_loss")` to pairs of a weight and a function. The function takes
-            the logits and the features of all depths, dicts by output key, and gives a value per sample.
+        A dict from pairs such as `("depth_18", "kl_loss")` to pairs of a weight and a function. The function takes the
+        logits and the features of all depths, dicts by output key, and gives a value per sample.
         """
         *students, full_net = keys
         terms = {}

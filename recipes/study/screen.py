@@ -77,14 +77,7 @@ def plan(arguments):
 
 
 def design(num_factors, seeds):
-    """The levels of all factors in every run: a list of pairs of a seed and of a list of 0 or 1.
-
-    Example:
-    >>> design(2, [5, 6])[:4]
-    [(5, [0, 0]), (5, [1, 0]), (5, [0, 1]), (5, [1, 1])]
-    >>> design(2, [5, 6])[4:]
-    [(6, [1, 1]), (6, [0, 1]), (6, [1, 0]), (6, [0, 0])]
-    """
+    """The levels of all factors in every run: a list of pairs of a seed and of a list of 0 or 1."""
     from scipy.linalg import hadamard
 
     # Its first column is constant. Of the others, any two have each pair of signs equally often.
