@@ -23,22 +23,18 @@ from ddnn_keras.tflite.modes import MODES
 TECHNIQUES = ["qat", "prune", "cluster", "prune_qat", "cluster_qat", "prune_cluster", "prune_cluster_qat"]
 CALIBRATION_IMAGES, VERIFICATION_IMAGES = 200, 1000
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--depth", required=True, help="a depth of the network")
-    add("--technique", required=True, choices=TECHNIQUES, help="what is done, in this order")
-    add("--run", help="the directory of a finished run; by default the newest in runs/")
-    add("--epochs", type=positive_integer, default=5, help="passes over the training images, for each step")
-    add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
-    add("--kl-weight", type=non_negative_number, default=EKD_DEFAULTS["kl_weight"], help="of the full-net's teaching")
-    add("--sparsity", type=non_negative_number, default=0.5, help="the part of the weights that pruning sets to zero")
-    add("--clusters", type=positive_integer, default=16, help="how many values clustering leaves a layer, at most")
-    add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
-    add("--output", help="folder for the file; by default tflite/ in the run")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--depth", required=True, help="a depth of the network")
+add("--technique", required=True, choices=TECHNIQUES, help="what is done, in this order")
+add("--run", help="the directory of a finished run; by default the newest in runs/")
+add("--epochs", type=positive_integer, default=5, help="passes over the training images, for each step")
+add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
+add("--kl-weight", type=non_negative_number, default=EKD_DEFAULTS["kl_weight"], help="of the full-net's teaching")
+add("--sparsity", type=non_negative_number, default=0.5, help="the part of the weights that pruning sets to zero")
+add("--clusters", type=positive_integer, default=16, help="how many values clustering leaves a layer, at most")
+add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
+add("--output", help="folder for the file; by default tflite/ in the run")
 
 
 def main(arguments):
@@ -111,4 +107,4 @@ def exported(subnet, path, images, quantize, facts):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -13,16 +13,12 @@ import numpy as np
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--dataset", required=True, help="a TensorFlow Datasets name")
-    add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
-    add("--manual-dir", help="where archives lie that were downloaded by hand")
-    add("--output", required=True, help="the file")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--dataset", required=True, help="a TensorFlow Datasets name")
+add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
+add("--manual-dir", help="where archives lie that were downloaded by hand")
+add("--output", required=True, help="the file")
 
 
 def main(arguments):
@@ -58,4 +54,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -29,30 +29,26 @@ from ddnn_keras.runs.search_space import SEARCHED, chosen
 # What may differ when a search goes on. The images are compared themselves.
 MAY_DIFFER = {"trials", "output", "dataset", "data_dir", "manual_dir"}
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add_settings(parser)
-    add_distillation(parser)
-    add = parser.add_argument
-    add("--search", nargs="+", default=SEARCHED, choices=SEARCHED, metavar="NAME", help="among " + ", ".join(SEARCHED))
-    add("--tuner", default="bayesian", choices=["bayesian", "hyperband"], help="how to choose the next trial")
-    add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
-    add("--objective", default="mean", choices=["mean", "shallowest"], help="whose accuracy counts")
-    add("--seed", type=non_negative_integer, default=0, help="of the search, of weights, split, order and augmentation")
-    add("--output", required=True, help="folder of the search; one that exists is gone on with")
-    return parser
+parser = ArgumentParser(__doc__)
+add_settings(parser)
+add_distillation(parser)
+add = parser.add_argument
+add("--search", nargs="+", default=SEARCHED, choices=SEARCHED, metavar="NAME", help="among " + ", ".join(SEARCHED))
+add("--tuner", default="bayesian", choices=["bayesian", "hyperband"], help="how to choose the next trial")
+add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
+add("--objective", default="mean", choices=["mean", "shallowest"], help="whose accuracy counts")
+add("--seed", type=non_negative_integer, default=0, help="of the search, of weights, split, order and augmentation")
+add("--output", required=True, help="folder of the search; one that exists is gone on with")
 
 
-def main(arguments, typed):
+def main(arguments):
     """Searches, and shows the trials. A process that works for a chief shows nothing."""
     # As KerasTuner tells them apart.
     worker = "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     arguments.search = [name for name in SEARCHED if name in arguments.search]  # in one order
-    check_search(arguments, typed)
+    check_search(arguments, parser.typed())
     check_depths(arguments, at_least=2)
     try:
         from ddnn_keras.runs import search, trainer  # not before: it takes seconds
@@ -128,5 +124,4 @@ def record(trial, arguments):
 
 
 if __name__ == "__main__":
-    parser = argument_parser()
-    run(lambda arguments: main(arguments, parser.typed()), parser)
+    run(main, parser)

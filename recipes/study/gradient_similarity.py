@@ -22,14 +22,10 @@ from ddnn_keras.runs.run_directory import RunDirectory
 
 BATCH = 100
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("run", metavar="RUN", help="run directory of train.py, with two depths or more")
-    add("--batches", type=positive_integer, default=50, help=f"of {BATCH} training images each")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("run", metavar="RUN", help="run directory of train.py, with two depths or more")
+add("--batches", type=positive_integer, default=50, help=f"of {BATCH} training images each")
 
 
 def main(arguments):
@@ -99,4 +95,4 @@ def similarity(gradients):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

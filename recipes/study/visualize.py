@@ -19,15 +19,11 @@ from ddnn_keras.runs.run_directory import RunDirectory
 CORRELATION_IMAGES = 500
 BATCH = 100
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help="run directories of train.py, on the same data")
-    add("--image", type=non_negative_integer, default=0, help="number of the validation image")
-    add("--output", default="attention.png", help="the picture")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("runs", nargs="+", metavar="RUN", help="run directories of train.py, on the same data")
+add("--image", type=non_negative_integer, default=0, help="number of the validation image")
+add("--output", default="attention.png", help="the picture")
 
 
 def main(arguments):
@@ -93,4 +89,4 @@ def picture(image, number, rows):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

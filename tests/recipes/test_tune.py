@@ -21,7 +21,7 @@ TINY += ["--batch-size", "400", "--warmup-epochs", "0"]
 
 
 def parsed(*flags):
-    return tune.argument_parser().parse_args([*TINY, "--output", "unused", *flags])
+    return tune.parser.parse_args([*TINY, "--output", "unused", *flags])
 
 
 def trials(output):

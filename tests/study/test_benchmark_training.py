@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from benchmark_training import (
     alternatives,
-    argument_parser,
     compiled,
     growth,
     macs_of,
+    parser,
     print_results,
     row,
     seconds_per_step,
@@ -38,7 +38,7 @@ def test_time_and_memory_of_a_growing_network(script, tmp_path):
 
 @pytest.mark.slow
 def test_routes_to_the_same_networks():
-    arguments = argument_parser().parse_args([*SMALL, "--depths", "14", "8"])
+    arguments = parser.parse_args([*SMALL, "--depths", "14", "8"])
     trainings, routes = alternatives(arguments)
     assert routes == {
         "each alone": ["8 alone", "14 alone"],
@@ -74,7 +74,7 @@ def test_what_is_said_of_two_routes(capsys):
 
 def test_cost_grows_with_the_number_of_depths():
     flags = ["--backbone", "resnet_cifar", "--depths", "20", "14", "--width", "4", "--image-size", "16"]
-    arguments = argument_parser().parse_args(flags)
+    arguments = parser.parse_args(flags)
     trainings, routes = growth(arguments)
     assert routes == {"20": ["20"], "14 20": ["14 20"]}
     alone, both = (macs_of(arguments, trainings[name]) for name in routes)

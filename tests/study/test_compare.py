@@ -37,7 +37,7 @@ def test_published_commands_make_the_published_runs(backend, command, monkeypatc
     """Which runs they would make, and with what: nothing that the records contradict."""
     monkeypatch.setattr(keras.backend, "backend", lambda: backend or "tensorflow")
     flags = shlex.split(command.replace("ARCHIVES", "."))
-    arguments = compare.argument_parser().parse_args(flags)
+    arguments = compare.parser.parse_args(flags)
     records = read_records(ROOT / arguments.output)
     runs = compare.plan(with_absolute_paths(arguments))
     # Variants may have a command of their own.
@@ -48,7 +48,7 @@ def test_published_commands_make_the_published_runs(backend, command, monkeypatc
 
 def test_the_longest_runs_come_first_within_a_seed():
     flags = [*SETTINGS, "--methods", "alone", "ekd", "--variant", "hot", "--temperature 2", "--seeds", "1", "0"]
-    runs = compare.plan(compare.argument_parser().parse_args([*flags, "--output", "x"]))
+    runs = compare.plan(compare.parser.parse_args([*flags, "--output", "x"]))
     order = ["ekd_8-14", "hot_8-14", "alone_14", "alone_8"]
     assert [run.name for run in runs] == [f"{name}_seed{seed}" for seed in (1, 0) for name in order]
 
@@ -68,7 +68,7 @@ def comparison(script, tmp_path_factory):
     """A comparison that was stopped before it had recorded its first run, and went on; and what it printed."""
     output = tmp_path_factory.mktemp("comparison") / "digits"
     flags = [*SETTINGS, "--seeds", "0", "--methods", "alone", "ekd", "--jobs", "2", "--output", str(output)]
-    first, *_ = compare.plan(compare.argument_parser().parse_args(flags))
+    first, *_ = compare.plan(compare.parser.parse_args(flags))
     assert script("recipes/train.py", *first.flags, "--output", output / "runs" / first.name).returncode == 0
     finished = script(SCRIPT, *flags)
     assert finished.returncode == 0, finished.stderr

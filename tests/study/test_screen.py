@@ -64,7 +64,7 @@ PAGE = ROOT / "recipes/results/cifar10_screening/README.md"
 
 def test_the_published_command_makes_the_published_runs():
     """The other screenings need the switches of a patch."""
-    arguments = screen.argument_parser().parse_args(shlex.split(PUBLISHED))
+    arguments = screen.parser.parse_args(shlex.split(PUBLISHED))
     runs, records = screen.plan(arguments), read_records(ROOT / arguments.output)
     assert {record["name"]: record["levels"] for record in records} == {run.name: list(run.levels) for run in runs}
     screen.check_records(records, runs, arguments.output)
@@ -76,7 +76,7 @@ def test_the_published_command_makes_the_published_runs():
 def test_a_screening_is_gone_on_with_and_refuses_other_factors(main, mistake, tmp_path):
     flags = [*TINY, "--output", str(tmp_path), "--factor", "temperature", ""]
     # All runs but one are there.
-    _, *done = screen.plan(screen.argument_parser().parse_args([*flags, "--temperature 4"]))
+    _, *done = screen.plan(screen.parser.parse_args([*flags, "--temperature 4"]))
     accuracies = {key: {"accuracy": 0.5, "macs": 1} for key in ("depth_8", "depth_14")}
     records = [
         {
@@ -112,7 +112,7 @@ def test_a_screening_is_gone_on_with_and_refuses_other_factors(main, mistake, tm
     ],
 )
 def test_mistakes_are_refused_before_any_training(flags, message, tmp_path):
-    arguments = screen.argument_parser().parse_args([*TINY, "--output", str(tmp_path / "s"), *shlex.split(flags)])
+    arguments = screen.parser.parse_args([*TINY, "--output", str(tmp_path / "s"), *shlex.split(flags)])
     with pytest.raises(ValueError, match=message):
         screen.main(arguments)
     assert not (tmp_path / "s").exists()
