@@ -30,9 +30,6 @@ class MobileNetV2:
         width: Channels of the first convolution, 32 times the paper's width multiplier. All others are in proportion,
             in multiples of 8.
         stem: `"imagenet"` for the paper's network, `"strided"` for twice its resolution, `"cifar"` for four times.
-
-    Raises:
-        ValueError: If an argument is not as above.
     """
 
     DEPTHS = DEPTHS

@@ -60,13 +60,9 @@ def attention_rows(directory, images):
     rows = []
     for key in model.output_keys:
         label = f"{directory.path.resolve().name}\n{key.replace('_', ' ')}"
-        rows.append((label, [(stage, correlation(stage, of)) for stage, of in zip(maps[key], full_net)]))
+        # Of standardized maps, the mean product is the mean over images of Pearson's correlation.
+        rows.append((label, [(stage, float(np.mean(stage * of))) for stage, of in zip(maps[key], full_net)]))
     return rows
-
-
-def correlation(maps, others):
-    """The mean over images of Pearson's correlation; standardized maps need but the mean of their product."""
-    return float(np.mean(maps * others))
 
 
 def picture(image, number, rows):
