@@ -42,17 +42,17 @@ def main(arguments):
     steps = arguments.technique.split("_")
     check_steps(steps, arguments)
     run_directory, saved = finished_run(arguments.run)
-    # Here, because these imports take seconds.
+    # Here, because these imports take seconds, and the last one changes Keras.
     try:
         from ddnn_keras.runs.checkpoint import load_network
         from ddnn_keras.tflite.convert import check_backend
 
         check_backend()
+        network = load_network(run_directory.model)
+        depth = chosen_depth(network, arguments.depth)
         from ddnn_keras.tflite.model_optimization import fine_tuned
     except ModuleNotFoundError as error:
         raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,optimization]"') from error
-    network = load_network(run_directory.model)
-    depth = chosen_depth(network, arguments.depth)
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
     images = images_of_runs([run_directory])
     settings = {"batch_size": saved.batch_size, "seed": saved.seed, **vars(arguments)}

@@ -92,7 +92,12 @@ def main(arguments):
     pairs = [row(measured, *pair) for pair in COMPARED if set(pair) <= set(routes)]
     print_results(rows, pairs, arguments.batch_size)
     if arguments.output:
-        write_report(arguments, rows, pairs, seconds)
+        from ddnn_keras.runs.provenance import provenance
+
+        of_all = {"seconds, of all processors": {name: values.tolist() for name, values in seconds.items()}}
+        content = {"arguments": vars(arguments), **provenance(), "rows": rows, "pairs": pairs, **of_all}
+        with atomic_write(arguments.output) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def alternatives(arguments):
@@ -244,21 +249,6 @@ def spread(found):
     """The median of a ratio and its quartiles."""
     lower, upper = found["quartiles"]
     return f"{found['relative']:.3f} [{lower:.2f}, {upper:.2f}]"
-
-
-def write_report(arguments, rows, pairs, seconds):
-    """Writes all numbers, and what made them."""
-    from ddnn_keras.runs.provenance import provenance
-
-    content = {
-        "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
-        **provenance(),
-        "rows": rows,
-        "pairs": pairs,
-        "seconds, of all processors": {name: values.tolist() for name, values in seconds.items()},
-    }
-    with atomic_write(arguments.output) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

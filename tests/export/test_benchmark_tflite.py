@@ -14,6 +14,7 @@ from ddnn_keras.runtime.interpreter import LiteModel
 pytestmark = pytest.mark.xdist_group("bundle")
 
 
+@pytest.mark.slow
 def test_the_yardstick_is_a_network_of_the_same_size(tmp_path, printed):
     path = tmp_path / "plain_18.tflite"
     flags = ["--width", 4, "--image-size", 16, "--channels", 1]

@@ -26,7 +26,7 @@ def test_time_and_memory_of_a_growing_network(script, tmp_path):
     finished = script(SCRIPT, *SMALL, *flags)
     assert finished.returncode == 0, finished.stderr
     report = json.loads(output.read_text())
-    assert report["arguments"]["depths"] == [14, 8] and "output" not in report["arguments"]
+    assert report["arguments"]["depths"] == [14, 8]
     seconds = {name: np.array(rounds) for name, rounds in report["seconds, of all processors"].items()}
     assert {name: rounds.shape for name, rounds in seconds.items()} == {"14": (1, 2, 2), "8 14": (1, 2, 2)}
     alone, both = report["rows"]

@@ -38,9 +38,10 @@ def stored_weights(content):
     "quantize",
     ["none", "int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("float16", "dynamic", "int16x8"))],
 )
-def test_every_depth_is_there_and_every_weight_once(quantize):
+def test_every_depth_is_there_and_every_weight_once(quantize, bundle):
     full_net = converted(quantize, 14)
-    content = checked_bundle(subnets(trained_ddnn()), quantize)
+    # The int8 one was verified when it was exported.
+    content = bundle.read_bytes() if quantize == "int8" else checked_bundle(subnets(trained_ddnn()), quantize)
     shallow, deep = stored_weights(content)
     *convolutions, classifier = shallow
     assert set(convolutions) < set(deep)
@@ -80,7 +81,7 @@ def scaled(change):
     return subnets(model)
 
 
-@pytest.mark.parametrize("quantize", ["int8", pytest.param("none", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("quantize", ["none", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_channel_that_a_depth_switched_off_is_stored_with_the_others(quantize):
     def switch_off(name, gamma):
         gamma[0 if name.endswith("depth_8") else 1] = 0
