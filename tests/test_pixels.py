@@ -9,9 +9,6 @@ from small_networks import held_out, untrained_ddnn
 
 from ddnn_keras.runtime import Runtime
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def as_array(images, labels):
     return images, labels

@@ -17,9 +17,6 @@ from ddnn_keras.runtime.metadata import read_metadata
 from ddnn_keras.tflite.export import describe_images
 from ddnn_keras.tflite.modes import MODES
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 
 @pytest.fixture
 def runs(finished_run, tmp_path):

@@ -12,9 +12,6 @@ from ddnn_keras import DDNN
 from ddnn_keras.network.cost import count_macs, count_parameters
 from ddnn_keras.quantization_aware import quantization_aware
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def accuracy(subnet):
     images, labels = held_out()

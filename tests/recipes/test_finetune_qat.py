@@ -10,9 +10,6 @@ from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.runs.checkpoint import load_network
 from ddnn_keras.runs.earlier_runs import finished_run as finished_run_of
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 SCRIPT = "recipes/finetune_qat.py"
 
 

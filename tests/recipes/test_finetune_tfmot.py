@@ -12,9 +12,6 @@ from conftest import ROOT
 from ddnn_keras.runtime.metadata import read_metadata
 from ddnn_keras.runtime.tflite_file import parse
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 SCRIPT = "recipes/finetune_tfmot.py"
 
 

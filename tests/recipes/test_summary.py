@@ -2,11 +2,6 @@
 
 import shutil
 
-import pytest
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 
 def test_a_run_without_files(finished_run, main, mistake, tmp_path):
     shutil.copytree(finished_run, tmp_path / "run")

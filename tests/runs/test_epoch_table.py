@@ -28,10 +28,6 @@ TRAINING = """
 import numpy as np
 from ddnn_keras import DDNN
 from ddnn_keras.runs.epoch_table import EpochTable
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 model = DDNN((8,), "resnet_cifar", width=2, input_shape=(8, 8, 1))
 model.compile("sgd", metrics=["accuracy"])
 data = np.zeros((40, 8, 8, 1)), np.zeros(40)

@@ -18,10 +18,6 @@ from ddnn_keras.runs.checkpoint import load_network, read_progress
 from ddnn_keras.runs.provenance import processor
 from ddnn_keras.runs.trainer import compiled_network, final_metrics, new_output
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
-
 FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", ".lock"}
 
 

@@ -8,9 +8,6 @@ from small_networks import converted, held_out
 from ddnn_keras.runtime import tflite_file
 from ddnn_keras.runtime.interpreter import LiteModel, Tensor, lite_models
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def test_a_path_and_bytes_give_the_same(tmp_path):
     path, (images, _) = tmp_path / "net.tflite", held_out(4)

@@ -9,10 +9,6 @@ from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import read_metadata, write_metadata
 from ddnn_keras.runtime.tflite_file import parse
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
-
 FACTS = {"depth": 18, "blocks": [2, 2, 2, 2], "labels": ["Äpfel", "日本"], "accuracy": 0.125, "source": None}
 
 

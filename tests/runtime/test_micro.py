@@ -7,10 +7,6 @@ from small_networks import converted, held_out
 
 from ddnn_keras.runtime.interpreter import LiteModel
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
-
 # Its wheels are for Linux alone.
 runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
 

@@ -15,9 +15,6 @@ from conftest import ROOT
 
 from ddnn_keras.runs.arguments import with_absolute_paths
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("compare")
-
 SCRIPT = "recipes/study/compare.py"
 COMMAND = r"^(?:KERAS_BACKEND=(\w+) )?python recipes/study/compare.py (.*)$"
 PAGES = sorted((ROOT / "recipes/results").glob("**/README.md"))

@@ -4,13 +4,9 @@ import shutil
 
 import keras
 import numpy as np
-import pytest
 from gradient_similarity import mean_gradients, similarity
 
 from ddnn_keras import DDNN, EKD
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
 
 SCRIPT = "recipes/study/gradient_similarity.py"
 

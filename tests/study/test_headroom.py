@@ -8,9 +8,6 @@ from ddnn_keras import DDNN, data
 from ddnn_keras.distillation import kl_divergence
 from ddnn_keras.runs.checkpoint import load_network
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 SCRIPT = "recipes/study/headroom.py"
 
 

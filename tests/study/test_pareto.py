@@ -12,9 +12,6 @@ from ddnn_keras import DDNN, data
 from ddnn_keras.network.cost import count_macs
 from ddnn_keras.runs.checkpoint import load_network
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 SCRIPT = "recipes/study/pareto.py"
 
 

@@ -9,9 +9,6 @@ from visualize import attention_rows
 
 from ddnn_keras.runs.run_directory import RunDirectory
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 
 @pytest.mark.slow
 def test_a_picture_of_two_runs(main, finished_run, tmp_path):

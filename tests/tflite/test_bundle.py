@@ -14,9 +14,6 @@ from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import verify
 from ddnn_keras.tflite.weight_sharing import Graph, ratios_of_channels, share_weights
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def bytes_of_weights(content):
     """How many bytes the kernels of all convolutions and dense layers take, each stored one once."""

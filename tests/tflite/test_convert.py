@@ -17,9 +17,6 @@ from ddnn_keras.tflite.model_copies import float32_logits, in_float32
 from ddnn_keras.tflite.modes import MODES, mode_named
 from ddnn_keras.tflite.verify import verify
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 @pytest.mark.parametrize(
     ("quantize", "inner"),

@@ -167,10 +167,6 @@ EXPORT_FOREVER = """
 import contextlib, sys
 from test_export import FACTS, export_subnets, held_out, training, two_depths
 from ddnn_keras.tflite.verify import VerificationError
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 path, right, wrong = sys.argv[1], two_depths(), two_depths(1e6)
 images, labels = held_out(8)
 held = {"images": images, "labels": labels, "facts": FACTS, "calibration_images": training()[0][:20]}

@@ -11,10 +11,6 @@ from ddnn_keras.runtime.tflite_file import operators
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.model_copies import is_subsampling, with_strides
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
-
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 18, 18, 1)).astype("float32")
 
 

@@ -11,10 +11,6 @@ from ddnn_keras.runtime.tflite_file import custom_operators, parse, schema, seri
 from ddnn_keras.tflite.modes import MODES, Tolerance
 from ddnn_keras.tflite.verify import Verification, VerificationError, compare, excesses, verify
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
-
 NUMBERS = Verification(
     num_images=100,
     max_abs_error=0.0,
