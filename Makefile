@@ -37,7 +37,7 @@ $(VENV)/installed-demo: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed-demo
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,tensorboard,tune,optimization,jax,dev]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,pretrained,tensorboard,tune,optimization,jax,dev]"
 	touch $@
 
 clean:

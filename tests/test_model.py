@@ -353,3 +353,11 @@ def test_hdf5_is_refused_where_it_would_lose_the_distillation(network, tmp_path)
         ):
             network.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_loaded_network_says_that_it_is_compiled_without_its_distillation(network, tmp_path):
+    compiled(network)
+    path = tmp_path / "model.h5"
+    keras.saving.save_model(network, path)
+    with pytest.warns(UserWarning, match=r"^`distillation` must be given to go on .*EKD\(.*Received: d"):
+        keras.saving.load_model(path, custom_objects={"DDNN": DDNN})

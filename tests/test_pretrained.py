@@ -122,6 +122,30 @@ def test_mobilenet_v2_is_that_of_keras_applications():
     check_same_logits(model, source, 53, np.random.default_rng(1).integers(0, 256, (2, *shape)).astype("float32"))
 
 
+def test_efficientnet_lite_is_kerashubs():
+    keras_hub = pytest.importorskip("keras_hub")
+    channels = (32, 16, 24, 40, 80, 112, 192, 320)
+    # As above, at an odd resolution. KerasHub pads even ones on both sides.
+    shape = (97, 97, 3)
+    backbone = keras_hub.models.EfficientNetBackbone(
+        stackwise_width_coefficients=[1.0] * 7,
+        stackwise_depth_coefficients=[1.0] * 7,
+        stackwise_squeeze_and_excite_ratios=[0] * 7,
+        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+        stackwise_num_repeats=[1, 2, 2, 2, 2, 2, 1],
+        stackwise_input_filters=channels[:-1],
+        stackwise_output_filters=channels[1:],
+        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+        stackwise_block_types=["v1"] * 7,
+        activation="relu6",
+        input_shape=shape,
+    )
+    source = classifier(backbone.input, backbone.output)
+    model = DDNN((7, 12), "efficientnet_lite", num_classes=7, input_shape=shape, stem="imagenet")
+    check_same_logits(model, source, 12, np.random.default_rng(1).integers(0, 256, (2, *shape)).astype("float32"))
+
+
 @pytest.mark.parametrize(
     ("layers", "variant"),
     [(16, lambda source: source), (19, normalized)],
@@ -310,7 +334,7 @@ def test_sources_and_depths_that_cannot_be():
     two = keras.Model(plain.inputs, [plain.output, plain.layers[3].output])
     check_not_taken(Subclass(), "`source` must be a functional `keras.Model`. Received: source=<")
     check_not_taken(small_source(64), r"must take images of the shape \(32, 32, 3\)\. Received: .* takes \(64, 64, 3\)")
-    check_not_taken("imagenet", "`source` must be a functional `keras.Model`. Received: source='imagenet'")
+    check_not_taken("imagenet", "`source` must be a functional `keras.Model`, 'efficientnet_lite0', .* Received: 'im")
     check_not_taken(two, r"`source` must have one input and one output\. Received: 'functional.*' with 1 and 2")
     sentence = r"`depth` must be a trained one, whose weights the network keeps\. Received: depth=\(1, 2, 3, 3, 3\)"
     check_not_taken(plain, sentence, depth=(1, 2, 3, 3, 3))

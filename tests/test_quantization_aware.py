@@ -192,6 +192,7 @@ def test_a_saved_network_goes_on(tmp_path):
     ("backbone", "depths", "size"),
     [
         ("mobilenet_v2", (23, 38), 16),
+        pytest.param("efficientnet_lite", (7, 12), 16, marks=pytest.mark.slow),
         pytest.param("vgg", (11, 13), 32, marks=pytest.mark.slow),
         pytest.param("resnet_bottleneck", (26, 50), 16, marks=pytest.mark.slow),
     ],

@@ -72,9 +72,7 @@ def with_image_shape(source, shape=None):
 
 def take_weights(model, division, channels):
     """Gives a `DDNN` the weights of its source, of which it has the `Division`; `channels` are `"rgb"` or `"bgr"`."""
-    ours = {}
-    for layer in model.layers:
-        ours.setdefault(without_path(layer.name, model.output_keys), []).append(layer)
+    ours = layers_by_name(model)
     # The full-net may have fewer blocks than the source.
     nodes = [node for segment in division.segments for node in segment.nodes if node.operation.name in ours]
     for node in nodes:
@@ -88,10 +86,22 @@ def take_weights(model, division, channels):
         reverse_colours(first)
     if division.classifier:
         kernel, *bias = division.classifier.get_weights()
-        weights = [kernel.reshape(kernel.shape[-2:]), *(bias or [np.zeros(kernel.shape[-1:])])]
-        for key in model.output_keys:
-            if model.get_layer(key).kernel.shape == weights[0].shape:
-                model.get_layer(key).set_weights(weights)
+        start_classifiers(model, kernel.reshape(kernel.shape[-2:]), *(bias or [np.zeros(kernel.shape[-1:])]))
+
+
+def layers_by_name(model):
+    """A network's layers by their names without the path: a dict to lists, of one layer for each path."""
+    found = {}
+    for layer in model.layers:
+        found.setdefault(without_path(layer.name, model.output_keys), []).append(layer)
+    return found
+
+
+def start_classifiers(model, kernel, bias):
+    """Gives every depth's classifier these weights, if they are for as many classes."""
+    for key in model.output_keys:
+        if model.get_layer(key).kernel.shape == kernel.shape:
+            model.get_layer(key).set_weights([kernel, bias])
 
 
 def copy_variables(source, layer):

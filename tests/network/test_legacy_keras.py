@@ -18,6 +18,7 @@ from ddnn_keras.tflite.export import export_subnets
         ("resnet_bottleneck", 26, "cifar"),
         ("vgg", 11, "imagenet"),
         ("mobilenet_v2", 23, "strided"),
+        ("efficientnet_lite", 7, "strided"),
     ],
 )
 def test_every_family_computes_the_same(backbone, depth, stem):
