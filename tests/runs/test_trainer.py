@@ -41,7 +41,7 @@ def test_runs_begun_in_the_same_second_have_folders_of_their_own():
 def test_a_loss_that_is_no_number_is_null_in_json():
     """As that of a network whose last update was too large."""
     model = DDNN((8,), "resnet_cifar", width=2, input_shape=data.load("digits").image_shape)
-    model.compile("sgd", metrics=["accuracy"])
+    model.compile("sgd", metrics=["accuracy"], run_eagerly=True)
     for variable in model.trainable_variables:
         variable.assign(keras.ops.full_like(variable, np.inf))
     metrics = final_metrics(model, data.load("digits").test(100))
