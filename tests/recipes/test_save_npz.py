@@ -6,12 +6,11 @@ from test_tfds import NumberedImages, NumberedImagesOfOneSize
 from ddnn_keras import data
 
 
-def test_every_image_with_its_label(main, tmp_path):
+def test_every_image_with_its_label(printed, tmp_path):
     output = tmp_path / "numbers.npz"
     flags = ["--dataset", NumberedImagesOfOneSize.name, "--data-dir", tmp_path, "--output", output]
-    code, printed, errors = main("recipes/save_npz.py", *flags)
-    assert code == 0, errors
-    assert f"{output}: 40 training and 8 test images" in printed
+    shown = printed("recipes/save_npz.py", *flags)
+    assert f"{output}: 40 training and 8 test images" in shown
     arrays = np.load(output)
     numbers = {split: arrays[f"x_{split}"][:, 0, 0, 0] for split in ("train", "test")}
     assert sorted(numbers["train"]) == list(range(40))

@@ -143,12 +143,11 @@ def test_alone_and_jointly_from_the_same_weights_and_images(comparison):
 
 
 @pytest.mark.slow
-def test_no_run_is_made_twice_and_the_test_split_comes_last(comparison, main, tmp_path):
+def test_no_run_is_made_twice_and_the_test_split_comes_last(printed, comparison, tmp_path):
     output = shutil.copytree(comparison[0], tmp_path / "digits")
     flags = [*SETTINGS, "--methods", "alone", "ekd", "--seeds", 0, "--output", output, "--test"]
-    code, printed, errors = main(SCRIPT, *flags)
-    assert code == 0, errors
-    assert "3 of 3 runs are done." in printed and "Accuracy on the test split" in printed
+    shown = printed(SCRIPT, *flags)
+    assert "3 of 3 runs are done." in shown and "Accuracy on the test split" in shown
     after = results(output)
     for run in after.values():
         assert set(run.pop("test")) == set(run["validation"])

@@ -73,7 +73,7 @@ def test_the_published_command_makes_the_published_runs():
 
 
 @pytest.mark.slow
-def test_a_screening_is_gone_on_with_and_refuses_other_factors(main, mistake, tmp_path):
+def test_a_screening_is_gone_on_with_and_refuses_other_factors(printed, mistake, tmp_path):
     flags = [*TINY, "--output", str(tmp_path), "--factor", "temperature", ""]
     # All runs but one are there.
     _, *done = screen.plan(screen.parser.parse_args([*flags, "--temperature 4"]))
@@ -86,9 +86,8 @@ def test_a_screening_is_gone_on_with_and_refuses_other_factors(main, mistake, tm
         for run in done
     ]
     (tmp_path / "results.json").write_text(json.dumps({"runs": records}))
-    code, printed, errors = main("recipes/study/screen.py", *flags, "--temperature 4")
-    assert code == 0, errors
-    assert "3 of 4 runs are done" in printed and "| temperature | as given | `--temperature 4` |" in printed
+    shown = printed("recipes/study/screen.py", *flags, "--temperature 4")
+    assert "3 of 4 runs are done" in shown and "| temperature | as given | `--temperature 4` |" in shown
     (trained,) = (run for run in read_records(tmp_path) if run["name"] not in {run.name for run in done})
     assert (trained["levels"], trained["arguments"]["temperature"]) == ([0], 1.0)
     assert (tmp_path / "effects.png").stat().st_size

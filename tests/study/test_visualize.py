@@ -11,15 +11,14 @@ from ddnn_keras.runs.run_directory import RunDirectory
 
 
 @pytest.mark.slow
-def test_a_picture_of_two_runs(main, finished_run, tmp_path):
+def test_a_picture_of_two_runs(printed, finished_run, tmp_path):
     shutil.copytree(finished_run, tmp_path / "other")
     pictures = []
     for number in (0, 1):
         picture = tmp_path / f"{number}.png"
         flags = [finished_run, tmp_path / "other", "--image", number, "--output", picture]
-        code, printed, errors = main("recipes/study/visualize.py", *flags)
-        assert code == 0, errors
-        assert f"Picture: {picture}" in printed
+        shown = printed("recipes/study/visualize.py", *flags)
+        assert f"Picture: {picture}" in shown
         pictures.append(imread(picture))
     # Two runs of two depths, and the image beside four stages.
     assert pictures[0].shape == (4 * 228, 5 * 204, 4)
