@@ -27,7 +27,6 @@ def main(arguments):
     if output.suffix != ".npz":
         raise ValueError(f"--output must end in .npz. Received: {output}")
     # Here, because these imports take seconds.
-    from ddnn_keras.data.loading import SOURCES
     from ddnn_keras.data.sources.in_memory import InMemory
     from ddnn_keras.data.sources.source import Options
 
@@ -35,8 +34,6 @@ def main(arguments):
         from ddnn_keras.data.sources import tfds
     except ModuleNotFoundError as error:
         raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes]"') from error
-    if "".join(arguments.dataset.partition(":")[:2]) in SOURCES:
-        raise ValueError(f"--dataset must be a TensorFlow Datasets name. Received: {arguments.dataset}")
     options = Options(arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
     source = tfds.read(arguments.dataset, options)
     if not isinstance(source.train, InMemory):

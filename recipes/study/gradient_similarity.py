@@ -40,8 +40,6 @@ def main(arguments):
     directory = RunDirectory(arguments.run)
     images = images_of_runs([directory])
     model = load_network(directory.model)
-    if len(model.depths) < 2:
-        raise ValueError(f"RUN must have two depths or more. Received: {arguments.run} with {len(model.depths)}")
     batches = itertools.islice(images.train(min(BATCH, images.num_train)), arguments.batches)
     rows = similarity(mean_gradients(model, batches))
     cells = [

@@ -1,7 +1,5 @@
 """recipes/study/gradient_similarity.py: what it computes, and how a user runs it."""
 
-import shutil
-
 import keras
 import numpy as np
 from gradient_similarity import mean_gradients, similarity
@@ -42,10 +40,7 @@ def test_a_run(printed, finished_run):
     assert all(float(size) > 0 and -1 <= float(cosine) <= 1 for _, _, size, cosine in rows)
 
 
-def test_mistakes(mistake, finished_run, tmp_path):
-    shutil.copytree(finished_run, tmp_path / "one")
-    DDNN((10,), width=2, input_shape=(8, 8, 1)).save(tmp_path / "one" / "model.keras")
-    assert f"RUN must have two depths or more. Received: {tmp_path / 'one'} with 1" in mistake(SCRIPT, tmp_path / "one")
+def test_mistakes(mistake, tmp_path):
     assert "holds no run" in mistake(SCRIPT, tmp_path)
     assert "argument --batches" in mistake(SCRIPT, tmp_path, "--batches", 0)
 
