@@ -15,7 +15,6 @@ from ddnn_keras.runs.earlier_runs import images_of_network
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import read_metadata
 from ddnn_keras.tflite.export import describe_images
-from ddnn_keras.tflite.modes import MODES
 
 
 @pytest.fixture
@@ -199,12 +198,10 @@ def test_a_bundle(finished_run, tmp_path, printed):
         ("resnet_bottleneck", [26, 50], "cifar"),
     ],
 )
-def test_other_families_export_and_verify(backbone, depths, stem, script, printed, tmp_path):
+def test_other_families_export_and_verify(backbone, depths, stem, printed, tmp_path):
     run = tmp_path / backbone
     flags = ["--dataset", "digits", "--image-size", 32, "--backbone", backbone, "--depths", *depths, "--width", 8]
-    flags += ["--stem", stem]
-    finished = script("recipes/train.py", *flags, "--epochs", 4, "--output", run)
-    assert finished.returncode == 0, finished.stderr
-    for mode in MODES:
+    printed("recipes/train.py", *flags, "--stem", stem, "--epochs", 4, "--output", run)
+    for mode in ("none", "int8", "int16x8"):
         flags = ["--model", run / "model.keras", "--depth", "all", "--quantize", mode, "--bundle"]
         printed("export/to_tflite.py", *flags)
