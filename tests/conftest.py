@@ -15,6 +15,7 @@ SHARED = {
     "bundle": {"bundle", "trained_ddnn", "trained_net", "mixed_net", "converted"},
     "pages": {"demo"},
     "compare": {"comparison"},
+    "devices": {"one_device"},
 }
 
 

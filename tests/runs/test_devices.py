@@ -46,7 +46,7 @@ def train(folder):
 
 
 @pytest.fixture(scope="module")
-def one(train, folder):
+def one_device(train, folder):
     """The run of one device."""
     check_finished(train("one", *SETTINGS))
     return folder / "one"
@@ -88,25 +88,25 @@ def check_same_history(one, two):
 
 
 @pytest.mark.slow
-def test_devices_of_one_host_have_the_losses_of_one(train, one, folder):
+def test_devices_of_one_host_have_the_losses_of_one(train, one_device, folder):
     odd = train("odd", *SETTINGS, "--distribute", "--batch-size", "65", devices=2)
     assert odd.wait(SECONDS) == 2
     assert "--batch-size must be a multiple of 2, the number of devices. Received: 65" in printed(odd)
     # Of 144 validation images, five devices are left with 24 at the end.
     check_finished(train("five", *SETTINGS, "--distribute", devices=5))
-    check_same_history(one, folder / "five")
+    check_same_history(one_device, folder / "five")
     # All devices were in use: they add up in another order.
-    assert history(folder / "five") != history(one)
+    assert history(folder / "five") != history(one_device)
 
 
 @pytest.mark.slow
-def test_two_hosts_have_the_losses_of_one(train, one, folder):
+def test_two_hosts_have_the_losses_of_one(train, one_device, folder):
     two = folder / "two"
     check_finished(*[train("two", *SETTINGS, *flags) for flags in hosts()])
-    check_same_history(one, two)
+    check_same_history(one_device, two)
     # Only the first writes, and what it writes is a run like any other.
-    assert {file.name for file in two.iterdir()} == {file.name for file in one.iterdir()}
-    assert (two / "config.json").read_text() == (one / "config.json").read_text()
+    assert {file.name for file in two.iterdir()} == {file.name for file in one_device.iterdir()}
+    assert (two / "config.json").read_text() == (one_device / "config.json").read_text()
 
 
 @pytest.mark.slow
