@@ -109,22 +109,6 @@ def test_the_seed_decides_the_first_trials(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
-def test_half_of_the_trials_are_chosen_by_the_gaussian_process(tmp_path):
-    arguments = parsed("--trials", "4")
-    searching = search.Search(arguments, data.load("digits"))
-    objective = keras_tuner.Objective("val_mean_accuracy", "max")
-    oracle = search.bayesian(arguments, hypermodel=searching, objective=objective, directory=tmp_path, seed=0).oracle
-    for number in range(2):
-        trial = oracle.create_trial("tuner0")
-        oracle.update_trial(trial.trial_id, {"val_mean_accuracy": 0.5 + number / 10})
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
-    # What fits the process to the trials so far; random ones do not.
-    assert not hasattr(oracle.gpr, "X_train_")
-    oracle.create_trial("tuner0")
-    assert len(oracle.gpr.X_train_) == 2
-
-
 @pytest.mark.slow
 def test_hyperband(printed, tmp_path):
     output = tmp_path / "tuning"

@@ -158,11 +158,6 @@ def test_a_resumed_run_keeps_its_arguments_and_its_backend(mistake, finished_run
     assert "begun with KERAS_BACKEND=torch" in mistake("recipes/train.py", "--resume", tmp_path)
 
 
-def test_an_unwritable_output(mistake, tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    assert str(tmp_path / "file") in mistake("recipes/train.py", *TINY, "--output", tmp_path / "file" / "run")
-
-
 def test_a_run_that_another_process_trains_is_left_to_it(finished_run, tmp_path, mistake):
     with filelock.FileLock(finished_run / ".lock"):
         assert f"{finished_run} is being written by another process" in mistake(

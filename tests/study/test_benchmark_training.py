@@ -7,7 +7,6 @@ import pytest
 from benchmark_training import (
     alternatives,
     compiled,
-    growth,
     macs_of,
     parser,
     print_results,
@@ -70,17 +69,6 @@ def test_what_is_said_of_two_routes(capsys):
     print_results([found], [found], batch_size=10)
     expected = "jointly / alone: 1.250 [1.00, 1.88], processes 1.000 2.000, CPU 1.50, floor 0.750"
     assert expected in capsys.readouterr().out
-
-
-def test_cost_grows_with_the_number_of_depths():
-    flags = ["--backbone", "resnet_cifar", "--depths", "20", "14", "--width", "4", "--image-size", "16"]
-    arguments = parser.parse_args(flags)
-    trainings, routes = growth(arguments)
-    assert routes == {"20": ["20"], "14 20": ["14 20"]}
-    alone, both = (macs_of(arguments, trainings[name]) for name in routes)
-    # Depth 14 parts from 20 after two blocks of the first stage: four blocks more than the nine of 20. Two of the four
-    # halve the resolution and cost less than the others.
-    assert both / alone == pytest.approx(1.4, abs=0.02)
 
 
 def test_mistakes(mistake, tmp_path):

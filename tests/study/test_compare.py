@@ -194,13 +194,9 @@ def test_a_variant_is_the_same_with_all_seeds(copied, mistaken):
 
 
 @pytest.mark.slow
-def test_runs_of_another_backend_do_not_compare(copied, mistaken):
+def test_runs_of_another_backend_or_of_other_images_do_not_compare(copied, mistaken):
     output = copied(lambda runs: runs["alone_14_seed0"].update(backend="jax"))
     assert "with backend jax, which does not compare with the tensorflow of" in mistaken(output=output)
-
-
-@pytest.mark.slow
-def test_images_of_the_same_name_are_not_taken_for_the_same(copied, mistaken):
     output = copied(lambda runs: runs["alone_8_seed0"]["data"].update(image_shape=[8, 8, 1]))
     assert "digits has other images than the run alone_8_seed0 in" in mistaken(output=output)
 
@@ -216,8 +212,3 @@ def test_the_test_split_needs_the_networks(copied, mistaken):
 def test_a_failed_training_is_named(mistaken, tmp_path):
     sentence = mistaken("--methods", "joint", "--batch-size", 100_000, output=tmp_path / "failed")
     assert "joint_8-14_seed0 failed: train.py: --batch-size must be from 1 to 400" in sentence
-
-
-def test_a_gpu_has_memory_for_several_trainings():
-    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
-    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
