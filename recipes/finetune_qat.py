@@ -21,21 +21,17 @@ from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
 RANGE_IMAGES = 200  # training images by which the ranges of activations begin
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--run", help="the directory of a finished run; by default the newest in runs/")
-    add("--epochs", type=positive_integer, default=5, help="passes over the training images")
-    # A twentieth of train.py's default: the network is to stay where it is, on the grid of 8 bits.
-    add("--learning-rate", type=non_negative_number, default=0.0025, help="at the start of the cosine schedule")
-    add("--output", help="the new run directory; by default the old one's name and _qat")
-    add("--resume", metavar="RUN", help="goes on with the fine-tuning in this directory")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--run", help="the directory of a finished run; by default the newest in runs/")
+add("--epochs", type=positive_integer, default=5, help="passes over the training images")
+# A twentieth of train.py's default: the network is to stay where it is, on the grid of 8 bits.
+add("--learning-rate", type=non_negative_number, default=0.0025, help="at the start of the cosine schedule")
+add("--output", help="the new run directory; by default the old one's name and _qat")
+add("--resume", metavar="RUN", help="goes on with the fine-tuning in this directory")
 
 
-def main(arguments, parser):
+def main(arguments):
     """Fine-tunes a run's network, or goes on with that."""
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
@@ -83,5 +79,4 @@ def rounded_network(arguments, images):
 
 
 if __name__ == "__main__":
-    parser = argument_parser()
-    run(lambda arguments: main(arguments, parser), parser)
+    run(main, parser)

@@ -13,9 +13,6 @@ from conftest import ROOT
 from ddnn_keras import backbones
 from ddnn_keras.runtime.metadata import read_metadata
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("pages")
-
 PAGES = {
     folder: (ROOT / folder / "README.md").read_text()
     for folder in (

@@ -26,9 +26,6 @@ from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.export import export_subnets
 from ddnn_keras.tflite.modes import MODES
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 @functools.cache
 def rounded():

@@ -17,9 +17,6 @@ class InvertedResidualNet:
     Args:
         width: A positive number, 32 times the width multiplier. Channels are in multiples of 8.
         stem: `"imagenet"` for the published network, `"strided"` for twice its resolution, `"cifar"` for four times.
-
-    Raises:
-        ValueError: If an argument is not as above.
     """
 
     WIDTH = 32

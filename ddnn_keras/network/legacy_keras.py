@@ -16,9 +16,6 @@ def to_tf_keras(subnet):
     """Rebuilds a sub-net, such as `DDNN.subnet(18)`, as a `tf_keras.Model` with the same weights.
 
     A depthwise 1x1 convolution replaces the `Rescaling` of pixels, which TensorFlow Model Optimization cannot quantize.
-
-    Raises:
-        ValueError: If tf_keras does not have one of the layers.
     """
     tensors = {}
     for node in nodes_before(subnet.outputs):

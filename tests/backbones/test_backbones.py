@@ -14,7 +14,7 @@ from ddnn_keras.network.cost import count_parameters
 # At 1000 classes and 224x224; ResNet-26 and the smaller MobileNets are nobody's canonical networks.
 PUBLISHED = {
     "resnet": {18: 11_689_512, 34: 21_797_672, 50: 31_243_048},
-    "resnet_bottleneck": {50: 25_557_032, 101: 44_549_160},
+    "resnet_bottleneck": {50: 25_557_032, 101: 44_549_160, 152: 60_192_808},
     "vgg": {11: 132_868_840, 13: 133_053_736, 16: 138_365_992, 19: 143_678_248},
     "mobilenet_v2": {53: 3_504_872},
     "efficientnet_lite": {16: 4_652_008, 21: 5_416_680},

@@ -9,9 +9,6 @@ from small_networks import held_out, training
 from ddnn_keras.runtime.cascade import Answers, Cascade, answers
 from ddnn_keras.runtime.runtime import Runtime, softmax
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 @pytest.fixture(scope="module")
 def runtime(bundle):

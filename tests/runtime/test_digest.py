@@ -12,9 +12,6 @@ from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import read_metadata, write_metadata
 from ddnn_keras.tflite.export import check_same_outputs
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def cut(content, random, start, end):
     return content[: random.integers(start, end)]
