@@ -33,7 +33,7 @@ lint: $(VENV)/installed-test
 
 $(VENV)/installed-demo: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,pretrained]"
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed-demo

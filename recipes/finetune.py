@@ -32,9 +32,10 @@ def argument_parser():
     add(
         "--augment", default="light", choices=["none", "light", "rand"], help="light: turned and lit; rand: RandAugment"
     )
-    add("--epochs", type=positive_integer, help="in all; by default 5 to 30, fewer for more photos")
+    add("--epochs", type=positive_integer, help="in all; by default 5 to 60, fewer for more photos")
     add("--head-epochs", type=non_negative_integer, default=2, help="of them, for the classifiers alone")
-    add("--patience", type=positive_integer, default=10, help="epochs without a better one that end the training")
+    patience = "epochs without a better one that end the training; by default a third of all"
+    add("--patience", type=positive_integer, help=patience)
     add("--batch-size", type=positive_integer, help="images per update; by default 32, or all if there are fewer")
     add("--optimizer", default="sgd", choices=["sgd", "adamw"], help="SGD with Nesterov momentum, or AdamW")
     add("--learning-rate", type=number, help="peak of the cosine; by default 0.01 for sgd, 0.0003 for adamw")

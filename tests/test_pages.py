@@ -1,6 +1,7 @@
 """Every page's code runs and every command on it exists: `make demo`, Python blocks, a board's section, flags."""
 
 import os
+import pathlib
 import re
 import shlex
 import shutil
@@ -9,6 +10,8 @@ import sys
 
 import pytest
 from conftest import ROOT
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from ddnn_keras import backbones
 from ddnn_keras.runtime.metadata import read_metadata
@@ -71,6 +74,26 @@ def test_the_demo_leaves_verified_files_and_shows_them_last(demo):
     words = shlex.split(command.removeprefix("Next: "))
     finished = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_from_photos_to_a_file(tmp_path):
+    """Word for word, on handwritten digits of two kinds as JPEG files."""
+    for number, (image, digit) in enumerate(zip(load_digits().images[:600], load_digits().target)):
+        if digit in (3, 8):
+            path = tmp_path / "photos" / {3: "cat", 8: "dog"}[digit] / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image * 15).astype("uint8")).resize((96, 96)).save(path)
+    next((tmp_path / "photos/cat").iterdir()).rename(tmp_path / "photos/cat/1.jpg")
+    for folder in ("recipes", "export"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (commands,) = (block for block in blocks("", "") if "finetune.py" in block)
+    path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+    place = {"cwd": tmp_path, "env": {**os.environ, "PATH": path}, "capture_output": True, "text": True}
+    finished = subprocess.run(["bash", "-ec", commands], **place)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "Verified: runs/photos/tflite/bundle_int8.tflite" in finished.stdout
+    assert finished.stdout.splitlines()[-1].startswith("photos/cat/1.jpg: cat ")
 
 
 @pytest.mark.slow

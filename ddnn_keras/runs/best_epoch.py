@@ -23,15 +23,17 @@ class BestEpoch(keras.callbacks.Callback):
         self._names = [f"val_{key}_accuracy" for key in output_keys] if len(output_keys) > 1 else ["val_accuracy"]
 
     def on_epoch_end(self, epoch, logs=None):
-        """Looks at the epoch's validation."""
-        if self._epochs_since_best() == 0:
+        """Looks at the epoch's validation. Of epochs that are as good as each other, the last is kept."""
+        means = self._means()
+        if means[-1] == max(means):
             with atomic_write(self._run_directory.best) as temporary:
                 shutil.copyfile(self._run_directory.model, temporary)
         self.model.stop_training = self.is_past()
 
     def is_past(self):
         """Whether the training has ended early."""
-        return self._epochs_since_best() >= self._patience
+        means = self._means()
+        return len(means) > 0 and len(means) - 1 - int(np.argmax(means)) >= self._patience
 
     def restore(self, model, finished_epochs):
         """Gives a model the best epoch's weights, and saves it as the network of a finished run."""
@@ -43,6 +45,5 @@ class BestEpoch(keras.callbacks.Callback):
             checkpoint.save(finished_epochs)
             self._run_directory.best.unlink()
 
-    def _epochs_since_best(self):
-        means = [np.mean([row[name] for name in self._names]) for row in self._run_directory.read_history()]
-        return len(means) - 1 - int(np.argmax(means)) if means else 0
+    def _means(self):
+        return [np.mean([row[name] for name in self._names]) for row in self._run_directory.read_history()]

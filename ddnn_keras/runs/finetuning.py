@@ -15,7 +15,7 @@ from ddnn_keras.runs.pretrained_start import pretrained_network
 SMALLEST = 96  # pixels: of smaller images, the last stages of a pretrained network see nothing
 BATCH_SIZE = 32
 # About as many images are seen in all, within these epochs.
-IMAGES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 5, 30
+IMAGES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 5, 60
 LEARNING_RATES = {"sgd": 0.01, "adamw": 3e-4}
 WEIGHT_DECAYS = {"sgd": 4e-5, "adamw": 0.05}
 HEAD_RATE = 1e-3  # of Adam, whose steps do not depend on how large a start's features are
@@ -43,9 +43,10 @@ def settled_images(arguments):
     images = load_images(arguments)
     if arguments.image_size is None and min(images.image_shape[:2]) < SMALLEST:
         arguments.image_size, images = SMALLEST, images.resized(SMALLEST)
-    epochs = min(max(IMAGES_SEEN // images.num_train, FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = arguments.epochs or min(max(IMAGES_SEEN // images.num_train, FEWEST_EPOCHS), MOST_EPOCHS)
     for name, value in {
         "epochs": epochs,
+        "patience": max(3, epochs // 3),
         "batch_size": min(BATCH_SIZE, images.num_train),
         "learning_rate": LEARNING_RATES[arguments.optimizer],
         "weight_decay": WEIGHT_DECAYS[arguments.optimizer],
