@@ -16,7 +16,7 @@ import pathlib
 import shlex
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
-from ddnn_keras.runs.earlier_runs import finished_run, is_finetuned, resumed, unused
+from ddnn_keras.runs.earlier_runs import finished_run, resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
 RANGE_IMAGES = 200  # training images by which the ranges of activations begin
@@ -35,9 +35,7 @@ def main(arguments):
     """Fine-tunes a run's network, or goes on with that."""
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
-        arguments = resumed(run_directory, parser)
-        if not is_finetuned(run_directory):
-            raise ValueError(f"{run_directory.path} was begun by train.py: its --resume goes on with it.")
+        arguments = resumed(run_directory, parser, "finetune_qat.py")
     else:
         source, saved = finished_run(arguments.run)
         settings = settings_of(arguments, source, saved)
@@ -46,7 +44,7 @@ def main(arguments):
         run_directory, arguments = unused(RunDirectory(output)), settings
     from ddnn_keras.runs import trainer  # not before: it takes seconds
 
-    trainer.train(arguments, run_directory, rounded_network)
+    trainer.train(arguments, run_directory, procedure=trainer.Procedure(rounded_network))
     model = shlex.quote(str(run_directory.model))
     print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")
 
@@ -75,7 +73,8 @@ def rounded_network(arguments, images):
     check_run(RunDirectory(source.parent), images)
     pixels = images.calibration_images(min(RANGE_IMAGES, images.num_train))
     model = quantization_aware(load_network(source), pixels)
-    trainer.compile_network(model, arguments, images)
+    steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
+    trainer.compile_network(model, arguments, trainer.optimizer(arguments, steps_per_epoch))
     return model
 
 

@@ -127,6 +127,15 @@ class ImageData(abc.ABC):
         images, labels = self._shuffled(split, count)
         return np.asarray(images), np.asarray(labels)
 
+    def resized(self, size):
+        """The same images for a model that sees squares of `size` pixels, without reading them again."""
+        return type(self)(self.name, self._source, image_size=size, mirror=self.mirror)
+
+    def class_counts(self):
+        """How many training images each class has, an array; `None` where that would take reading all images."""
+        labels = getattr(self._source.train, "labels", None)
+        return None if labels is None else np.bincount(labels, minlength=self.num_classes)
+
     @abc.abstractmethod
     def _shuffled(self, split, count):
         """The first `count` images, as evaluation shows them, and labels of a split in a fixed random order."""

@@ -16,7 +16,8 @@ from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.runs.arguments import argument_parser
 from ddnn_keras.runs.checkpoint import load_network, read_progress
 from ddnn_keras.runs.provenance import processor
-from ddnn_keras.runs.trainer import compiled_network, final_metrics, new_output
+from ddnn_keras.runs.run_directory import new_output
+from ddnn_keras.runs.trainer import compiled_network, final_metrics
 
 FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", ".lock"}
 
@@ -32,10 +33,9 @@ def test_the_run_directory(finished_run):
 
 
 def test_runs_begun_in_the_same_second_have_folders_of_their_own():
-    arguments = argument_parser("").parse_args(["--dataset", "folder:some/images"])
-    begun = [new_output(arguments) for _ in range(3)]
+    begun = [new_output("folder:some/images", "resnet_cifar", "8-14", "ekd") for _ in range(3)]
     assert len(set(begun)) == 3
-    assert all(path.startswith("runs/folder-some-images_resnet_18-34-50_ekd_2") for path in begun)
+    assert all(path.startswith("runs/folder-some-images_resnet_cifar_8-14_ekd_2") for path in begun)
 
 
 def test_a_loss_that_is_no_number_is_null_in_json():
