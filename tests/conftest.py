@@ -23,7 +23,9 @@ SHARED = {
 def pytest_collection_modifyitems(items):
     """Gives each test the group of what it shares, for pytest-xdist."""
     for item in items:
-        used = {*getattr(item, "fixturenames", ()), *vars(getattr(item, "module", item))}
+        names = vars(getattr(item, "module", item)).items()
+        used = {name for name, value in names if getattr(value, "__module__", "") == "small_networks"}
+        used |= {*getattr(item, "fixturenames", ())}
         for group, shared in SHARED.items():
             if used & shared:
                 item.add_marker(pytest.mark.xdist_group(group))

@@ -296,13 +296,6 @@ def test_wrong_distillation(network, distillation):
         network.compile("sgd", distillation=distillation)
 
 
-@pytest.mark.parametrize("reduction", ["sum", None, "mean_with_sample_weight"])
-def test_distillation_wants_losses_that_are_means(network, reduction):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-    with pytest.raises(ValueError, match=r"^`loss` must have the reduction 'sum_over_batch_size' or 'mean' beside "):
-        network.compile("sgd", loss=loss, distillation=EKD())
-
-
 @pytest.mark.parametrize("shape", [(1, 16, 20, 1), (2, 16, 16, 3), (16, 16, 1), (2, 16, 16)])
 def test_wrong_image_shape(network, shape):
     calibrated = network.calibrate(np.full((2, 16, 16, 1), 99), (1, 2, 1))

@@ -30,7 +30,12 @@ PAGES = {
     )
 }
 # What makes a page's example small.
-TINY = {"depths=(18, 34, 50), width=16": "depths=(10, 18), width=2", "epochs=10": "epochs=1", '"imagenet"': "None"}
+TINY = {
+    "depths=(18, 34, 50), width=16": "depths=(10, 18), width=2",
+    "epochs=10": "epochs=1",
+    '"imagenet"': "None",
+    "distillation=EKD())": "distillation=EKD(), jit_compile=False)",
+}
 
 
 def blocks(folder, language="python"):

@@ -67,6 +67,6 @@ def check_width(width):
 
 def check_stem(stem, allowed):
     """Returns `stem`, or raises a `ValueError` if it is not among the `allowed` names."""
-    if not isinstance(stem, str) or stem not in allowed:
+    if stem not in allowed:
         raise ValueError(f"`stem` must be one of {', '.join(map(repr, allowed))}. Received: stem={stem!r}")
     return stem

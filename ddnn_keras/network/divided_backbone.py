@@ -76,8 +76,10 @@ def take_weights(model, division, channels):
     # The full-net may have fewer blocks than the source.
     nodes = [node for segment in division.segments for node in segment.nodes if node.operation.name in ours]
     for node in nodes:
+        variables = {}
+        node.operation.save_own_variables(variables)
         for layer in ours[node.operation.name]:
-            copy_variables(node.operation, layer)
+            layer.load_own_variables(variables)
     for node in nodes:
         if before := convolution_before(node):
             make_scales_positive(*ours[before.name], ours[node.operation.name])
@@ -102,13 +104,6 @@ def start_classifiers(model, kernel, bias):
     for key in model.output_keys:
         if model.get_layer(key).kernel.shape == kernel.shape:
             model.get_layer(key).set_weights([kernel, bias])
-
-
-def copy_variables(source, layer):
-    """Gives a layer what another of its kind has."""
-    variables = {}
-    source.save_own_variables(variables)
-    layer.load_own_variables(variables)
 
 
 def make_scales_positive(convolution, normalizations):

@@ -164,19 +164,16 @@ def with_activations(found):
     joined = []
     for segment, following in itertools.zip_longest(found, found[1:]):
         last = joined[-1] if joined else None
-        if last and is_residual(last) and len(last.nodes[-1].input_tensors) > 1 and is_activation(segment):
+        first, *others = (node.operation for node in segment.nodes)
+        is_activation = not others and not getattr(first, "weights", ())
+        if last and is_activation and is_residual(last) and len(last.nodes[-1].input_tensors) > 1:
             before = [node_of(last.start).operation, *(other.nodes[-1].operation for other in joined[-2:-1])]
-            same = any(type(operation) is type(segment.nodes[0].operation) for operation in before)
+            same = any(type(operation) is type(first) for operation in before)
             if same or (following and is_residual(following)):
                 joined[-1] = merged([last, segment])
                 continue
         joined.append(segment)
     return joined
-
-
-def is_activation(segment):
-    """Whether a segment is one call of a layer without weights."""
-    return len(segment.nodes) == 1 and not getattr(segment.nodes[0].operation, "weights", ())
 
 
 def is_residual(segment):

@@ -12,15 +12,7 @@ MOST_WITH_FIGURES = 20
 
 
 def add_recall(metrics, model, batches, class_names, run_directory):
-    """Adds each class's recall to the metrics of every depth, and draws each depth's confusion matrix.
-
-    Args:
-        metrics: A dict from output keys to dicts, which get `"recall"`: a dict from class names.
-        model: A `DDNN`.
-        batches: Images and labels.
-        class_names: A list of strings.
-        run_directory: A `RunDirectory`.
-    """
+    """Draws the confusion matrix of each depth, and adds `"recall"`, a dict from class names, to its metrics."""
     labels, predicted = [], {key: [] for key in metrics}
     for images, batch_labels in batches:
         labels += keras.ops.convert_to_numpy(batch_labels).tolist()

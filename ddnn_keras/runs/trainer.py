@@ -52,12 +52,7 @@ def main(arguments, parser):
 def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
     """Trains the network that `arguments` describe and tests it. A run that stands in `run_directory` goes on.
 
-    Args:
-        arguments: The command line.
-        run_directory: A `RunDirectory`.
-        share: What this process does of the training.
-        procedure: A `Procedure`. Defaults to that of train.py.
-        images: The data set. By default it is loaded as the arguments say.
+    By default the `Procedure` is that of train.py, and images are loaded as the arguments say.
     """
     procedure = procedure or Procedure()
     print(f"Run directory: {run_directory.path}")

@@ -263,10 +263,3 @@ def test_densenet_needs_eight_pixels_behind_its_stem(stem, least):
     sentence = r"`input_shape` must leave 8x8 or more behind the stem of a DenseNet.*, but 7x8 are left of \("
     with pytest.raises(ValueError, match=sentence):
         DDNN(depths, "densenet", width=4, stem=stem, input_shape=(least - 1, least, 1))
-
-
-def test_a_stem_that_is_no_name():
-    for backbone in BACKBONES:
-        for stem in (["cifar"], np.array(["cifar", "strided"])):
-            with pytest.raises(ValueError, match=r"`stem` must be one of 'cifar', .*\. Received: stem=.*\['cifar'"):
-                DDNN([min(family_named(backbone).DEPTHS)], backbone, stem=stem)

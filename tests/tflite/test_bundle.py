@@ -123,14 +123,14 @@ def test_activations_with_an_end_and_depthwise_convolutions():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantize", ["none", "int8"])
-def test_a_densenet(quantize):
+def test_a_densenet():
     """Normalisation in front of convolutions, and kernels of which a depth has only a part."""
     keras.utils.set_random_seed(0)
     model = DDNN({"a": (1, 2, 1, 1), "b": (2, 2, 3, 1)}, "densenet", input_shape=(16, 16, 1), width=16)
     model.compile(keras.optimizers.Adam(0.003), jit_compile=False)
     model.fit(*training(), epochs=6, batch_size=64, verbose=0)
-    checked_bundle(subnets(model), quantize)
+    for quantize in ("none", "int8"):
+        checked_bundle(subnets(model), quantize)
 
 
 def test_files_of_other_networks_share_nothing_and_keep_what_they_do():

@@ -29,7 +29,7 @@ class CountedSteps(DDNN):
 def tiny_network(network=DDNN, **arguments):
     keras.utils.set_random_seed(0)
     settings = {"backbone": "resnet_cifar", "width": 2, "num_classes": 3, "input_shape": (16, 16, 1)}
-    return network((8, 14), **{**settings, **arguments})
+    return network({8: (1, 1, 1), 14: (1, 2, 1)}, **{**settings, **arguments})
 
 
 def fitted(labels=LABELS, **compile_arguments):
