@@ -4,6 +4,7 @@ Needs NumPy and ai-edge-litert alone, and matplotlib for the picture. For exampl
 
     python export/benchmark_tflite.py bundle_int8.tflite bundle.tflite
     python export/benchmark_tflite.py plain_18.tflite depth_18.tflite --runs 200
+    python export/benchmark_tflite.py bundle.tflite --accelerator gpu
 """
 
 import argparse
@@ -13,6 +14,7 @@ import pathlib
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
+from ddnn_keras.runtime.accelerators import ACCELERATORS
 from ddnn_keras.runtime.benchmark import Measurement, benchmark
 from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 
@@ -23,6 +25,7 @@ def argument_parser():
     add = parser.add_argument
     add("models", nargs="+", help=".tflite files; times are relative to the first", default=argparse.SUPPRESS)
     add("--threads", type=positive_integer, default=1, help="CPU threads")
+    add("--accelerator", choices=ACCELERATORS, help="measures CompiledModel on it too, in turns with the Interpreter")
     add("--runs", type=positive_integer, default=100, help="timed runs of each network")
     add("--warm-up", type=non_negative_integer, default=10, help="runs before that, after each of ten openings")
     add("--output", default="benchmark", help="name of the CSV file and, with matplotlib, of the picture")
@@ -31,7 +34,8 @@ def argument_parser():
 
 def main(arguments):
     """Measures, prints and writes."""
-    measurements = benchmark(arguments.models, arguments.threads, arguments.runs, arguments.warm_up)
+    accelerators = dict.fromkeys([None, arguments.accelerator])
+    measurements = benchmark(arguments.models, arguments.threads, arguments.runs, arguments.warm_up, accelerators)
     print_table(measurements)
     path = pathlib.Path(f"{arguments.output}.csv")
     write_csv(measurements, path)
@@ -52,9 +56,9 @@ def print_table(measurements):
 
 
 def name_of(found):
-    """A network's file and depth. Its signature if the file names no depths."""
+    """A network's file and depth, and where it ran. Its signature if the file names no depths."""
     signature = "" if found.signature == DEFAULT_SIGNATURE else found.signature
-    return f"{found.file} {found.depth or signature}".strip()
+    return " ".join(filter(None, (found.file, str(found.depth or signature), found.accelerator)))
 
 
 def write_csv(measurements, path):
@@ -76,9 +80,9 @@ def draw(measurements, path):
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     known = [found for found in measurements if found.accuracy != ""]
-    for file in dict.fromkeys(found.file for found in known):
-        points = [found for found in known if found.file == file]
-        axes.plot([p.median_ms for p in points], [100 * p.accuracy for p in points], "o-", label=file)
+    for line in dict.fromkeys((found.file, found.accelerator) for found in known):
+        points = [found for found in known if (found.file, found.accelerator) == line]
+        axes.plot([p.median_ms for p in points], [100 * p.accuracy for p in points], "o-", label=" ".join(line))
         for point in points:
             axes.annotate(str(point.depth), (point.median_ms, 100 * point.accuracy), (4, 4), textcoords="offset points")
     axes.set(xlabel=f"median ms per image, {measurements[0].threads} thread(s)", ylabel="accuracy, %")

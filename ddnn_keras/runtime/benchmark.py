@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from ddnn_keras.runtime.interpreter import LiteModel, lite_models
+from ddnn_keras.runtime.accelerators import lite_models
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
 from ddnn_keras.runtime.process_memory import memory_now, peak_memory
 
@@ -24,6 +24,7 @@ class Measurement:
     file: str
     signature: str
     depth: object  # as the file's description names it; empty if the file has none
+    accelerator: str  # as in `Runtime`; empty for the Interpreter
     threads: int
     median_ms: float
     p90_ms: float
@@ -33,44 +34,47 @@ class Measurement:
     accuracy: object  # as the file's description gives it, a fraction; empty if the file has none
 
 
-def benchmark(paths, threads=1, runs=100, warm_up=10):
-    """Times every signature of several files: a list of `Measurement`.
+def benchmark(paths, threads=1, runs=100, warm_up=10, accelerators=(None,)):
+    """Times every signature of several files on every accelerator, as `Runtime` names them: a list of `Measurement`.
 
     In each round every network runs once, in random order. So a disturbance of the device meets all networks alike.
     """
-    paths = list(map(str, paths))
-    facts = [description_of(path) for path in paths]
-    seconds = timed(paths, threads, runs, warm_up)
+    files = [(str(path), threads, accelerator) for path in paths for accelerator in accelerators]
+    facts = [description_of(path) for path, *_ in files]
+    seconds = timed(files, runs, warm_up)
     first = next(iter(seconds.values()))
     return [
         Measurement(
-            file=paths[number],
+            file=files[number][0],
             signature=signature,
             depth=named_depths(facts[number]).get(signature, ""),
+            accelerator=files[number][-1] or "",
             threads=threads,
             median_ms=1000 * float(np.median(times)),
             p90_ms=1000 * float(np.quantile(times, 0.9)),
             relative=float(np.median(times / first)),
-            **footprint_in_a_process(paths[number], signature, threads),
+            **footprint_in_a_process(signature, *files[number]),
             accuracy=facts[number].get("signatures", {}).get(signature, {}).get("verification", {}).get("accuracy", ""),
         )
         for (number, signature), times in seconds.items()
     ]
 
 
-def timed(paths, threads, runs, warm_up):
-    """The seconds of every run: a dict from pairs of a path's index and a signature to arrays of `runs` numbers.
+def timed(files, runs, warm_up):
+    """The seconds of every run: a dict from pairs of a file's index and a signature to arrays of `runs` numbers.
+
+    `files` are the arguments of `lite_models`.
 
     The place of an interpreter's weights in memory changes its speed by several percent for as long as it is open. So
     files are opened anew several times, in random order.
     """
     random_order = random.Random(0)
     # By number: a file may be given twice, to see how far equal times differ.
-    seconds = {(number, signature): [] for number, path in enumerate(paths) for signature in lite_models(path, threads)}
+    seconds = {(number, signature): [] for number, file in enumerate(files) for signature in lite_models(*file)}
     for share in np.array_split(np.arange(runs), min(runs, OPENINGS)):
         networks = {}
-        for number in random_order.sample(range(len(paths)), len(paths)):
-            opened = lite_models(paths[number], threads)
+        for number in random_order.sample(range(len(files)), len(files)):
+            opened = lite_models(*files[number])
             networks |= {(number, signature): network for signature, network in opened.items()}
         times = timed_rounds(networks, warm_up + len(share), random_order)
         for key in seconds:
@@ -104,22 +108,22 @@ def description_of(path):
         return {}
 
 
-def footprint_in_a_process(path, signature, threads):
+def footprint_in_a_process(*arguments):
     """`footprint` in a new process, which has loaded nothing else."""
-    command = [sys.executable, "-m", __name__, path, signature, str(threads)]
+    command = [sys.executable, "-m", __name__, json.dumps(arguments)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(finished.stdout)
+    return json.loads(finished.stdout.splitlines()[-1])  # behind what a GPU's driver prints
 
 
-def footprint(path, signature, threads):
+def footprint(signature, *file):
     """What a network takes from the opened file to its first answer: a dict."""
     before, start = memory_now(), time.perf_counter()
-    network = LiteModel(path, signature, threads)
+    network = lite_models(*file)[signature]
     network.invoke(some_image(network))
     load_ms = 1000 * (time.perf_counter() - start)
     return {"load_ms": load_ms, "peak_mb": (peak_memory() - before) / 2**20}
 
 
 if __name__ == "__main__":
-    print(json.dumps(footprint(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
+    print(json.dumps(footprint(*json.loads(sys.argv[1]))))

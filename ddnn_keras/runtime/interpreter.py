@@ -22,7 +22,7 @@ class LiteModel:
     """
 
     def __init__(self, model, signature=None, num_threads=1):
-        interpreter = model if isinstance(model, Interpreter) else _interpreter(model, num_threads)
+        interpreter = model if isinstance(model, Interpreter) else open_interpreter(model, num_threads)
         self.signature = _chosen(signature, list(interpreter.get_signature_list()))
         self._runner = interpreter.get_signature_runner(self.signature)
         self.input = _tensor(self._runner.get_input_details())
@@ -37,12 +37,6 @@ class LiteModel:
     def invoke(self, image):
         """Runs the file once on an image from `input.encode`. `output.decode` reads the result."""
         return self._runner(**{self.input.name: image})[self.output.name]
-
-
-def lite_models(model, num_threads=1):
-    """All signatures of a file in one interpreter: a dict from signatures to `LiteModel`s, see there."""
-    interpreter = _interpreter(model, num_threads)
-    return {signature: LiteModel(interpreter, signature) for signature in interpreter.get_signature_list()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +63,8 @@ class Tensor:
         return values if self.scale is None else (values - self.zero_point) * np.float32(self.scale)
 
 
-def _interpreter(model, num_threads):
+def open_interpreter(model, num_threads, allocate=True):
+    """An `ai_edge_litert` interpreter of a whole file. Without `allocate` it only tells what is in the file."""
     if not isinstance(num_threads, int) or num_threads < 1:
         raise ValueError(f"`num_threads` must be a positive integer. Received: num_threads={num_threads!r}")
     content_of(model)  # whose check must come first: a damaged file can end the process
@@ -78,8 +73,9 @@ def _interpreter(model, num_threads):
     try:
         with contextlib.nullcontext() if _HAS_ANNOUNCED_ITSELF.is_set() else hushed():
             interpreter = Interpreter(**source, num_threads=num_threads)
-            interpreter.allocate_tensors()  # fails if an operator is unknown
-        _HAS_ANNOUNCED_ITSELF.set()
+            if allocate:
+                interpreter.allocate_tensors()  # fails if an operator is unknown
+                _HAS_ANNOUNCED_ITSELF.set()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             "`model` must be a whole TFLite file with operators that this interpreter has. "

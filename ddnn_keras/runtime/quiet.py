@@ -1,5 +1,6 @@
 """Keeps the logs of TensorFlow and LiteRT off the terminal."""
 
+import atexit
 import contextlib
 import os
 import threading
@@ -16,7 +17,7 @@ def hushed():
     TensorFlow, its converter and LiteRT write their logs from C++, and no setting stops all of them. Whoever wants to
     read these logs sets `TF_CPP_MIN_LOG_LEVEL=0` in the environment, which switches this off.
     """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+    if wants_logs():
         yield
         return
     with ONE_AT_A_TIME, warnings.catch_warnings(action="ignore"), open(os.devnull, "wb") as nowhere:
@@ -27,3 +28,14 @@ def hushed():
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def hush_the_end():
+    """Drops what C++ writes to standard error when this process ends."""
+    if not wants_logs():
+        atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
+
+
+def wants_logs():
+    """Whether the user wants to read all logs."""
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from ddnn_keras.pixels import checked_images, warn_of_scaled
-from ddnn_keras.runtime.interpreter import lite_models
+from ddnn_keras.runtime.accelerators import lite_models
 from ddnn_keras.runtime.latency_budget import WINDOW, LatencyBudget
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
 from ddnn_keras.runtime.tflite_file import description
@@ -48,6 +48,8 @@ class Runtime:
     Args:
         model: The path of a file from `export/to_tflite.py`, or its bytes.
         num_threads: Number of CPU threads, a positive integer. Defaults to `1`.
+        accelerator: What runs the file: LiteRT's Interpreter on the CPU (`None`, the default), or its CompiledModel on
+            the `"cpu"`, the `"gpu"` or the `"npu"`. All operators of the file run there.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -61,8 +63,8 @@ class Runtime:
     34
     """
 
-    def __init__(self, model, num_threads=1):
-        facts, networks = read_metadata(model), lite_models(model, num_threads)
+    def __init__(self, model, num_threads=1, accelerator=None):
+        facts, networks = read_metadata(model), lite_models(model, num_threads, accelerator)
         if not (depths := named_depths(facts)):
             raise ValueError(f"`model` must be a file that names its depths. Received: {description(model)}")
         if "digest" not in facts:

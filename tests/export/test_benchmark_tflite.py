@@ -47,6 +47,15 @@ def test_relative_is_to_the_first_row(bundle):
     assert second.relative == pytest.approx(second.median_ms / first.median_ms)
 
 
+def test_an_accelerator_beside_the_interpreter(bundle, tmp_path, printed):
+    flags = ["--accelerator", "cpu", "--runs", 2, "--warm-up", 0, "--output", tmp_path / "result"]
+    output = printed("export/benchmark_tflite.py", bundle, *flags)
+    rows = list(csv.DictReader((tmp_path / "result.csv").open()))
+    assert [(row["depth"], row["accelerator"]) for row in rows] == [("8", ""), ("14", ""), ("8", "cpu"), ("14", "cpu")]
+    assert f"{bundle} 14 cpu " in output
+    assert min(float(row["load_ms"]) for row in rows) > 0
+
+
 def test_mistakes(mistake, bundle, tmp_path):
     assert "gone.tflite" in mistake("export/benchmark_tflite.py", bundle, tmp_path / "gone.tflite")
     assert "not a positive integer" in mistake("export/benchmark_tflite.py", bundle, "--runs", 0)

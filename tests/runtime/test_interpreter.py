@@ -6,7 +6,8 @@ from ai_edge_litert import schema_py_generated as schema
 from small_networks import converted, held_out
 
 from ddnn_keras.runtime import tflite_file
-from ddnn_keras.runtime.interpreter import LiteModel, Tensor, lite_models
+from ddnn_keras.runtime.accelerators import lite_models
+from ddnn_keras.runtime.interpreter import LiteModel, Tensor
 
 
 def test_a_path_and_bytes_give_the_same(tmp_path):

@@ -1,0 +1,77 @@
+"""Files in LiteRT's CompiledModel: the Interpreter's answers, budgets, cascades; a sentence for what is missing."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from small_networks import held_out, tiny_net, trained_net, training
+
+from ddnn_keras.runtime import Cascade, Runtime
+from ddnn_keras.runtime.accelerators import check_same_logits, lite_models
+from ddnn_keras.runtime.interpreter import LiteModel
+from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.modes import mode_named
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("bundle")
+
+
+def test_every_depth_answers_as_in_the_interpreter(bundle):
+    images, _ = held_out(20)
+    compiled, interpreted = Runtime(bundle.read_bytes(), accelerator="cpu"), Runtime(bundle)
+    assert compiled.depths == interpreted.depths == [8, 14]
+    for depth in compiled.depths:
+        np.testing.assert_array_equal(compiled.logits(images, depth), interpreted.logits(images, depth))
+        assert compiled.predict(images[0], depth=depth).label == interpreted.predict(images[0], depth=depth).label
+
+
+@pytest.mark.parametrize(("quantize", "io_dtype"), [("none", "float32"), ("int8", "uint8"), ("int16x8", "int16")])
+def test_every_type_of_input_and_output(quantize, io_dtype):
+    content = convert(trained_net(), mode_named(quantize, io_dtype), training()[0][:100])
+    ((compiled,), (interpreted,)) = (lite_models(content, 2, accelerator).values() for accelerator in ("cpu", None))
+    images, _ = held_out(5)
+    np.testing.assert_allclose(compiled(images), interpreted(images), atol=1e-4 if quantize == "none" else 0)
+
+
+def test_budgets_and_cascades(bundle):
+    images, labels = held_out(50)
+    runtime = Runtime(bundle, accelerator="cpu")
+    assert runtime.predict(images[0], budget_ms=1e6).depth == 14
+    assert list(runtime.latencies) == [8, 14]
+    cascade = Cascade.calibrate(runtime, images, labels, accuracy=0.5)
+    accuracy, _ = cascade.evaluate(images, labels)
+    assert accuracy >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "sentence"),
+    [
+        ("gpu", "one that this device has, .*'gpu', which needs a GPU with its driver for Vulkan"),
+        ("npu", "one that this device has, .*'npu', which needs an NPU with its maker's package"),
+        ("tpu", "None or one of cpu, gpu, npu. Received: accelerator='tpu'"),
+    ],
+)
+def test_what_is_missing(bundle, monkeypatch, accelerator, sentence):
+    for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES"):  # hides the drivers of a machine that has any
+        monkeypatch.setenv(name, os.devnull)
+    with pytest.raises(ValueError, match=f"^`accelerator` must be {sentence}"):
+        Runtime(bundle, accelerator=accelerator)
+
+
+def test_other_logits_than_the_cpus():
+    networks = [LiteModel(convert(tiny_net(seed))) for seed in (0, 0, 1)]
+    check_same_logits(networks[0], networks[1], "gpu")
+    with pytest.raises(ValueError, match=r"^`accelerator` must give the CPU's logits\. .*'gpu', whose logits"):
+        check_same_logits(networks[0], networks[2], "gpu")
+
+
+def test_logs_stay_away(bundle):
+    program = "import sys; from ddnn_keras.runtime import Runtime; print(Runtime(sys.argv[1], 1, 'cpu').latencies)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, bundle]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith("{8: ")
