@@ -190,7 +190,7 @@ def test_a_bundle(finished_run, tmp_path, printed):
         # With its dense layers, which have no batch normalisation.
         ("vgg", [11, 13], "imagenet"),
         ("mobilenet_v2", [23, 38], "cifar"),
-        ("efficientnet_lite", [7, 12], "cifar"),
+        ("efficientnet_lite", [7, 12], "strided"),
         ("resnet_bottleneck", [26, 50], "cifar"),
     ],
 )
