@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import skimage.data
 from conftest import ROOT
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from ddnn_keras import backbones
 from ddnn_keras.runtime.metadata import read_metadata
@@ -83,13 +84,14 @@ def test_the_demo_leaves_verified_files_and_shows_them_last(demo):
 
 @pytest.mark.slow
 def test_the_commands_from_photos_to_a_file(tmp_path):
-    """Word for word, on handwritten digits of two kinds as JPEG files."""
-    for number, (image, digit) in enumerate(zip(load_digits().images[:600], load_digits().target)):
-        if digit in (3, 8):
-            path = tmp_path / "photos" / {3: "cat", 8: "dog"}[digit] / f"{number}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray((image * 15).astype("uint8")).resize((96, 96)).save(path)
-    next((tmp_path / "photos/cat").iterdir()).rename(tmp_path / "photos/cat/1.jpg")
+    """Word for word, on parts of two real photos."""
+    random = np.random.default_rng(0)
+    for name, photo in {"cat": skimage.data.chelsea(), "coffee": skimage.data.coffee()}.items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(40):
+            top, left = (random.integers(0, size - 200) for size in photo.shape[:2])
+            part = Image.fromarray(photo[top : top + 200, left : left + 200]).resize((96, 96))
+            part.save(tmp_path / "photos" / name / f"{number}.jpg")
     for folder in ("recipes", "export"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     (commands,) = (block for block in blocks("", "") if "finetune.py" in block)
