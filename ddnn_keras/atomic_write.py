@@ -13,14 +13,6 @@ def atomic_write(path):
     The rename happens only if the body ends without an exception, so a killed process, a full disk or a failed
     check never leaves a partial file under the final name, and never costs the file that stood there before. Parent
     folders are made where they are missing.
-
-    Example:
-    >>> import pathlib, tempfile
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> with atomic_write(folder / "answer.txt") as temporary:
-    ...     _ = temporary.write_text("42")
-    >>> [file.name for file in folder.iterdir()]
-    ['answer.txt']
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

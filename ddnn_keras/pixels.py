@@ -62,10 +62,5 @@ def checked_labels(labels, num_images, num_classes):
 
 
 def in_batches(images):
-    """Divides an array of images into batches of about equal size that a network can take at once.
-
-    Example:
-    >>> [len(batch) for batch in in_batches(np.zeros((40, 8, 8, 1)))]
-    [20, 20]
-    """
+    """Divides an array of images into batches of about equal size that a network can take at once."""
     return np.array_split(images, -(-len(images) // AT_ONCE))

@@ -135,13 +135,6 @@ def test_what_is_no_network_to_round_is_refused():
         quantization_aware(trained_ddnn(), np.full((2, 16, 16, 1), np.nan))
 
 
-def test_depths_share_rounded_weights():
-    model = rounded()
-    shared = model.get_layer("stage1_block1_conv1")
-    assert isinstance(shared, QuantizedKernel)
-    assert all(shared in model.subnet(depth).layers for depth in model.depths)
-
-
 @pytest.mark.slow
 def test_a_network_learns_on_and_the_full_net_teaches():
     logs = finetuned().evaluate(*held_out(), return_dict=True, verbose=0)

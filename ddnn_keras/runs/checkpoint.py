@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import re
 import time
 import zipfile
 
@@ -92,7 +93,11 @@ def load_network(path, compile=True):
     # A damaged file may raise almost anything: zip, HDF5 and JSON errors among them.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is damaged, or needs a class that is not imported: {reason}") from error
+        if missing := re.search(r"Could not locate (\w+) '([^']+)'", str(error)):
+            raise ValueError(
+                f"{path} needs the {' '.join(missing.groups())} of yours: import its module before you load the file."
+            ) from error
+        raise ValueError(f"{path} is not a whole Keras model file: {reason}") from error
     if not isinstance(model, DDNN):
         raise ValueError(f"{path} must hold a ddnn_keras.DDNN. It holds a {type(model).__name__}.")
     return model

@@ -155,13 +155,8 @@ def test_mistakes(mistake, tmp_path):
     sentence = mistake("recipes/tune.py", *flags, "--learning-rate", 0.2)
     assert "--learning-rate must not have a value where it is searched." in sentence
     assert "--validation-freq must be 1" in mistake("recipes/tune.py", *flags, "--validation-freq", 5)
+    assert "--batch-size must be from 1 to" in mistake("recipes/tune.py", *flags, "--batch-size", 5000)
     assert not (tmp_path / "tuning").exists()
-
-
-def test_a_mistake_that_the_data_shows_spoils_no_folder(mistake, tmp_path):
-    flags = [*TINY, "--output", tmp_path / "tuning", "--batch-size", 5000]
-    assert "--batch-size must be from 1 to" in mistake("recipes/tune.py", *flags)
-    assert not (tmp_path / "tuning/settings.json").exists()
 
 
 def test_a_search_stays_on_its_backend_and_with_its_images_wherever_these_lie(tmp_path):

@@ -7,10 +7,8 @@ import pytest
 from small_networks import converted, held_out
 
 from ddnn_keras.runtime import Runtime
-from ddnn_keras.runtime.digest import with_digest
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import read_metadata, write_metadata
-from ddnn_keras.tflite.export import check_same_outputs
 
 
 def cut(content, random, start, end):
@@ -84,8 +82,3 @@ def test_a_file_of_before_has_no_digest_and_runs(printed, tmp_path):
         runtime = Runtime(path)
     np.testing.assert_array_equal(runtime.logits(images, 8), LiteModel(converted("int8"))(images))
     assert "The file has no digest" in printed("export/inspect_tflite.py", path)
-
-
-@pytest.mark.parametrize("quantize", ["none", "int8"])
-def test_a_digest_changes_nothing_that_a_file_computes(quantize):
-    check_same_outputs(converted(quantize), with_digest(converted(quantize)), held_out(8)[0])
