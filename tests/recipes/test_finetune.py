@@ -1,5 +1,6 @@
 """recipes/finetune.py: from a pretrained network and a folder of pictures to a run like any other."""
 
+import argparse
 import json
 import shutil
 import time
@@ -12,6 +13,7 @@ from sklearn.datasets import load_digits
 
 from ddnn_keras import DDNN, data
 from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runs.pretrained_start import pretrained_network
 from ddnn_keras.runs.run_directory import RunDirectory
 
 # One worker makes what these tests share.
@@ -133,6 +135,27 @@ def test_what_comes_after_takes_it_like_any_run(finetuned, printed, photos, tmp_
     printed("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
     rounded = run.with_name("run_qat") / "model.keras"
     assert printed(*export[:1], "--model", rounded, *export[3:]).count("Verified: ") == 1
+
+
+@pytest.mark.slow
+def test_starts_with_weights_of_files(photos, tmp_path):
+    keras_hub = pytest.importorskip("keras_hub")
+    images = data.load(f"folder:{photos}", image_size=32)
+    application = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    application.save_weights(tmp_path / "mine.weights.h5")
+    backbone = keras_hub.models.ResNetBackbone(
+        [64], [3], [64, 16], [2, 2], [1, 2], "basic_block", image_shape=(None, None, 3)
+    )
+    backbone.save_to_preset(tmp_path / "preset")
+    for start, weights, source in [
+        ("keras:MobileNetV2", str(tmp_path / "mine.weights.h5"), application),
+        (f"hub:{tmp_path}/preset", None, backbone),
+    ]:
+        arguments = {"start": start, "weights": weights, "depths": 2, "preprocessing": "auto", "precision": None}
+        model = pretrained_network(argparse.Namespace(**arguments), images)
+        kernels = [next(layer for layer in network.layers if hasattr(layer, "kernel")) for network in (model, source)]
+        np.testing.assert_array_equal(*(layer.kernel for layer in kernels))
+        assert len(model.depths) == 2
 
 
 @pytest.mark.parametrize(
