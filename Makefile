@@ -33,11 +33,11 @@ lint: $(VENV)/installed-test
 
 $(VENV)/installed-demo: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,pretrained]"
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed-demo
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,tensorboard,tune,optimization,jax,dev]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,recipes,pretrained,tensorboard,tune,optimization,jax,dev]"
 	touch $@
 
 clean:

@@ -8,24 +8,11 @@ import tempfile
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """Gives a temporary path beside `path` and renames it to `path` on success.
+    """Gives a temporary path of the same suffix beside `path`, and renames it to `path` on success.
 
     The rename happens only if the body ends without an exception, so a killed process, a full disk or a failed
-    check never leaves a partial file under the final name, and never costs the file that stood there before.
-
-    Args:
-        path: The final path. Its parent folders are made where they are missing.
-
-    Yields:
-        A `pathlib.Path` with the same suffix as `path`, in the same folder, to be written by the body.
-
-    Example:
-    >>> import pathlib, tempfile
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> with atomic_write(folder / "answer.txt") as temporary:
-    ...     _ = temporary.write_text("42")
-    >>> [file.name for file in folder.iterdir()]
-    ['answer.txt']
+    check never leaves a partial file under the final name, and never costs the file that stood there before. Parent
+    folders are made where they are missing.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

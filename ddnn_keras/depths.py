@@ -19,18 +19,9 @@ def output_key(name):
 
 
 def resolve_depths(depths, known):
-    """Turns the `depths` argument into blocks per stage, from the shallowest to the deepest.
+    """Turns the `depths` argument of a `DDNN` into blocks per stage, from the shallowest to the deepest.
 
-    Args:
-        depths: Known depths, such as `(18, 34)`, or a mapping from names to blocks per stage, such as
-            `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. A single known depth may stand alone.
-        known: The depth table of a backbone: a mapping from integers to blocks per stage.
-
-    Returns:
-        A dict from names to tuples of blocks per stage, sorted so that each one contains the one before.
-
-    Raises:
-        ValueError: If `depths` is empty, a depth is unknown, repeated or malformed, or two depths do not nest.
+    `known` is the depth table of a backbone. A single known depth may stand alone.
 
     Example:
     >>> resolve_depths((34, 18), known={18: (2, 2, 2, 2), 34: (3, 4, 6, 3)})

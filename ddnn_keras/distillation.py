@@ -44,13 +44,8 @@ def kl_divergence(teacher_logits, student_logits, temperature=1.0):
 def standardized_attention(features):
     """The sum over channels, standardized over positions, as in https://github.com/cv516Buaa/EKD-FWSNet.
 
-    The mean squared difference of two such maps is `2 (1 - r)`, with `r` their Pearson correlation.
-
-    Args:
-        features: Shape `(batch, height, width, channels)`.
-
-    Returns:
-        A tensor of shape `(batch, height, width)`.
+    The mean squared difference of two such maps is `2 (1 - r)`, with `r` their Pearson correlation. Features of shape
+    `(batch, height, width, channels)` give maps of shape `(batch, height, width)`.
     """
     # Standardizing removes the factor between mean and sum, and the mean keeps EPSILON small in comparison. A matrix
     # product in the features' own precision is the fastest way on a CPU with TensorFlow.
@@ -65,11 +60,7 @@ def standardized_attention(features):
 def activation_attention(features):
     """The mean over channels of the squares, of unit L2 norm (https://arxiv.org/abs/1612.03928).
 
-    Args:
-        features: Shape `(batch, height, width, channels)`.
-
-    Returns:
-        A tensor of shape `(batch, height, width)`.
+    Features of shape `(batch, height, width, channels)` give maps of shape `(batch, height, width)`.
     """
     attention = ops.mean(ops.square(ops.cast(features, "float32")), axis=-1)
     return attention * ops.rsqrt(ops.sum(ops.square(attention), axis=(1, 2), keepdims=True) + EPSILON**2)
@@ -166,14 +157,10 @@ class EKD:
                 raise ValueError(f"`{name}` must be one of {known}. Received: {name}={getattr(self, name)!r}")
 
     def terms(self, keys):
-        """The terms with a weight above 0, beside each depth's cross-entropy.
+        """The terms with a weight above 0, beside each depth's cross-entropy, for output keys with the full-net's last.
 
-        Args:
-            keys: The output keys, the full-net's last.
-
-        Returns:
-            A dict from pairs such as `("depth_18", "kl_loss")` to pairs of a weight and a function. The function takes
-            the logits and the features of all depths, dicts by output key, and gives a value per sample.
+        A dict from pairs such as `("depth_18", "kl_loss")` to pairs of a weight and a function. The function takes the
+        logits and the features of all depths, dicts by output key, and gives a value per sample.
         """
         *students, full_net = keys
         terms = {}

@@ -1,6 +1,7 @@
 """DDNN: one network, one set of weights, a classifier at each of several depths."""
 
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -15,7 +16,9 @@ from ddnn_keras.network.untrained_subnets import untrained_subnet
 from ddnn_keras.pixels import AT_ONCE, checked_raw_images, warn_of_scaled
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
-from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass, check_reductions
+from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass
+
+UNKNOWN_CARDINALITY = -2  # tf.data.UNKNOWN_CARDINALITY
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")
@@ -32,11 +35,13 @@ class DDNN(keras.Model):
             per stage, such as `{"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2)}`. They must nest. Defaults to
             `(18, 34, 50)`. The 50 of `"resnet"` has basic blocks and is not the paper's ResNet-50.
         backbone: The family: `"resnet"` (the default), `"resnet_bottleneck"`, `"resnet_cifar"`, `"vgg"`,
-            `"mobilenet_v2"` or `"densenet"`; or a backbone of your own, see `ddnn_keras/backbones/README.md`.
+            `"mobilenet_v2"`, `"efficientnet_lite"` or `"densenet"`; or a backbone of your own, see
+            `ddnn_keras/backbones/README.md`.
         num_classes: Number of classes, an integer of 2 or more. Defaults to `10`.
         input_shape: `(height, width, channels)` of an image, positive integers. Defaults to `(32, 32, 3)`.
         width: Channels of the first stage (of the first convolution in MobileNetV2); all others are in proportion.
-            Defaults to the published width: `16` for `"resnet_cifar"`, `32` for `"mobilenet_v2"`, else `64`.
+            Defaults to the published width: `16` for `"resnet_cifar"`, `32` for `"mobilenet_v2"` and
+            `"efficientnet_lite"` (where it is 32 times the width multiplier, such as `32 * 1.1`), else `64`.
         stem: The layers before the first stage. For the ResNets, `"cifar"` (the default) keeps the resolution,
             `"strided"` halves it and `"imagenet"` quarters it.
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
@@ -118,7 +123,7 @@ class DDNN(keras.Model):
             "backbone": backbone,
             "num_classes": num_classes,
             "input_shape": list(input_shape),
-            "width": width if width is None else int(width),
+            "width": without_numpy(width),
             "stem": stem,
             "pixel_mean": np.asarray(pixel_mean).tolist(),
             "pixel_std": np.asarray(pixel_std).tolist(),
@@ -319,10 +324,15 @@ class DDNN(keras.Model):
             raise ValueError(
                 f"`distillation` must be a ddnn_keras.EKD or None. Received: distillation={distillation!r}"
             )
+        if self._saved_distillation and distillation is None:
+            warnings.warn(
+                f"`distillation` must be given to go on as this network was trained: {self._saved_distillation}. "
+                "Received: distillation=None",
+                stacklevel=2,
+            )
+        self._saved_distillation = None
         keys = self.output_keys
         losses = per_depth.losses_per_output(loss, keys)
-        if distillation:
-            check_reductions(losses or {})
         metrics = per_depth.metrics_per_output(metrics, keys)
         weighted_metrics = per_depth.metrics_per_output(weighted_metrics, keys, "weighted_metrics")
         # Keras keeps those of an earlier `compile` if this one has none.
@@ -346,10 +356,13 @@ class DDNN(keras.Model):
     def fit(self, x=None, *args, **kwargs):
         """Trains the network, as any Keras model. Warns of images that are scaled to 0..1.
 
-        It looks at the first images of an array, and of a `tf.data.Dataset` of known length.
+        It looks at the first images of an array, of a `keras.utils.PyDataset`, and of a `tf.data.Dataset` whose
+        length is known or infinite. What else gives images may give each but once.
         """
         images = x
-        if hasattr(x, "cardinality") and x.cardinality() > 0:
+        if isinstance(x, keras.utils.PyDataset):
+            images, *_ = x[0]
+        elif hasattr(x, "cardinality") and x.cardinality() != UNKNOWN_CARDINALITY:
             images, *_ = next(iter(x.take(1)))
         if isinstance(images, np.ndarray) or keras.ops.is_tensor(images):
             warn_of_scaled("x", keras.ops.convert_to_numpy(images[:AT_ONCE]))

@@ -9,22 +9,9 @@ AT_ONCE = 32  # Keras keeps all activations of a forward pass, at 224x224 about 
 
 
 def checked_images(name, images, shape):
-    """Checks images of raw pixels and returns them as float32.
+    """Images as a float32 array of shape `(n, *shape)`, n ≥ 1, with pixels from 0 to 255.
 
-    Args:
-        name: The argument's name, for the error.
-        images: Array-like of shape `(n, height, width, channels)` with n ≥ 1 and pixels from 0 to 255.
-        shape: The expected `(height, width, channels)`.
-
-    Returns:
-        A float32 array.
-
-    Raises:
-        ValueError: If `images` is not as above.
-
-    Example:
-    >>> checked_images("images", [[[[0], [255]]]], (1, 2, 1)).dtype
-    dtype('float32')
+    Raises a `ValueError` that calls them `name` if they are anything else.
     """
     images = np.asarray(images)
     if images.shape != (len(images) if images.ndim else 0, *shape) or not len(images):
@@ -38,15 +25,7 @@ def checked_images(name, images, shape):
 
 
 def checked_raw_images(name, images, shape):
-    """`checked_images` that also refuses images scaled to 0..1, which would pass for nearly black ones.
-
-    Raises:
-        ValueError: If no pixel is above 1, or for the reasons of `checked_images`.
-
-    Example:
-    >>> checked_raw_images("images", [[[[0], [255]]]], (1, 2, 1)).shape
-    (1, 1, 2, 1)
-    """
+    """`checked_images` that also refuses images scaled to 0..1, which would pass for nearly black ones."""
     images = checked_images(name, images, shape)
     if not images.max() > 1:
         raise ValueError(
@@ -68,15 +47,7 @@ def warn_of_scaled(name, images):
 
 
 def checked_labels(labels, num_images, num_classes):
-    """Checks that there is one class index for each image, and returns them as an integer array.
-
-    Raises:
-        ValueError: If there is not.
-
-    Example:
-    >>> checked_labels([3, 0], num_images=2, num_classes=10)
-    array([3, 0])
-    """
+    """Labels as an integer array. Raises a `ValueError` unless there is one class index for each image."""
     labels = np.asarray(labels)
     if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
         raise ValueError(
@@ -91,10 +62,5 @@ def checked_labels(labels, num_images, num_classes):
 
 
 def in_batches(images):
-    """Divides an array of images into batches of about equal size that a network can take at once.
-
-    Example:
-    >>> [len(batch) for batch in in_batches(np.zeros((40, 8, 8, 1)))]
-    [20, 20]
-    """
+    """Divides an array of images into batches of about equal size that a network can take at once."""
     return np.array_split(images, -(-len(images) // AT_ONCE))

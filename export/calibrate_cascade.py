@@ -17,18 +17,14 @@ from ddnn_keras.runtime.cascade import answers
 
 BATCH = 500
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("bundle", help="a .tflite file of several depths", default=argparse.SUPPRESS)
-    add("--model", help="the .keras file of the bundle; by default that of the run in the folder above")
-    add("--accuracy", type=non_negative_number, help="the accuracy to reach; by default the deepest depth's own")
-    add("--dataset", help="data; by default the run's own")
-    add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
-    add("--manual-dir", help="where archives lie that were downloaded by hand")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("bundle", help="a .tflite file of several depths", default=argparse.SUPPRESS)
+add("--model", help="the .keras file of the bundle; by default that of the run in the folder above")
+add("--accuracy", type=non_negative_number, help="the accuracy to reach; by default the deepest depth's own")
+add("--dataset", help="data; by default the run's own")
+add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
+add("--manual-dir", help="where archives lie that were downloaded by hand")
 
 
 def main(arguments):
@@ -58,4 +54,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

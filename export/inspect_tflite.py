@@ -17,13 +17,9 @@ from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.runtime.inspection import inspect
 from ddnn_keras.runtime.metadata import read_metadata
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="the description in the file as JSON, and nothing else")
-    return parser
+parser = ArgumentParser(__doc__)
+parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
+parser.add_argument("--json", action="store_true", help="the description in the file as JSON, and nothing else")
 
 
 def main(arguments):
@@ -73,4 +69,4 @@ def lines(entries):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

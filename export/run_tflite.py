@@ -13,16 +13,12 @@ from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.image_file import read_image
 from ddnn_keras.runtime.metadata import read_metadata
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
-    parser.add_argument("images", nargs="+", help="image files", default=argparse.SUPPRESS)
-    parser.add_argument("--depth", help="a depth of a bundle; by default the deepest")
-    parser.add_argument("--top", type=positive_integer, default=3, help="how many classes to print")
-    parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads")
-    return parser
+parser = ArgumentParser(__doc__)
+parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
+parser.add_argument("images", nargs="+", help="image files", default=argparse.SUPPRESS)
+parser.add_argument("--depth", help="a depth of a bundle; by default the deepest")
+parser.add_argument("--top", type=positive_integer, default=3, help="how many classes to print")
+parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads")
 
 
 def main(arguments):
@@ -38,4 +34,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

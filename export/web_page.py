@@ -33,14 +33,10 @@ RUNTIME = {
 }
 IO_DTYPES = ("float32", "uint8")  # LiteRT.js has no int8 tensors
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("bundle", help="a .tflite file that names its depths", default=argparse.SUPPRESS)
-    parser.add_argument("--output", default="site", help="the folder of the page; it must not exist")
-    parser.add_argument("--sample", help="an image for the page; by default the sample beside the bundle")
-    return parser
+parser = ArgumentParser(__doc__)
+parser.add_argument("bundle", help="a .tflite file that names its depths", default=argparse.SUPPRESS)
+parser.add_argument("--output", default="site", help="the folder of the page; it must not exist")
+parser.add_argument("--sample", help="an image for the page; by default the sample beside the bundle")
 
 
 def main(arguments):
@@ -87,4 +83,4 @@ def check_bundle(bundle, facts):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -1,6 +1,6 @@
 """The narrow ResNet-20/32/44/56 in one network on CIFAR-10, with the field's usual schedule.
 
-    python recipes/cifar10_resnet_cifar.py
+    python recipes/cifar10_resnet_cifar.py                        # or with --dataset cifar100
 
 Not yet measured. Of the 50,000 training images 5,000 are held out for validation, as in the ResNet paper. Its 64,000
 updates are 182 epochs. Here they are 200, with a cosine instead of steps.

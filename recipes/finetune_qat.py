@@ -16,32 +16,26 @@ import pathlib
 import shlex
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
-from ddnn_keras.runs.earlier_runs import finished_run, is_finetuned, resumed, unused
+from ddnn_keras.runs.earlier_runs import finished_run, resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
 RANGE_IMAGES = 200  # training images by which the ranges of activations begin
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--run", help="the directory of a finished run; by default the newest in runs/")
-    add("--epochs", type=positive_integer, default=5, help="passes over the training images")
-    # A twentieth of train.py's default: the network is to stay where it is, on the grid of 8 bits.
-    add("--learning-rate", type=non_negative_number, default=0.0025, help="at the start of the cosine schedule")
-    add("--output", help="the new run directory; by default the old one's name and _qat")
-    add("--resume", metavar="RUN", help="goes on with the fine-tuning in this directory")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--run", help="the directory of a finished run; by default the newest in runs/")
+add("--epochs", type=positive_integer, default=5, help="passes over the training images")
+# A twentieth of train.py's default: the network is to stay where it is, on the grid of 8 bits.
+add("--learning-rate", type=non_negative_number, default=0.0025, help="at the start of the cosine schedule")
+add("--output", help="the new run directory; by default the old one's name and _qat")
+add("--resume", metavar="RUN", help="goes on with the fine-tuning in this directory")
 
 
-def main(arguments, parser):
+def main(arguments):
     """Fine-tunes a run's network, or goes on with that."""
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
-        arguments = resumed(run_directory, parser)
-        if not is_finetuned(run_directory):
-            raise ValueError(f"{run_directory.path} was begun by train.py: its --resume goes on with it.")
+        arguments = resumed(run_directory, parser, "finetune_qat.py")
     else:
         source, saved = finished_run(arguments.run)
         settings = settings_of(arguments, source, saved)
@@ -50,7 +44,7 @@ def main(arguments, parser):
         run_directory, arguments = unused(RunDirectory(output)), settings
     from ddnn_keras.runs import trainer  # not before: it takes seconds
 
-    trainer.train(arguments, run_directory, rounded_network)
+    trainer.train(arguments, run_directory, procedure=trainer.Procedure(rounded_network))
     model = shlex.quote(str(run_directory.model))
     print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")
 
@@ -79,10 +73,10 @@ def rounded_network(arguments, images):
     check_run(RunDirectory(source.parent), images)
     pixels = images.calibration_images(min(RANGE_IMAGES, images.num_train))
     model = quantization_aware(load_network(source), pixels)
-    trainer.compile_network(model, arguments, images)
+    steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
+    trainer.compile_network(model, arguments, trainer.optimizer(arguments, steps_per_epoch))
     return model
 
 
 if __name__ == "__main__":
-    parser = argument_parser()
-    run(lambda arguments: main(arguments, parser), parser)
+    run(main, parser)

@@ -6,13 +6,13 @@ For example:
     python recipes/finetune_tfmot.py --depth 18 --technique prune_cluster_qat --run runs/digits_...
 
 The sub-net becomes a network of its own, taught by the full-net while it is fine-tuned, and one verified .tflite file.
-For all depths in one file, see finetune_qat.py. The toolkit changes Keras for its whole process.
+to_tflite.py makes the file without fine-tuning, finetune_qat.py one of all depths. The toolkit changes Keras for its
+whole process.
 """
 
 import argparse
 import gzip
 import pathlib
-import tempfile
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, print_table, run
 from ddnn_keras.depths import output_key
@@ -23,45 +23,36 @@ from ddnn_keras.tflite.modes import MODES
 TECHNIQUES = ["qat", "prune", "cluster", "prune_qat", "cluster_qat", "prune_cluster", "prune_cluster_qat"]
 CALIBRATION_IMAGES, VERIFICATION_IMAGES = 200, 1000
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--depth", required=True, help="a depth of the network")
-    add("--technique", required=True, choices=TECHNIQUES, help="what is done, in this order")
-    add("--run", help="the directory of a finished run; by default the newest in runs/")
-    add("--epochs", type=positive_integer, default=5, help="passes over the training images, for each step")
-    add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
-    add("--kl-weight", type=non_negative_number, default=EKD_DEFAULTS["kl_weight"], help="of the full-net's teaching")
-    add("--sparsity", type=non_negative_number, default=0.5, help="the part of the weights that pruning sets to zero")
-    add(
-        "--clusters",
-        type=positive_integer,
-        default=16,
-        help="how many values clustering leaves a layer's weights, at most",
-    )
-    add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
-    add("--output", help="folder for the file; by default tflite/ in the run")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--depth", required=True, help="a depth of the network")
+add("--technique", required=True, choices=TECHNIQUES, help="what is done, in this order")
+add("--run", help="the directory of a finished run; by default the newest in runs/")
+add("--epochs", type=positive_integer, default=5, help="passes over the training images, for each step")
+add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
+add("--kl-weight", type=non_negative_number, default=EKD_DEFAULTS["kl_weight"], help="of the full-net's teaching")
+add("--sparsity", type=non_negative_number, default=0.5, help="the part of the weights that pruning sets to zero")
+add("--clusters", type=positive_integer, default=16, help="how many values clustering leaves a layer, at most")
+add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
+add("--output", help="folder for the file; by default tflite/ in the run")
 
 
 def main(arguments):
-    """Fine-tunes, exports, and compares with the sub-net as it was."""
+    """Fine-tunes and exports."""
     steps = arguments.technique.split("_")
     check_steps(steps, arguments)
     run_directory, saved = finished_run(arguments.run)
-    # Here, because these imports take seconds.
+    # Here, because these imports take seconds, and the last one changes Keras.
     try:
         from ddnn_keras.runs.checkpoint import load_network
         from ddnn_keras.tflite.convert import check_backend
 
         check_backend()
+        network = load_network(run_directory.model)
+        depth = chosen_depth(network, arguments.depth)
         from ddnn_keras.tflite.model_optimization import fine_tuned
     except ModuleNotFoundError as error:
         raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,optimization]"') from error
-    network = load_network(run_directory.model)
-    depth = chosen_depth(network, arguments.depth)
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
     images = images_of_runs([run_directory])
     settings = {"batch_size": saved.batch_size, "seed": saved.seed, **vars(arguments)}
@@ -73,14 +64,13 @@ def main(arguments):
         # Where things are on this machine is nobody else's business.
         "fine_tuning": {name: value for name, value in vars(arguments).items() if name not in ("run", "output")},
     }
-    # First, because fine-tuning changes the sub-net's own weights.
-    rows = [["as trained", *exported_as_trained(subnet, images, arguments.quantize, facts)]]
     model = fine_tuned(subnet, full_net, steps, images, argparse.Namespace(**settings))
     name = "_".join([output_key(depth), *steps, *([arguments.quantize] if arguments.quantize != "none" else [])])
     path = pathlib.Path(arguments.output or run_directory.path / "tflite") / f"{name}.tflite"
-    rows.append([arguments.technique, *exported(model, path, images, arguments.quantize, facts)])
+    figures = exported(model, path, images, arguments.quantize, facts)
     print(f"Verified: {path}")
-    print_table(["", "MB", "MB gzipped", "same class", "accuracy of the file", "of the Keras model"], rows)
+    headers = ["technique", "MB", "MB gzipped", "same class", "accuracy of the file", "of the Keras model"]
+    print_table(headers, [[arguments.technique, *figures]])
 
 
 def check_steps(steps, arguments):
@@ -104,18 +94,6 @@ def chosen_depth(network, wanted):
     return depths[wanted]
 
 
-def exported_as_trained(subnet, images, quantize, facts):
-    """`exported` of the sub-net as it is. Its file may be refused: to mend that can be why it is fine-tuned."""
-    from ddnn_keras.tflite.verify import VerificationError
-
-    with tempfile.TemporaryDirectory() as folder:  # to_tflite.py makes this file
-        try:
-            return exported(subnet, pathlib.Path(folder) / "as_trained.tflite", images, quantize, facts)
-        except VerificationError as error:
-            print(f"As trained, the file is refused: {error}")
-            return ["refused"]
-
-
 def exported(subnet, path, images, quantize, facts):
     """Writes a verified file, and gives its figures for the table."""
     from ddnn_keras.tflite.export import export_subnets
@@ -129,4 +107,4 @@ def exported(subnet, path, images, quantize, facts):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -13,16 +13,12 @@ import numpy as np
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, run
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--dataset", required=True, help="a TensorFlow Datasets name")
-    add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
-    add("--manual-dir", help="where archives lie that were downloaded by hand")
-    add("--output", required=True, help="the file")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--dataset", required=True, help="a TensorFlow Datasets name")
+add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
+add("--manual-dir", help="where archives lie that were downloaded by hand")
+add("--output", required=True, help="the file")
 
 
 def main(arguments):
@@ -31,7 +27,6 @@ def main(arguments):
     if output.suffix != ".npz":
         raise ValueError(f"--output must end in .npz. Received: {output}")
     # Here, because these imports take seconds.
-    from ddnn_keras.data.loading import SOURCES
     from ddnn_keras.data.sources.in_memory import InMemory
     from ddnn_keras.data.sources.source import Options
 
@@ -39,8 +34,6 @@ def main(arguments):
         from ddnn_keras.data.sources import tfds
     except ModuleNotFoundError as error:
         raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes]"') from error
-    if "".join(arguments.dataset.partition(":")[:2]) in SOURCES:
-        raise ValueError(f"--dataset must be a TensorFlow Datasets name. Received: {arguments.dataset}")
     options = Options(arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
     source = tfds.read(arguments.dataset, options)
     if not isinstance(source.train, InMemory):
@@ -58,4 +51,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -13,12 +13,8 @@ from ddnn_keras.command_line import ArgumentParser, print_table, run
 from ddnn_keras.runs.run_directory import RunDirectory
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--run", help="the directory of a finished run; by default the newest in runs/")
-    return parser
+parser = ArgumentParser(__doc__)
+parser.add_argument("--run", help="the directory of a finished run; by default the newest in runs/")
 
 
 def main(arguments):
@@ -72,4 +68,4 @@ def next_command(run_directory, files, samples):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -23,35 +23,32 @@ from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, print_table, run
 from ddnn_keras.runs.arguments import add_distillation, add_settings, check_depths, check_effect, load_images
 from ddnn_keras.runs.folder_lock import one_at_a_time
+from ddnn_keras.runs.run_directory import data_facts
 from ddnn_keras.runs.search_space import SEARCHED, chosen
 
 # What may differ when a search goes on. The images are compared themselves.
 MAY_DIFFER = {"trials", "output", "dataset", "data_dir", "manual_dir"}
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add_settings(parser)
-    add_distillation(parser)
-    add = parser.add_argument
-    add("--search", nargs="+", default=SEARCHED, choices=SEARCHED, metavar="NAME", help="among " + ", ".join(SEARCHED))
-    add("--tuner", default="bayesian", choices=["bayesian", "hyperband"], help="how to choose the next trial")
-    add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
-    add("--objective", default="mean", choices=["mean", "shallowest"], help="whose accuracy counts")
-    add("--seed", type=non_negative_integer, default=0, help="of the search, of weights, split, order and augmentation")
-    add("--output", required=True, help="folder of the search; one that exists is gone on with")
-    return parser
+parser = ArgumentParser(__doc__)
+add_settings(parser)
+add_distillation(parser)
+add = parser.add_argument
+add("--search", nargs="+", default=SEARCHED, choices=SEARCHED, metavar="NAME", help="among " + ", ".join(SEARCHED))
+add("--tuner", default="bayesian", choices=["bayesian", "hyperband"], help="how to choose the next trial")
+add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
+add("--objective", default="mean", choices=["mean", "shallowest"], help="whose accuracy counts")
+add("--seed", type=non_negative_integer, default=0, help="of the search, of weights, split, order and augmentation")
+add("--output", required=True, help="folder of the search; one that exists is gone on with")
 
 
-def main(arguments, typed):
+def main(arguments):
     """Searches, and shows the trials. A process that works for a chief shows nothing."""
     # As KerasTuner tells them apart.
     worker = "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     arguments.search = [name for name in SEARCHED if name in arguments.search]  # in one order
-    check_search(arguments, typed)
+    check_search(arguments, parser.typed())
     check_depths(arguments, at_least=2)
     try:
         from ddnn_keras.runs import search, trainer  # not before: it takes seconds
@@ -87,23 +84,16 @@ def same_settings(arguments, images, path):
     """Writes what all trials have in common. Raises a `ValueError` if the search had other settings or images."""
     import keras
 
-    from ddnn_keras.data.fingerprint import fingerprint, is_same
-
     settings = {name: value for name, value in vars(arguments).items() if name not in MAY_DIFFER}
-    settings |= {"backend": keras.backend.backend(), "data": fingerprint(images)}
+    settings |= {"backend": keras.backend.backend(), **data_facts(images)}
     if not path.exists():
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=1) + "\n")
         return
     kept = json.loads(path.read_text())
-    if not is_same(kept.pop("data"), settings.pop("data")):
-        raise ValueError(
-            f"--dataset {arguments.dataset} has other images than the search in {path.parent}: use another folder."
-        )
     for name, value in settings.items():
         if kept[name] != value:
-            flag = "KERAS_BACKEND" if name == "backend" else "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} {value} differs from the {kept[name]} of {path.parent}: use another folder.")
+            raise ValueError(f"--output {path.parent} is a search with {name} {kept[name]}, not {value}.")
 
 
 def report(oracle, arguments, output):
@@ -134,5 +124,4 @@ def record(trial, arguments):
 
 
 if __name__ == "__main__":
-    parser = argument_parser()
-    run(lambda arguments: main(arguments, parser.typed()), parser)
+    run(main, parser)

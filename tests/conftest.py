@@ -9,6 +9,26 @@ import ddnn_keras.command_line  # noqa: F401  (keeps TensorFlow's log away, here
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = ["--dataset", "digits", "--depths", 10, 18, "--width", 4, "--batch-size", 128]
+# Fixtures and functions that take long. One worker makes them for all tests that use them.
+SHARED = {
+    "run": {"finished_run"},
+    "bundle": {"bundle", "trained_ddnn", "trained_net", "mixed_net", "converted"},
+    "pages": {"demo"},
+    "compare": {"comparison"},
+    "devices": {"one_device"},
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Gives each test the group of what it shares, for pytest-xdist."""
+    for item in items:
+        names = vars(getattr(item, "module", item)).items()
+        used = {name for name, value in names if getattr(value, "__module__", "") == "small_networks"}
+        used |= {*getattr(item, "fixturenames", ())}
+        for group, shared in SHARED.items():
+            if used & shared:
+                item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True, scope="session")

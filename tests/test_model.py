@@ -296,13 +296,6 @@ def test_wrong_distillation(network, distillation):
         network.compile("sgd", distillation=distillation)
 
 
-@pytest.mark.parametrize("reduction", ["sum", None, "mean_with_sample_weight"])
-def test_distillation_wants_losses_that_are_means(network, reduction):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-    with pytest.raises(ValueError, match=r"^`loss` must have the reduction 'sum_over_batch_size' or 'mean' beside "):
-        network.compile("sgd", loss=loss, distillation=EKD())
-
-
 @pytest.mark.parametrize("shape", [(1, 16, 20, 1), (2, 16, 16, 3), (16, 16, 1), (2, 16, 16)])
 def test_wrong_image_shape(network, shape):
     calibrated = network.calibrate(np.full((2, 16, 16, 1), 99), (1, 2, 1))
@@ -353,3 +346,11 @@ def test_hdf5_is_refused_where_it_would_lose_the_distillation(network, tmp_path)
         ):
             network.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_loaded_network_says_that_it_is_compiled_without_its_distillation(network, tmp_path):
+    compiled(network)
+    path = tmp_path / "model.h5"
+    keras.saving.save_model(network, path)
+    with pytest.warns(UserWarning, match=r"^`distillation` must be given to go on .*EKD\(.*Received: d"):
+        keras.saving.load_model(path, custom_objects={"DDNN": DDNN})

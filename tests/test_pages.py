@@ -1,20 +1,21 @@
 """Every page's code runs and every command on it exists: `make demo`, Python blocks, a board's section, flags."""
 
 import os
+import pathlib
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import skimage.data
 from conftest import ROOT
+from PIL import Image
 
 from ddnn_keras import backbones
 from ddnn_keras.runtime.metadata import read_metadata
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("pages")
 
 PAGES = {
     folder: (ROOT / folder / "README.md").read_text()
@@ -30,7 +31,12 @@ PAGES = {
     )
 }
 # What makes a page's example small.
-TINY = {"depths=(18, 34, 50), width=16": "depths=(10, 18), width=2", "epochs=10": "epochs=1", '"imagenet"': "None"}
+TINY = {
+    "depths=(18, 34, 50), width=16": "depths=(10, 18), width=2",
+    "epochs=10": "epochs=1",
+    '"imagenet"': "None",
+    "distillation=EKD())": "distillation=EKD(), jit_compile=False)",
+}
 
 
 def blocks(folder, language="python"):
@@ -74,6 +80,27 @@ def test_the_demo_leaves_verified_files_and_shows_them_last(demo):
     words = shlex.split(command.removeprefix("Next: "))
     finished = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_from_photos_to_a_file(tmp_path):
+    """Word for word, on parts of two real photos."""
+    random = np.random.default_rng(0)
+    for name, photo in {"cat": skimage.data.chelsea(), "coffee": skimage.data.coffee()}.items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(40):
+            top, left = (random.integers(0, size - 200) for size in photo.shape[:2])
+            part = Image.fromarray(photo[top : top + 200, left : left + 200]).resize((96, 96))
+            part.save(tmp_path / "photos" / name / f"{number}.jpg")
+    for folder in ("recipes", "export"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (commands,) = (block for block in blocks("", "") if "finetune.py" in block)
+    path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+    place = {"cwd": tmp_path, "env": {**os.environ, "PATH": path}, "capture_output": True, "text": True}
+    finished = subprocess.run(["bash", "-ec", commands], **place)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "Verified: runs/photos/tflite/bundle_int8.tflite" in finished.stdout
+    assert finished.stdout.splitlines()[-1].startswith("photos/cat/1.jpg: cat ")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import warnings
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,7 +19,23 @@ def as_dataset(images, labels):
     return (tf.data.Dataset.from_tensor_slices((images, labels)).batch(4),)
 
 
-@pytest.mark.parametrize("given", [as_array, as_dataset])
+class Batches(keras.utils.PyDataset):
+    def __init__(self, images, labels):
+        super().__init__()
+        self._batches = [(images[:4], labels[:4]), (images[4:], labels[4:])]
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, index):
+        return self._batches[index]
+
+
+def as_py_dataset(images, labels):
+    return (Batches(images, labels),)
+
+
+@pytest.mark.parametrize("given", [as_array, as_dataset, as_py_dataset])
 def test_fit_warns_of_scaled_images(given):
     model, (images, labels) = untrained_ddnn(width=4), held_out(8)
     model.compile("sgd", run_eagerly=True)

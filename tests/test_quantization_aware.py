@@ -26,9 +26,6 @@ from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.export import export_subnets
 from ddnn_keras.tflite.modes import MODES
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 @functools.cache
 def rounded():
@@ -138,13 +135,6 @@ def test_what_is_no_network_to_round_is_refused():
         quantization_aware(trained_ddnn(), np.full((2, 16, 16, 1), np.nan))
 
 
-def test_depths_share_rounded_weights():
-    model = rounded()
-    shared = model.get_layer("stage1_block1_conv1")
-    assert isinstance(shared, QuantizedKernel)
-    assert all(shared in model.subnet(depth).layers for depth in model.depths)
-
-
 @pytest.mark.slow
 def test_a_network_learns_on_and_the_full_net_teaches():
     logs = finetuned().evaluate(*held_out(), return_dict=True, verbose=0)
@@ -195,6 +185,7 @@ def test_a_saved_network_goes_on(tmp_path):
     ("backbone", "depths", "size"),
     [
         ("mobilenet_v2", (23, 38), 16),
+        pytest.param("efficientnet_lite", (7, 12), 16, marks=pytest.mark.slow),
         pytest.param("vgg", (11, 13), 32, marks=pytest.mark.slow),
         pytest.param("resnet_bottleneck", (26, 50), 16, marks=pytest.mark.slow),
     ],

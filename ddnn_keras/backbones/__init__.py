@@ -9,6 +9,7 @@ BACKBONES = {
     "resnet_cifar": "resnet.ResNetCIFAR",
     "vgg": "vgg.VGG",
     "mobilenet_v2": "mobilenet_v2.MobileNetV2",
+    "efficientnet_lite": "efficientnet_lite.EfficientNetLite",
     "densenet": "densenet.DenseNet",
 }
 STEMS = ("cifar", "strided", "imagenet")  # of any of them

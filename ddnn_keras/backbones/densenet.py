@@ -26,9 +26,6 @@ class DenseNet:
     Args:
         width: Channels of the stem, an even number. Each block adds half as many, the paper's growth rate.
         stem: `"cifar"`, `"strided"` or `"imagenet"`, as for `ddnn_keras.backbones.resnet.ResNet`.
-
-    Raises:
-        ValueError: If an argument is not as above.
     """
 
     DEPTHS = DEPTHS

@@ -5,52 +5,57 @@ import keras
 from ddnn_keras.depths import is_positive_integer
 
 
-def convolution(path, x, filters, kernel_size, strides, name, use_bias=False):
-    """A shared convolution. With a stride it pads both sides alike, as published weights expect."""
-    x = padded(path, x, kernel_size, strides)
+def convolution(path, x, filters, kernel_size, strides, name, use_bias=False, one_sided=False):
+    """A shared convolution, see `padded`."""
     if kernel_size == 1 and strides > 1:
         # The same function at the same speed. In TensorFlow 2.21 on a CPU, the gradient of a strided 1x1 convolution
         # writes out of bounds and kills the process, unless the channels are a multiple of 16.
         x, strides = keras.layers.MaxPooling2D(1, strides=strides, dtype=path.dtype)(x), 1
+    x, padding = padded(path, x, kernel_size, strides, one_sided)
     return path.shared(
         keras.layers.Conv2D,
         name,
         filters=filters,
         kernel_size=kernel_size,
         strides=strides,
-        padding="valid" if strides > 1 else "same",
+        padding=padding,
         use_bias=use_bias,
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", path.seed(name)),
     )(x)
 
 
-def depthwise_convolution(path, x, kernel_size, strides, name):
-    """A shared depthwise convolution without bias, padded like `convolution`."""
+def depthwise_convolution(path, x, kernel_size, strides, name, one_sided=False):
+    """A shared depthwise convolution without bias, see `padded`."""
+    x, padding = padded(path, x, kernel_size, strides, one_sided)
     return path.shared(
         keras.layers.DepthwiseConv2D,
         name,
         kernel_size=kernel_size,
         strides=strides,
-        padding="valid" if strides > 1 else "same",
+        padding=padding,
         use_bias=False,
         depthwise_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", path.seed(name)),
-    )(padded(path, x, kernel_size, strides))
+    )(x)
 
 
-def padded(path, x, kernel_size, strides):
-    """Pads the input of a strided convolution on all sides. Keras' "same" pads even sizes on one side."""
-    padding = kernel_size // 2
-    return keras.layers.ZeroPadding2D(padding, dtype=path.dtype)(x) if strides > 1 and padding else x
+def padded(path, x, kernel_size, strides, one_sided):
+    """The input of a convolution, padded on all sides if there is a stride, and the `padding` that Keras has to do.
+
+    Keras' "same" pads even sizes on one side, as TensorFlow's published networks do. With `one_sided` it stays so.
+    """
+    if strides == 1 or one_sided:
+        return x, "same"
+    return keras.layers.ZeroPadding2D(kernel_size // 2, dtype=path.dtype)(x), "valid"
 
 
-def normalization(path, x, name, behind_convolution=True):
-    """A path's own batch normalisation, with torchvision's momentum and epsilon.
+def normalization(path, x, name, behind_convolution=True, epsilon=1e-5):
+    """A path's own batch normalisation, with torchvision's momentum and, by default, epsilon.
 
     Behind a convolution its scales cannot be negative. Then a file can store the weights of all depths once, because
     they differ by a positive factor for each channel (`ddnn_keras.tflite.weight_sharing`).
     """
     scale = keras.constraints.NonNeg() if behind_convolution else None
-    return path.private(keras.layers.BatchNormalization, name, momentum=0.9, epsilon=1e-5, gamma_constraint=scale)(x)
+    return path.private(keras.layers.BatchNormalization, name, momentum=0.9, epsilon=epsilon, gamma_constraint=scale)(x)
 
 
 def check_width(width):
@@ -62,6 +67,6 @@ def check_width(width):
 
 def check_stem(stem, allowed):
     """Returns `stem`, or raises a `ValueError` if it is not among the `allowed` names."""
-    if not isinstance(stem, str) or stem not in allowed:
+    if stem not in allowed:
         raise ValueError(f"`stem` must be one of {', '.join(map(repr, allowed))}. Received: stem={stem!r}")
     return stem

@@ -26,9 +26,6 @@ class ResNet:
         width: Channels of the first stage. Each later stage has twice as many as the one before.
         stem: `"cifar"` for a 3x3 convolution that keeps the resolution, `"strided"` for one that halves it,
             `"imagenet"` for a 7x7 convolution with stride 2 and a max-pooling.
-
-    Raises:
-        ValueError: If an argument is not as above.
     """
 
     DEPTHS = BASIC_DEPTHS

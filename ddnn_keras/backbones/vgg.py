@@ -22,9 +22,6 @@ class VGG:
     Args:
         width: Channels of the first stage. The next three have twice as many as the one before.
         stem: The end of the network: `"imagenet"` for the paper's dense layers, `"cifar"` for global average pooling.
-
-    Raises:
-        ValueError: If an argument is not as above.
     """
 
     DEPTHS = DEPTHS

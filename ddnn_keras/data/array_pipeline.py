@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from ddnn_keras.data.crops import centre_box
-from ddnn_keras.data.image_data import ImageData, check_batch_size, check_seed
+from ddnn_keras.data.image_data import ImageData, check_seed
 
 # Images are resized this many at a time.
 RESIZE_BATCH = 1024
@@ -35,13 +35,8 @@ class BackendPipelines(ImageData):
         check_seed(seed)
         return self._batches(self.steps_per_epoch(batch_size), batch_size, seed, first_epoch)
 
-    def validation(self, batch_size):
-        """See `ImageData`."""
-        return InOrder(*self._arrays[self._source.validation], batch_size)
-
-    def test(self, batch_size):
-        """See `ImageData`."""
-        return InOrder(*self._arrays[self._source.test], batch_size)
+    def _in_order(self, split, batch_size):
+        return InOrder(*self._arrays[split], batch_size)
 
     def _batches(self, steps, batch_size, seed, first_epoch):
         images, labels = self._arrays[self._source.train]
@@ -72,7 +67,6 @@ class InOrder(keras.utils.PyDataset):
 
     def __init__(self, images, labels, batch_size):
         super().__init__()
-        check_batch_size(batch_size)
         self._images, self._labels, self._batch_size = images, labels, batch_size
 
     def __len__(self):

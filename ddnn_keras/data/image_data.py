@@ -80,13 +80,15 @@ class ImageData(abc.ABC):
         ((32, 16, 16, 1), (32,))
         """
 
-    @abc.abstractmethod
     def validation(self, batch_size):
         """All validation images once, as they are and in a fixed order; the last batch may be smaller."""
+        check_batch_size(batch_size)
+        return self._in_order(self._source.validation, batch_size)
 
-    @abc.abstractmethod
     def test(self, batch_size):
         """All test images once, as they are and in a fixed order; the last batch may be smaller."""
+        check_batch_size(batch_size)
+        return self._in_order(self._source.test, batch_size)
 
     def calibration_images(self, count):
         """Training images as evaluation would show them, for instance to find ranges for int8.
@@ -130,6 +132,19 @@ class ImageData(abc.ABC):
         check_count("count", count, len(split), f"{kind} images of {self.name!r}")
         images, labels = self._shuffled(split, count)
         return np.asarray(images), np.asarray(labels)
+
+    def resized(self, size):
+        """The same images for a model that sees squares of `size` pixels, without reading them again."""
+        return type(self)(self.name, self._source, image_size=size, mirror=self.mirror)
+
+    def class_counts(self):
+        """How many training images each class has, an array; `None` where that would take reading all images."""
+        labels = getattr(self._source.train, "labels", None)
+        return None if labels is None else np.bincount(labels, minlength=self.num_classes)
+
+    @abc.abstractmethod
+    def _in_order(self, split, batch_size):
+        """Batches of all images of a split, as evaluation shows them."""
 
     @abc.abstractmethod
     def _shuffled(self, split, count):

@@ -7,7 +7,7 @@ that is resumed sees what it would have seen.
 import tensorflow as tf
 
 from ddnn_keras.data.crops import centre_box, size_before_crop
-from ddnn_keras.data.image_data import ImageData, check_batch_size, check_seed
+from ddnn_keras.data.image_data import ImageData, check_seed
 
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
@@ -41,20 +41,14 @@ class TFPipelines(ImageData):
             batches = varied.batch(batch_size, drop_remainder=True)
         return batches.prefetch(tf.data.AUTOTUNE)
 
-    def validation(self, batch_size):
-        """See `ImageData`."""
-        return self._evaluation(self._source.validation.ordered(), batch_size)
-
-    def test(self, batch_size):
-        """See `ImageData`."""
-        return self._evaluation(self._source.test.ordered(), batch_size)
+    def _in_order(self, split, batch_size):
+        return self._evaluation(split.ordered(), batch_size)
 
     def _shuffled(self, split, count):
         examples = split.shuffled(tf.constant([0, 0], tf.int64)).take(count)
         return next(iter(self._evaluation(examples, batch_size=count)))
 
     def _evaluation(self, examples, batch_size):
-        check_batch_size(batch_size)
         examples = self._decoded(examples)
         if self._own_size:
             batches = examples.batch(batch_size).map(lambda images, labels: (self._shown(images), labels), **PARALLEL)

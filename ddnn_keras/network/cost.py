@@ -8,27 +8,15 @@ KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # the latter two o
 
 
 def count_parameters(model):
-    """Number of trainable parameters, as papers count them.
-
-    Args:
-        model: A built `keras.Model`, such as `DDNN.subnet(18)`.
-
-    Returns:
-        An integer.
-    """
+    """Number of trainable parameters of a built `keras.Model`, as papers count them."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
 def count_macs(model):
     """Number of multiply-accumulates of convolutions and dense layers for one image.
 
-    Each position of a layer's output counts every element of the kernel once.
-
-    Args:
-        model: A functional `keras.Model`, such as `DDNN.subnet(18)`. A shared layer counts as often as it is called.
-
-    Returns:
-        An integer.
+    Each position of a layer's output counts every element of the kernel once. A shared layer counts as often as it is
+    called.
 
     Example:
     >>> import keras

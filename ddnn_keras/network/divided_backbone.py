@@ -19,12 +19,7 @@ NORMALIZATIONS = (
 class DividedBackbone:
     """The blocks of a functional network, see `ddnn_keras.backbones` for what a backbone has.
 
-    Args:
-        source: A functional `keras.Model`, with or without its classifier. Its layers are made anew, each with its own
-            settings; its weights are not taken.
-
-    Raises:
-        ValueError: If `source` has no residual blocks.
+    The layers of `source` are made anew, each with its own settings. Its weights are not taken.
     """
 
     def __init__(self, source):
@@ -76,21 +71,15 @@ def with_image_shape(source, shape=None):
 
 
 def take_weights(model, division, channels):
-    """Gives a network with a `DividedBackbone` the weights of its source's layers.
-
-    Args:
-        model: A `DDNN`.
-        division: The `Division` of the source.
-        channels: `"rgb"`, or `"bgr"` if the source wants blue first.
-    """
-    ours = {}
-    for layer in model.layers:
-        ours.setdefault(without_path(layer.name, model.output_keys), []).append(layer)
+    """Gives a `DDNN` the weights of its source, of which it has the `Division`; `channels` are `"rgb"` or `"bgr"`."""
+    ours = layers_by_name(model)
     # The full-net may have fewer blocks than the source.
     nodes = [node for segment in division.segments for node in segment.nodes if node.operation.name in ours]
     for node in nodes:
+        variables = {}
+        node.operation.save_own_variables(variables)
         for layer in ours[node.operation.name]:
-            copy_variables(node.operation, layer)
+            layer.load_own_variables(variables)
     for node in nodes:
         if before := convolution_before(node):
             make_scales_positive(*ours[before.name], ours[node.operation.name])
@@ -99,17 +88,22 @@ def take_weights(model, division, channels):
         reverse_colours(first)
     if division.classifier:
         kernel, *bias = division.classifier.get_weights()
-        weights = [kernel.reshape(kernel.shape[-2:]), *(bias or [np.zeros(kernel.shape[-1:])])]
-        for key in model.output_keys:
-            if model.get_layer(key).kernel.shape == weights[0].shape:
-                model.get_layer(key).set_weights(weights)
+        start_classifiers(model, kernel.reshape(kernel.shape[-2:]), *(bias or [np.zeros(kernel.shape[-1:])]))
 
 
-def copy_variables(source, layer):
-    """Gives a layer what another of its kind has."""
-    variables = {}
-    source.save_own_variables(variables)
-    layer.load_own_variables(variables)
+def layers_by_name(model):
+    """A network's layers by their names without the path: a dict to lists, of one layer for each path."""
+    found = {}
+    for layer in model.layers:
+        found.setdefault(without_path(layer.name, model.output_keys), []).append(layer)
+    return found
+
+
+def start_classifiers(model, kernel, bias):
+    """Gives every depth's classifier these weights, if they are for as many classes."""
+    for key in model.output_keys:
+        if model.get_layer(key).kernel.shape == kernel.shape:
+            model.get_layer(key).set_weights([kernel, bias])
 
 
 def make_scales_positive(convolution, normalizations):

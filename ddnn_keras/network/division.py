@@ -22,15 +22,10 @@ BEHIND_CLASSIFIER = (keras.layers.Activation, keras.layers.Softmax, keras.layers
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """The calls between two cuts.
+    """The calls between two cuts."""
 
-    Args:
-        nodes: Keras' nodes, in topological order.
-        start: The tensor that enters.
-    """
-
-    nodes: list
-    start: keras.KerasTensor
+    nodes: list  # Keras' nodes, in topological order
+    start: keras.KerasTensor  # what enters
 
     @property
     def end(self):
@@ -47,18 +42,14 @@ class Segment:
 class Division:
     """A network in parts.
 
-    Args:
-        stages: For each stage a list of blocks, each a `Segment`. The first block leads to the stage's resolution and
-            cannot be left out. Each of the others adds to its input.
-        head: What is behind the last stage, a `Segment` without the classifier; `None` if there is nothing.
-        classifier: The last dense layer, or `None`.
-        other_blocks: How many blocks there are besides, which cannot be left out either.
+    A stage is a list of blocks, each a `Segment`. The first block leads to the stage's resolution and cannot be left
+    out. Each of the others adds to its input.
     """
 
     stages: list
-    head: Segment | None
+    head: Segment | None  # behind the last stage, without the classifier
     classifier: keras.layers.Dense | None
-    other_blocks: int
+    other_blocks: int  # how many there are besides, which cannot be left out either
 
     @property
     def segments(self):
@@ -72,16 +63,9 @@ class Division:
 
 
 def divide(source):
-    """Finds the stages of a network.
+    """The `Division` of a functional `keras.Model` from one image to one output.
 
-    Args:
-        source: A functional `keras.Model` from one image to one output.
-
-    Returns:
-        A `Division`.
-
-    Raises:
-        ValueError: If the network has no block that can be left out.
+    Raises a `ValueError` if it has no block that can be left out.
     """
     nodes, classifier = without_classifier(nodes_before(without_nesting(source).outputs))
     names = collections.Counter(node.operation.name for node in nodes if getattr(node.operation, "weights", ()))
@@ -113,18 +97,10 @@ def divide(source):
 
 
 def spread_depths(division, count):
-    """Blocks per stage of `count` nested depths, from one block in each stage to all of them.
+    """Blocks per stage of `count` nested depths, from one block in each stage to all of them: a list of tuples.
 
-    Args:
-        division: A `Division`.
-        count: How many depths, a positive integer.
-
-    Returns:
-        A list of tuples, the shallowest first, spread evenly over multiply-accumulates as far as blocks allow. A stage
-        gives up blocks in proportion to those that it has.
-
-    Raises:
-        ValueError: If the network has too few blocks.
+    They are spread evenly over multiply-accumulates as far as blocks allow. A stage gives up blocks in proportion to
+    those that it has.
     """
     blocks = [1] * len(division.stages)
     chain, costs = [tuple(blocks)], [0]
@@ -188,19 +164,16 @@ def with_activations(found):
     joined = []
     for segment, following in itertools.zip_longest(found, found[1:]):
         last = joined[-1] if joined else None
-        if last and is_residual(last) and len(last.nodes[-1].input_tensors) > 1 and is_activation(segment):
+        first, *others = (node.operation for node in segment.nodes)
+        is_activation = not others and not getattr(first, "weights", ())
+        if last and is_activation and is_residual(last) and len(last.nodes[-1].input_tensors) > 1:
             before = [node_of(last.start).operation, *(other.nodes[-1].operation for other in joined[-2:-1])]
-            same = any(type(operation) is type(segment.nodes[0].operation) for operation in before)
+            same = any(type(operation) is type(first) for operation in before)
             if same or (following and is_residual(following)):
                 joined[-1] = merged([last, segment])
                 continue
         joined.append(segment)
     return joined
-
-
-def is_activation(segment):
-    """Whether a segment is one call of a layer without weights."""
-    return len(segment.nodes) == 1 and not getattr(segment.nodes[0].operation, "weights", ())
 
 
 def is_residual(segment):

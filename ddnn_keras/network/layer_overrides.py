@@ -34,11 +34,7 @@ def layer_settings(model):
 
 
 def changed_settings(model, before):
-    """The `layer_settings` that differ from `before`.
-
-    Raises:
-        ValueError: If they could not be given to the layers of a new network.
-    """
+    """The `layer_settings` that differ from `before`. Refuses those that a new network's layers could not be given."""
     layers, changes = layers_by_key(model), {}
     for key, now in layer_settings(model).items():
         names = {**before[key], **now}

@@ -16,9 +16,6 @@ def to_tf_keras(subnet):
     """Rebuilds a sub-net, such as `DDNN.subnet(18)`, as a `tf_keras.Model` with the same weights.
 
     A depthwise 1x1 convolution replaces the `Rescaling` of pixels, which TensorFlow Model Optimization cannot quantize.
-
-    Raises:
-        ValueError: If tf_keras does not have one of the layers.
     """
     tensors = {}
     for node in nodes_before(subnet.outputs):
@@ -36,7 +33,8 @@ def to_tf_keras(subnet):
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())
         elif isinstance(layer, keras.layers.Rescaling):
-            model.get_layer(layer.name).set_weights(weights_of_rescaling(layer, image.shape[-1]))
+            scale, offset = (np.broadcast_to(np.float32(v), image.shape[-1]) for v in (layer.scale, layer.offset))
+            model.get_layer(layer.name).set_weights([scale.reshape(1, 1, -1, 1), offset])
     return model
 
 
@@ -53,12 +51,6 @@ def counterpart(layer, channels):
     return layer_class(
         **{key: value for key, value in config.items() if key in known and isinstance(value, PLAIN)}, name=layer.name
     )
-
-
-def weights_of_rescaling(layer, channels):
-    """Kernel and bias of the depthwise convolution that replaces a `Rescaling`."""
-    scale, offset = (np.broadcast_to(np.float32(value), channels) for value in (layer.scale, layer.offset))
-    return scale.reshape(1, 1, channels, 1), offset
 
 
 def take_weights(subnet, model):

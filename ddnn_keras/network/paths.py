@@ -68,15 +68,8 @@ class Path:
 def grow(backbone, path, x, depths, stage=0):
     """Builds all depths from stage `stage` on. They have its input `x` and the `path` that leads there in common.
 
-    Args:
-        backbone: A backbone, see `ddnn_keras/backbones/README.md`.
-        path: A `Path`.
-        x: A symbolic tensor.
-        depths: A dict from output keys to blocks per stage, shallowest first.
-        stage: Index of the stage.
-
-    Returns:
-        A dict from output keys to pairs: the `Path` on which the depth ends, and the list of its stages' outputs.
+    `depths` maps output keys to blocks per stage, shallowest first. The result maps them to pairs: the `Path` on which
+    the depth ends, and the list of its stages' outputs.
     """
     if stage == backbone.num_stages:
         # Here only one is left. Behind the last stage it needs normalisation of its own too.

@@ -8,17 +8,11 @@ import keras
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """What is done to raw pixels 0..255 before a network sees them.
+    """What is done to raw pixels 0..255 before a network sees them."""
 
-    Args:
-        mean: Subtracted from each channel.
-        std: Divides each channel after that.
-        channels: `"rgb"`, or `"bgr"` for networks that want blue first.
-    """
-
-    mean: float | tuple = 0.0
-    std: float | tuple = 1.0
-    channels: str = "rgb"
+    mean: float | tuple = 0.0  # subtracted from each channel
+    std: float | tuple = 1.0  # divides each channel after that
+    channels: str = "rgb"  # or "bgr", for networks that want blue first
 
 
 # Under the names of `keras.applications.imagenet_utils.preprocess_input`.
@@ -40,16 +34,7 @@ KNOWN = {
 
 
 def preprocessing_of(source, preprocessing="auto"):
-    """The `Preprocessing` of a network.
-
-    Args:
-        source: A `keras.Model`.
-        preprocessing: `None`, `"tf"`, `"torch"`, `"caffe"`, a pair of a mean and a deviation, or `"auto"` for what the
-            source's name tells.
-
-    Raises:
-        ValueError: If it is none of these, or the name tells nothing.
-    """
+    """The `Preprocessing` of a `keras.Model`: a mean and a deviation, one of `MODES`, or what its name tells."""
     if isinstance(preprocessing, tuple | list) and len(preprocessing) == 2:
         return Preprocessing(*preprocessing)
     if preprocessing != "auto" and preprocessing in MODES:

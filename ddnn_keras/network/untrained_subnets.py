@@ -66,12 +66,7 @@ def untrained_subnet(model, backbone, blocks):
 
 
 def sources(depths, blocks):
-    """For each stage, the trained depth that lends its private layers, and whether all earlier stages are as in it.
-
-    Example:
-    >>> sources({18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}, (3, 2, 3, 2))
-    [(34, True), (18, False), (34, False), (18, False)]
-    """
+    """For each stage, the trained depth that lends its private layers, and whether all earlier stages are as in it."""
     found = []
     for stage, count in enumerate(blocks):
         enough = [depth for depth, trained in depths.items() if trained[stage] >= count]

@@ -31,25 +31,57 @@ DISTILLATIONS = {
 # The arguments of each term that a weight of 0 switches off.
 TERMS = {"kl_weight": ("kl_weight", "temperature", "teacher"), "attention_weight": ("attention_weight", "attention")}
 
+# Of EfficientNet-Lite's published weights: how many blocks the network has, and how wide it is.
+LITE = {"efficientnet_lite0": (16, 32), "efficientnet_lite1": (21, 32), "efficientnet_lite2": (21, 32 * 1.1)}
+
 
 def argument_parser(description, **defaults):
     """The command line of a recipe, with that recipe's own defaults."""
     parser = ArgumentParser(description)
     add_settings(parser)
     add_distillation(parser)
+    add_run(parser)
+    add_devices(parser)
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def add_run(parser):
+    """The arguments that say what is written where."""
     add = parser.add_argument
     add("--evaluate-on", default="test", choices=["test", "validation"], help="the split that metrics.json is about")
     add("--tensorboard", action="store_true", help="writes the logs of every depth for TensorBoard, too")
     add("--seed", type=non_negative_integer, default=0, help="of weights, split, order and augmentation")
     add("--output", help="the run directory; by default a new one in runs/")
     add("--resume", metavar="RUN", help="goes on with the run in this directory, with that run's arguments")
-    add_devices(parser)
-    parser.set_defaults(**defaults)
-    return parser
 
 
 def add_settings(parser):
     """The arguments that say what is trained, and how, whatever the full-net teaches."""
+    add_data(parser)
+    add = parser.add_argument
+    add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
+    add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets; the deepest teaches the others")
+    add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
+    add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
+    add("--pretrained", help="published weights of the backbone to start from, such as efficientnet_lite0")
+    add_epochs(parser)
+    add("--batch-size", type=positive_integer, default=64, help="images per update")
+    add("--learning-rate", type=non_negative_number, default=0.05, help="peak of the cosine schedule")
+    add("--warmup-epochs", type=non_negative_integer, default=1, help="epochs of linear warm-up before the cosine")
+    add("--weight-decay", type=non_negative_number, default=5e-4, help="L2 penalty, as in SGD's classical form")
+    add_precision(parser)
+    add("--validation-freq", type=positive_integer, default=1, help="epochs from one validation to the next")
+
+
+def add_precision(parser):
+    """Which numbers the network computes with."""
+    choices = ["float32", "mixed_bfloat16", "mixed_float16"]
+    parser.add_argument("--precision", default="float32", choices=choices, help="dtype policy")
+
+
+def add_data(parser):
+    """The arguments that say which images."""
     add = parser.add_argument
     add("--dataset", default="digits", help="digits, a TensorFlow Datasets name, folder:PATH or npz:PATH")
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
@@ -58,17 +90,6 @@ def add_settings(parser):
     add("--image-size", type=positive_integer, help="height and width of an image; by default the data set's own")
     mirror = "whether training mirrors half of the images; by default, only where that is known to keep their labels"
     add("--mirror", action=argparse.BooleanOptionalAction, help=mirror)
-    add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
-    add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets; the deepest teaches the others")
-    add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
-    add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
-    add_epochs(parser)
-    add("--batch-size", type=positive_integer, default=64, help="images per update")
-    add("--learning-rate", type=non_negative_number, default=0.05, help="peak of the cosine schedule")
-    add("--warmup-epochs", type=non_negative_integer, default=1, help="epochs of linear warm-up before the cosine")
-    add("--weight-decay", type=non_negative_number, default=5e-4, help="L2 penalty, as in SGD's classical form")
-    add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
-    add("--validation-freq", type=positive_integer, default=1, help="epochs from one validation to the next")
 
 
 def add_epochs(parser):

@@ -33,11 +33,15 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves the model."""
+        self.save(epoch + 1)
+
+    def save(self, finished_epochs):
+        """Saves the model as it is after so many epochs."""
         with atomic_write(self.path) as temporary, without_distribution():
             self.model.save(temporary)
             with zipfile.ZipFile(temporary, "a") as archive:
                 states = [keras.ops.convert_to_numpy(state).tolist() for state in random_states(self.model)]
-                progress = {"finished_epochs": epoch + 1, "random_states": states}
+                progress = {"finished_epochs": finished_epochs, "random_states": states}
                 progress["seconds"] = round(time.monotonic() - self._begin, 1)
                 archive.writestr(PROGRESS, json.dumps(progress))
 

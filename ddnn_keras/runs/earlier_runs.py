@@ -1,4 +1,4 @@
-"""Runs that train.py made before: taken up again, gone on from, or looked at together."""
+"""Runs that were made before: taken up again, gone on from, or looked at together."""
 
 import argparse
 import pathlib
@@ -9,6 +9,9 @@ from ddnn_keras.runs.run_directory import RunDirectory, check_run
 # What decides which images a run was trained on, and which it was validated on.
 OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
 
+# What only their runs have among their arguments.
+SCRIPTS = {"source": "finetune_qat.py", "start": "finetune.py"}
+
 
 def unused(run_directory):
     """The directory of a new run, which must not hold another."""
@@ -18,27 +21,35 @@ def unused(run_directory):
 
 
 def finished_run(path):
-    """The run that a recipe takes up, with its arguments; without a path, the newest that train.py finished."""
+    """The run that a recipe takes up, with its arguments; without a path, the newest that can be."""
     if path is None:
-        run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: not is_finetuned(run))
+        run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: not is_rounded(run))
         print(f"Run: {run_directory.path} (the newest)")
     else:
         run_directory = RunDirectory(path)
     config = run_directory.read_config()
-    if is_finetuned(run_directory):
-        raise ValueError(f"--run must be a run of train.py. Received: {path}, which is fine-tuned already")
+    if is_rounded(run_directory):
+        raise ValueError(f"--run must be a run before finetune_qat.py. Received: {path}, which is fine-tuned already")
     if not run_directory.metrics.is_file():
-        raise ValueError(f"--run must be a finished run. Received: {path}, which train.py --resume finishes")
+        raise ValueError(f"--run must be a finished run. Received: {path}, which --resume finishes")
     return run_directory, argparse.Namespace(**config["arguments"])
 
 
-def is_finetuned(run_directory):
-    """Whether a run went on from another one."""
-    return "source" in run_directory.read_config()["arguments"]
+def is_rounded(run_directory):
+    """Whether a run went on from another one with the rounding of int8 files."""
+    return begun_by(run_directory) == SCRIPTS["source"]
 
 
-def resumed(run_directory, parser):
+def begun_by(run_directory):
+    """The script that goes on with a run."""
+    arguments = run_directory.read_config()["arguments"]
+    return next((script for name, script in SCRIPTS.items() if name in arguments), "train.py")
+
+
+def resumed(run_directory, parser, script="train.py"):
     """A run's own arguments; other ones on the command line would not give the run that was begun."""
+    if (beginner := begun_by(run_directory)) != script:
+        raise ValueError(f"{run_directory.path} was begun by {beginner}: its --resume goes on with it.")
     import keras
 
     config, typed = run_directory.read_config(), parser.typed()

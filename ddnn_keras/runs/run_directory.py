@@ -1,8 +1,10 @@
 """The folder of a training: the names of its files, how they are read and written."""
 
 import csv
+import datetime
 import json
 import pathlib
+import re
 import shutil
 
 from ddnn_keras.atomic_write import atomic_write
@@ -13,7 +15,8 @@ class RunDirectory:
 
     Its files: `model.keras`, the network after the last finished epoch, ready to go on; `config.json`, all that was
     asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results, written last; `curves.png`;
-    `tensorboard`, a folder, if it was asked for.
+    `tensorboard`, a folder, if it was asked for. Fine-tuning also writes `confusion.png`, and `best.keras`, the network
+    after its best epoch, until it is finished.
     """
 
     def __init__(self, path):
@@ -23,6 +26,8 @@ class RunDirectory:
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.curves = self.path / "curves.png"
+        self.best = self.path / "best.keras"
+        self.confusion = self.path / "confusion.png"
         self.tensorboard = self.path / "tensorboard"
 
     @classmethod
@@ -52,7 +57,7 @@ class RunDirectory:
     @property
     def files(self):
         """What `unused` looks for and `tidy` cleans up behind."""
-        return [self.model, self.config, self.history, self.metrics, self.curves]
+        return [self.model, self.best, self.config, self.history, self.metrics, self.curves, self.confusion]
 
     def read_history(self):
         """The rows of `history.csv`: a list of dicts of floats, empty before the first epoch ends."""
@@ -72,6 +77,13 @@ class RunDirectory:
             lines = self.history.read_bytes().splitlines(keepends=True)
             with atomic_write(self.history) as temporary:
                 temporary.write_bytes(b"".join(lines[: finished_epochs + 1]))
+
+
+def new_output(*words):
+    """A run directory that names what is trained, and when."""
+    # To the microsecond: a shell can begin several trainings in one second.
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    return "runs/" + "_".join([*(re.sub(r"[^A-Za-z0-9_]+", "-", word) for word in words), now])
 
 
 def data_facts(images):

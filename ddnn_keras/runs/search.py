@@ -71,36 +71,27 @@ class Objectives(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def hyperband(arguments, **shared):
-    """Many short trainings, of which the best go on (https://arxiv.org/abs/1603.06560)."""
-    return keras_tuner.Hyperband(max_epochs=arguments.epochs, **shared)
-
-
-def bayesian(arguments, **shared):
-    """Full trainings: the first half at random, the others where a Gaussian process expects most."""
-    # KerasTuner's own rule, three random trials for each parameter, would leave no others by default.
-    return keras_tuner.BayesianOptimization(
-        max_trials=arguments.trials,
-        num_initial_points=max(1, arguments.trials // 2),
-        max_consecutive_failed_trials=min(3, arguments.trials),
-        **shared,
-    )
-
-
-TUNERS = {"bayesian": bayesian, "hyperband": hyperband}
-
-
 def new_tuner(arguments, images, output):
     """KerasTuner's tuner, which goes on with the search in `output` if there is one."""
     # It goes on only if this process' own file is there. With a chief, that file has another name than without.
     own = output / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
     if (output / "oracle.json").exists() and not own.exists():
         own.write_text("{}")
-    return TUNERS[arguments.tuner](
-        arguments,
-        hypermodel=Search(arguments, images),
-        objective=keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
-        seed=arguments.seed + 1,  # it takes 0 for none
-        directory=output.parent,
-        project_name=output.name,
+    shared = {
+        "hypermodel": Search(arguments, images),
+        "objective": keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
+        "seed": arguments.seed + 1,  # it takes 0 for none
+        "directory": output.parent,
+        "project_name": output.name,
+    }
+    if arguments.tuner == "hyperband":
+        # Many short trainings, of which the best go on (https://arxiv.org/abs/1603.06560).
+        return keras_tuner.Hyperband(max_epochs=arguments.epochs, **shared)
+    # Full trainings: the first half at random, the others where a Gaussian process expects most. KerasTuner's own rule,
+    # three random trials for each parameter, would leave no others by default.
+    return keras_tuner.BayesianOptimization(
+        max_trials=arguments.trials,
+        num_initial_points=max(1, arguments.trials // 2),
+        max_consecutive_failed_trials=min(3, arguments.trials),
+        **shared,
     )

@@ -2,15 +2,14 @@
 
 import contextlib
 import dataclasses
-import datetime
 import importlib.util
 import math
-import re
 import shlex
+from collections.abc import Callable
 
 import keras
 
-from ddnn_keras import DDNN, EKD
+from ddnn_keras import DDNN, EKD, load_pretrained
 from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
 from ddnn_keras.network.cost import count_macs, count_parameters
@@ -18,11 +17,11 @@ from ddnn_keras.runs.arguments import DISTILLATIONS, check_depths, load_images, 
 from ddnn_keras.runs.checkpoint import Checkpoint, resume
 from ddnn_keras.runs.curves import draw_curves
 from ddnn_keras.runs.devices import ALONE, several_devices
-from ddnn_keras.runs.earlier_runs import is_finetuned, resumed, unused
+from ddnn_keras.runs.earlier_runs import resumed, unused
 from ddnn_keras.runs.epoch_table import EpochTable
 from ddnn_keras.runs.folder_lock import one_at_a_time
 from ddnn_keras.runs.provenance import provenance
-from ddnn_keras.runs.run_directory import RunDirectory, check_run, data_facts
+from ddnn_keras.runs.run_directory import RunDirectory, check_run, data_facts, new_output
 from ddnn_keras.training.tensorflow_speed import SGD
 
 MOMENTUM = 0.9
@@ -34,13 +33,13 @@ def main(arguments, parser):
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
         arguments = resumed(run_directory, parser)
-        if is_finetuned(run_directory):
-            raise ValueError(f"{run_directory.path} was begun by finetune_qat.py: its --resume goes on with it.")
     else:
         check_depths(arguments)
         if devices.hosts and not arguments.output:
             raise ValueError("--hosts must go with --output, one folder for all hosts.")
-        run_directory = RunDirectory(arguments.output or new_output(arguments))
+        depths = "-".join(map(str, arguments.depths))
+        words = arguments.dataset, arguments.backbone, depths, arguments.distillation
+        run_directory = RunDirectory(arguments.output or new_output(*words))
         unused(run_directory)
         arguments = with_absolute_paths(arguments)
     if arguments.tensorboard:
@@ -50,22 +49,14 @@ def main(arguments, parser):
     print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all")
 
 
-def new_output(arguments):
-    """A run directory that names what was trained, and when."""
-    depths = "-".join(map(str, arguments.depths))
-    dataset = re.sub(r"[^A-Za-z0-9]+", "-", arguments.dataset)
-    # To the microsecond: a shell can begin several trainings in one second.
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    return f"runs/{dataset}_{arguments.backbone}_{depths}_{arguments.distillation}_{now}"
-
-
-def train(arguments, run_directory, new_network=None, share=ALONE):
+def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
     """Trains the network that `arguments` describe and tests it. A run that stands in `run_directory` goes on.
 
-    A new run begins with `new_network(arguments, images)`, by default `compiled_network`.
+    By default the `Procedure` is that of train.py, and images are loaded as the arguments say.
     """
+    procedure = procedure or Procedure()
     print(f"Run directory: {run_directory.path}")
-    images = load_images(arguments)
+    images = images or load_images(arguments)
     if run_directory.config.exists():
         check_run(run_directory, images)
     # Not before: preparing a data set draws random numbers too.
@@ -74,18 +65,17 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
         if run_directory.model.exists():
             model, first_epoch = resume(run_directory.model)
         else:
-            model, first_epoch = (new_network or compiled_network)(arguments, images), 0
+            model, first_epoch = procedure.new_network(arguments, images), 0
         if share.is_first:
             if not run_directory.config.exists():
                 config = {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
                 run_directory.write_json(run_directory.config, config)
             run_directory.tidy(first_epoch)
         make_deterministic()
-        if arguments.warmup_epochs >= arguments.epochs:
-            print(f"Warm-up takes all of --epochs {arguments.epochs}: no cosine follows. --warmup-epochs can be fewer.")
-        fit(model, arguments, images, run_directory, first_epoch, share)
+        procedure.fit(model, arguments, images, run_directory, first_epoch, share)
         split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
         metrics = final_metrics(model, split(arguments.batch_size), share)
+        procedure.complete(metrics, model, split(arguments.batch_size), images.class_names, run_directory)
         if share.is_first:
             draw_curves(run_directory.read_history(), run_directory.curves)
             run_directory.write_json(run_directory.metrics, metrics)
@@ -93,17 +83,25 @@ def train(arguments, run_directory, new_network=None, share=ALONE):
 
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
-    """Plain `model.fit`, with a log and a checkpoint of every epoch."""
+    """All epochs, on batches as they are."""
+    if arguments.warmup_epochs >= arguments.epochs:
+        print(f"Warm-up takes all of --epochs {arguments.epochs}: no cosine follows. --warmup-epochs can be fewer.")
+    batches = share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch))
     files = writers(arguments, run_directory) if share.is_first else []
+    fit_epochs(model, arguments, images, batches, (first_epoch, arguments.epochs), [*share.callbacks, *files])
+
+
+def fit_epochs(model, arguments, images, batches, epochs, callbacks):
+    """Plain `model.fit` from one epoch to another."""
     with EpochTable(model.depths) as table:
         model.fit(
-            share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch)),
+            batches,
             steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
-            initial_epoch=first_epoch,
-            epochs=arguments.epochs,
+            initial_epoch=epochs[0],
+            epochs=epochs[1],
             validation_data=images.validation(arguments.batch_size),
             validation_freq=arguments.validation_freq,
-            callbacks=[FiniteLoss(), *share.callbacks, *files, table],
+            callbacks=[FiniteLoss(), *callbacks, table],
             shuffle=False,  # `train` shuffles
             verbose=0,
         )
@@ -158,16 +156,17 @@ def compiled_network(arguments, images):
         stem=arguments.stem,
         dtype=arguments.precision,
     )
-    compile_network(model, arguments, images)
+    if arguments.pretrained:
+        load_pretrained(model, arguments.pretrained)
+    compile_network(model, arguments, optimizer(arguments, images.steps_per_epoch(arguments.batch_size)))
     return model
 
 
-def compile_network(model, arguments, images):
+def compile_network(model, arguments, optimizer):
     """Gives a network its optimizer and objective."""
-    steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
     *students, full_net = model.output_keys
     model.compile(
-        optimizer(arguments, steps_per_epoch),
+        optimizer,
         loss_weights={**dict.fromkeys(students, arguments.student_weight), full_net: 1.0},
         metrics=["accuracy"],
         distillation=distillation(arguments),
@@ -185,9 +184,14 @@ def optimizer(arguments, steps_per_epoch):
         warmup_steps=warmup_steps,
         decay_steps=max(1, arguments.epochs * steps_per_epoch - warmup_steps),
     )
+    return sgd(schedule, arguments.weight_decay)
+
+
+def sgd(learning_rate, weight_decay):
+    """SGD with Nesterov momentum and an L2 penalty."""
     # Keras decays weights outside the momentum; an L2 penalty goes through it and so acts 1 / (1 - momentum) times.
-    weight_decay = arguments.weight_decay / (1 - MOMENTUM)
-    return SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
+    weight_decay /= 1 - MOMENTUM
+    return SGD(learning_rate, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
 
 
 def distillation(arguments):
@@ -227,8 +231,28 @@ def metrics_of_depths(results, depths):
 
 def print_metrics(metrics, split):
     """The results, for people."""
+    headers = ["depth", f"{split} accuracy", "parameters", "MACs"]
     rows = []
     for key, row in metrics.items():
         costs = f"{row['parameters']:,}", f"{row['macs'] / 1e6:,.1f} M"
         rows.append([key.removeprefix("depth_"), f"{row['accuracy']:.2%}", *costs])
-    print_table(["depth", f"{split} accuracy", "parameters", "MACs"], rows)
+        if "recall" in row:
+            worst = min(row["recall"], key=row["recall"].get)
+            rows[-1].append(f"{row['recall'][worst]:.1%} {worst}")
+            headers = [*headers[:4], "worst recall"]
+    print_table(headers, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Procedure:
+    """How a run is trained.
+
+    Args:
+        new_network: Makes a compiled network of the arguments and the images.
+        fit: Trains it from an epoch on.
+        complete: Adds to the metrics and to the run directory what else is found on the split that is evaluated.
+    """
+
+    new_network: Callable = compiled_network
+    fit: Callable = fit
+    complete: Callable = lambda *_: None

@@ -29,27 +29,8 @@ def convert(subnet, mode=MODES["none"], calibration_images=None, signature=DEFAU
     interpreter can plan its memory once, and GPU, NPU and microcontroller backends take every operator. The file
     computes in float32 or integers, whatever the sub-net's dtype policy.
 
-    Args:
-        subnet: A functional `keras.Model` from raw pixels 0..255 of shape `(batch, height, width, channels)` to logits
-            of shape `(batch, classes)`.
-        mode: A `ddnn_keras.tflite.modes.Mode`. Defaults to float32.
-        calibration_images: For the modes that need calibration, raw pixels of shape `(n, height, width, channels)` on
-            which the range of each activation is measured. 100 to 500 training images of all classes are usual.
-        signature: The signature's name. Defaults to TensorFlow's `"serving_default"`.
-
-    Returns:
-        `bytes`.
-
-    Raises:
-        ValueError: If an argument is not as above, or Keras runs on another backend than TensorFlow.
-
-    Example:
-    >>> import keras
-    >>> image = keras.Input((8, 8, 1))
-    >>> x = keras.layers.Rescaling(1 / 255)(image)
-    >>> model = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
-    >>> convert(model)[4:8]
-    b'TFL3'
+    Modes that need calibration measure the range of each activation on `calibration_images`: raw pixels of shape
+    `(n, height, width, channels)`. 100 to 500 training images of all classes are usual.
     """
     if mode.kept:
         return quantized(calibrated(subnet, mode, calibration_images, signature), subnet, mode)

@@ -44,22 +44,8 @@ def verify(content, subnet, images, labels, mode=MODES["none"], signature=None):
 
     In every mode the file must consist of builtin operators, and its weights must be constants. Integer files must hold
     integers alone between input and output. The mode's `Tolerance` bounds how far classes, accuracy and logits may be
-    apart. Fewer images widen the bounds of classes and accuracy by two standard errors.
-
-    Args:
-        content: The file's `bytes`.
-        subnet: The `keras.Model`, of any dtype policy. Its float32 copy is the reference.
-        images: Raw pixels 0..255, a float32 array of shape `(n, height, width, channels)`. They must be neither
-            training nor calibration images.
-        labels: n class indices.
-        mode: The `Mode` of the file. Defaults to float32.
-        signature: The signature to run. Defaults to the file's only one.
-
-    Returns:
-        A `Verification`.
-
-    Raises:
-        VerificationError: If a check fails.
+    apart. Fewer images widen the bounds of classes and accuracy by two standard errors. The reference is a float32 copy
+    of the model. Images are raw pixels 0..255, and neither of training nor of calibration.
     """
     # First, since an interpreter does not even open a file with operators that it does not have.
     if parts := forbidden_parts(content, mode):

@@ -11,14 +11,7 @@ ALIASES = {"bce": "binary_crossentropy"}
 
 
 def by_key(name, value, keys):
-    """`value` for each of `keys`. A list becomes a dict in the order of `keys`; a dict or `None` stays as it is.
-
-    Example:
-    >>> by_key("loss", "mse", ["depth_18", "depth_34"])
-    {'depth_18': 'mse', 'depth_34': 'mse'}
-    >>> by_key("loss", ["mse", "mae"], ["depth_18", "depth_34"])
-    {'depth_18': 'mse', 'depth_34': 'mae'}
-    """
+    """`value` for each of `keys`. A list becomes a dict in the order of `keys`; a dict or `None` stays as it is."""
     if value is None:
         return None
     if isinstance(value, list | tuple):

@@ -48,25 +48,22 @@ class Training(typing.NamedTuple):
     teacher: int | None = None
 
 
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
-    add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets")
-    add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
-    add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
-    add("--image-size", type=positive_integer, default=32, help="height and width of an image, in pixels")
-    add("--batch-size", type=positive_integer, default=32, help="images per step")
-    add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
-    jit = "whether XLA compiles the step; by default with JAX alone, since it is slower on a CPU with TensorFlow"
-    add("--jit-compile", action=argparse.BooleanOptionalAction, help=jit)
-    add("--steps", type=positive_integer, default=5, help="timed steps of each training in a round")
-    add("--rounds", type=positive_integer, default=7, help="how often each takes its turn in a process")
-    add("--processes", type=positive_integer, default=3, help="how often all of it is done, in a process of its own")
-    add("--growth", action="store_true", help="shows how cost grows with the number of depths")
-    add("--output", help="a JSON file for all numbers")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
+add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets")
+add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
+add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
+add("--image-size", type=positive_integer, default=32, help="height and width of an image, in pixels")
+add("--batch-size", type=positive_integer, default=32, help="images per step")
+add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
+jit = "whether XLA compiles the step; by default with JAX alone, since it is slower on a CPU with TensorFlow"
+add("--jit-compile", action=argparse.BooleanOptionalAction, help=jit)
+add("--steps", type=positive_integer, default=5, help="timed steps of each training in a round")
+add("--rounds", type=positive_integer, default=7, help="how often each takes its turn in a process")
+add("--processes", type=positive_integer, default=3, help="how often all of it is done, in a process of its own")
+add("--growth", action="store_true", help="shows how cost grows with the number of depths")
+add("--output", help="a JSON file for all numbers")
 
 
 def main(arguments):
@@ -95,7 +92,12 @@ def main(arguments):
     pairs = [row(measured, *pair) for pair in COMPARED if set(pair) <= set(routes)]
     print_results(rows, pairs, arguments.batch_size)
     if arguments.output:
-        write_report(arguments, rows, pairs, seconds)
+        from ddnn_keras.runs.provenance import provenance
+
+        of_all = {"seconds, of all processors": {name: values.tolist() for name, values in seconds.items()}}
+        content = {"arguments": vars(arguments), **provenance(), "rows": rows, "pairs": pairs, **of_all}
+        with atomic_write(arguments.output) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def alternatives(arguments):
@@ -249,20 +251,5 @@ def spread(found):
     return f"{found['relative']:.3f} [{lower:.2f}, {upper:.2f}]"
 
 
-def write_report(arguments, rows, pairs, seconds):
-    """Writes all numbers, and what made them."""
-    from ddnn_keras.runs.provenance import provenance
-
-    content = {
-        "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
-        **provenance(),
-        "rows": rows,
-        "pairs": pairs,
-        "seconds, of all processors": {name: values.tolist() for name, values in seconds.items()},
-    }
-    with atomic_write(arguments.output) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -51,18 +51,14 @@ METHODS = {
     "ekd": "--distillation ekd",
 }
 
-
-def argument_parser():
-    """The command line: every setting of train.py, and what is compared."""
-    parser = ArgumentParser(__doc__)
-    add_settings(parser)
-    add = parser.add_argument
-    add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
-    variant = "a method of your own, as flags of train.py; between a flag and its value is a blank, not ="
-    add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help=variant)
-    add_repetitions(parser, seeds=[0, 1, 2])
-    add("--test", action="store_true", help="looks at the test split when all runs are done")
-    return parser
+parser = ArgumentParser(__doc__)
+add_settings(parser)
+add = parser.add_argument
+add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
+variant = "a method of your own, as flags of train.py; between a flag and its value is a blank, not ="
+add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help=variant)
+add_repetitions(parser, seeds=[0, 1, 2])
+add("--test", action="store_true", help="looks at the test split when all runs are done")
 
 
 def main(arguments):
@@ -142,4 +138,4 @@ def test(records, output, images):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -38,20 +38,8 @@ def made_with(record):
 
 
 def portable(arguments):
-    """The arguments without those of this machine."""
+    """The arguments without those of this machine, and without the folder of a data set."""
     local = OF_THIS_MACHINE | DEVICES | {"output", "resume"}
-    arguments = {name: value for name, value in arguments.items() if name not in local}
-    return {**arguments, "dataset": without_folder(arguments["dataset"])}
-
-
-def portable_flags(flags):
-    """The flags without those of this machine."""
-    local = {"--" + name.replace("_", "-") for name in OF_THIS_MACHINE}
-    found = [(before, flag) for before, flag in zip(("", *flags), flags) if not {before, flag} & local]
-    return [without_folder(flag) if before == "--dataset" else flag for before, flag in found]
-
-
-def without_folder(dataset):
-    """The data set's name, with the last part of its path if it has one."""
-    kind, colon, path = dataset.partition(":")
-    return kind + colon + os.path.basename(path.rstrip("/"))
+    kind, colon, path = arguments["dataset"].partition(":")
+    dataset = kind + colon + os.path.basename(path.rstrip("/"))
+    return {**{name: value for name, value in arguments.items() if name not in local}, "dataset": dataset}

@@ -11,11 +11,11 @@ import shlex
 import subprocess
 import sys
 
-from comparison_records import portable, portable_flags, read_records, write_records
+from comparison_records import portable, read_records, write_records
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
 from ddnn_keras.runs.arguments import argument_parser, check_effect, load_images, with_absolute_paths
-from ddnn_keras.runs.run_directory import RunDirectory
+from ddnn_keras.runs.run_directory import RunDirectory, data_facts
 
 # Several trainings share a GPU. JAX would take three quarters of its memory for each of them, TensorFlow all of it.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -89,15 +89,14 @@ def trained_records(runs, arguments, check_records):
 
     `check_records(records, runs, output)` refuses runs that cannot be mixed.
     """
-    from ddnn_keras.data.fingerprint import check_data, fingerprint
     from ddnn_keras.runs.folder_lock import one_at_a_time
 
     output = pathlib.Path(arguments.output)
     images = images_of_any_seed(arguments)
     with one_at_a_time(output):
         records = read_records(output)
-        check_records([*records, *begun_records(output, runs)], runs, output)
-        data = fingerprint(images)
+        check_records(records, runs, output)
+        data = data_facts(images)
         check_data(records, data, arguments)
         done = {record["name"] for record in records}
         todo = [run for run in runs if run.name not in done]
@@ -116,16 +115,14 @@ def print_accuracies(record, split):
     print(f"{record['name']}, {split}: {', '.join(found)}", flush=True)
 
 
-def begun_records(output, runs):
-    """What the runs that have a directory were begun with: a list of records without results."""
-    found = []
-    for run in runs:
-        directory = RunDirectory(output / "runs" / run.name)
-        if directory.config.exists():
-            config = directory.read_config()
-            begun = {"arguments": portable(config["arguments"]), "backend": config["backend"]}
-            found.append({"name": run.name, "method": run.method, **begun})
-    return found
+def check_data(records, data, arguments):
+    """Raises a `ValueError` if a run was trained on other images of the same name, as far as its record says."""
+    for record in records:
+        if any(data.get(name, kept) != kept for name, kept in record.get("data", {}).items()):
+            raise ValueError(
+                f"--dataset {arguments.dataset} has other images than the run {record['name']} in {arguments.output} "
+                "was trained on: choose another folder."
+            )
 
 
 def finished(runs, output, jobs):
@@ -169,8 +166,6 @@ def record(run, directory, resumed, threads):
         "method": run.method,
         "depths": list(run.depths),
         "seed": run.seed,
-        # Shells quote, since that is how a reader will run it.
-        "command": "python recipes/train.py " + shlex.join(portable_flags(run.flags)),
         "arguments": portable(config["arguments"]),
         # Of a resumed run, those of its beginning.
         **{name: config[name] for name in ("versions", "backend", "revision", "processor")},

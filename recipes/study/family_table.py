@@ -22,6 +22,7 @@ NETWORKS = [
     ("resnet_cifar", (20, 32, 44, 56), CIFAR),
     ("vgg", (11, 13, 16, 19), IMAGENET),
     ("mobilenet_v2", (23, 38, 53), IMAGENET),
+    ("efficientnet_lite", (7, 12, 16), IMAGENET),
     ("densenet", (121, 169, 201), IMAGENET),
 ]
 COLUMNS = [

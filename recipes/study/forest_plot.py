@@ -20,16 +20,12 @@ from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.backbones import family_named
 from ddnn_keras.command_line import ArgumentParser, run
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote")
-    add("--method", default="ekd", help="the method that gains: one of compare.py, or a variant in these folders")
-    add("--baseline", default="alone", help="over which method")
-    add("--output", help="folder for the picture, gains.png")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote")
+add("--method", default="ekd", help="the method that gains: one of compare.py, or a variant in these folders")
+add("--baseline", default="alone", help="over which method")
+add("--output", help="folder for the picture, gains.png")
 
 
 def main(arguments):
@@ -80,4 +76,4 @@ def settings(records, method, baseline):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -21,16 +21,12 @@ from ddnn_keras.command_line import ArgumentParser, non_negative_integer, run
 # What is compared with what, where both are in a comparison.
 PAIRS = [("joint", "alone"), ("kl", "joint"), ("attention", "joint"), ("ekd", "kl"), ("ekd", "joint"), ("ekd", "alone")]
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote, with the same depths")
-    splits = ["train", "validation", "test"]
-    add("--split", default="validation", choices=splits, help="runs that were not on it are left out")
-    add("--seeds", type=non_negative_integer, nargs="+", help="runs of others are left out; by default none")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote, with the same depths")
+splits = ["train", "validation", "test"]
+add("--split", default="validation", choices=splits, help="runs that were not on it are left out")
+add("--seeds", type=non_negative_integer, nargs="+", help="runs of others are left out; by default none")
 
 
 def main(arguments):
@@ -72,4 +68,4 @@ def counts(pooled):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -22,14 +22,10 @@ from ddnn_keras.runs.run_directory import RunDirectory
 
 BATCH = 100
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("run", metavar="RUN", help="run directory of train.py, with two depths or more")
-    add("--batches", type=positive_integer, default=50, help=f"of {BATCH} training images each")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("run", metavar="RUN", help="run directory of train.py, with two depths or more")
+add("--batches", type=positive_integer, default=50, help=f"of {BATCH} training images each")
 
 
 def main(arguments):
@@ -44,8 +40,6 @@ def main(arguments):
     directory = RunDirectory(arguments.run)
     images = images_of_runs([directory])
     model = load_network(directory.model)
-    if len(model.depths) < 2:
-        raise ValueError(f"RUN must have two depths or more. Received: {arguments.run} with {len(model.depths)}")
     batches = itertools.islice(images.train(min(BATCH, images.num_train)), arguments.batches)
     rows = similarity(mean_gradients(model, batches))
     cells = [
@@ -99,4 +93,4 @@ def similarity(gradients):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

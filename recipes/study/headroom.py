@@ -27,12 +27,8 @@ BATCH = 100
 
 COLUMNS = {"trained": ".2%", "entropy": ".4f", "KL": ".4f", "validation": ".2%", "better": ".2%", "worse": ".2%"}
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories of train.py, which make up one set")
-    return parser
+parser = ArgumentParser(__doc__)
+parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories of train.py, which make up one set")
 
 
 def main(arguments):
@@ -95,4 +91,4 @@ def headroom(training, validation):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -2,12 +2,5 @@
 
 
 def markdown_table(headers, rows):
-    """A table in Markdown, without a line break at its end.
-
-    Example:
-    >>> print(markdown_table(["depth", "accuracy"], [["8", "80.00"]]))
-    | depth | accuracy |
-    | --- | --- |
-    | 8 | 80.00 |
-    """
+    """A table in Markdown, without a line break at its end."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [headers, ["---"] * len(headers), *rows])

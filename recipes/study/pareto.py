@@ -17,18 +17,14 @@ import numpy as np
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--run", help="the directory of a finished run; by default the newest in runs/")
-    number = "how many, from few blocks to many, the trained too"
-    add("--combinations", type=positive_integer, default=30, help=number)
-    add("--calibration-images", type=positive_integer, default=500, help="training images for the statistics")
-    add("--evaluate-on", default="validation", choices=["validation", "test"], help="the split that accuracy is about")
-    add("--output", default="pareto", help="the name of the .json and .png files")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--run", help="the directory of a finished run; by default the newest in runs/")
+number = "how many, from few blocks to many, the trained too"
+add("--combinations", type=positive_integer, default=30, help=number)
+add("--calibration-images", type=positive_integer, default=500, help="training images for the statistics")
+add("--evaluate-on", default="validation", choices=["validation", "test"], help="the split that accuracy is about")
+add("--output", default="pareto", help="the name of the .json and .png files")
 
 
 def main(arguments):
@@ -120,4 +116,4 @@ def costs_and_accuracies(points):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -11,16 +11,12 @@ from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3)}
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--depth", type=int, choices=BLOCKS, default=18, help="number of layers, in basic blocks")
-    parser.add_argument("--image-size", type=positive_integer, default=32, help="pixels of each side")
-    parser.add_argument("--channels", type=positive_integer, default=3, help="colours of a pixel")
-    parser.add_argument("--width", type=positive_integer, default=64, help="channels of the first stage")
-    parser.add_argument("--output", required=True, help="the .tflite file to write")
-    return parser
+parser = ArgumentParser(__doc__)
+parser.add_argument("--depth", type=int, choices=BLOCKS, default=18, help="number of layers, in basic blocks")
+parser.add_argument("--image-size", type=positive_integer, default=32, help="pixels of each side")
+parser.add_argument("--channels", type=positive_integer, default=3, help="colours of a pixel")
+parser.add_argument("--width", type=positive_integer, default=64, help="channels of the first stage")
+parser.add_argument("--output", required=True, help="the .tflite file to write")
 
 
 def main(arguments):
@@ -57,4 +53,4 @@ def resnet(blocks, input_shape, width):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -22,16 +22,12 @@ from comparison_runs import add_repetitions, parsed_flags, planned, trained_reco
 from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.runs.arguments import add_distillation, add_settings, check_depths, setting_flags
 
-
-def argument_parser():
-    """The command line: every setting of train.py, and what is varied."""
-    parser = ArgumentParser(__doc__)
-    add_settings(parser)
-    factor = "two levels of what is varied, as flags of train.py; between a flag and its value is a blank, not ="
-    names = ("NAME", "FLAGS", "FLAGS")
-    parser.add_argument("--factor", nargs=3, action="append", required=True, metavar=names, help=factor)
-    add_repetitions(parser, seeds=[0, 1])
-    return parser
+parser = ArgumentParser(__doc__)
+add_settings(parser)
+factor = "two levels of what is varied, as flags of train.py; between a flag and its value is a blank, not ="
+names = ("NAME", "FLAGS", "FLAGS")
+parser.add_argument("--factor", nargs=3, action="append", required=True, metavar=names, help=factor)
+add_repetitions(parser, seeds=[0, 1])
 
 
 def main(arguments):
@@ -77,14 +73,7 @@ def plan(arguments):
 
 
 def design(num_factors, seeds):
-    """The levels of all factors in every run: a list of pairs of a seed and of a list of 0 or 1.
-
-    Example:
-    >>> design(2, [5, 6])[:4]
-    [(5, [0, 0]), (5, [1, 0]), (5, [0, 1]), (5, [1, 1])]
-    >>> design(2, [5, 6])[4:]
-    [(6, [1, 1]), (6, [0, 1]), (6, [1, 0]), (6, [0, 0])]
-    """
+    """The levels of all factors in every run: a list of pairs of a seed and of a list of 0 or 1."""
     from scipy.linalg import hadamard
 
     # Its first column is constant. Of the others, any two have each pair of signs equally often.
@@ -106,4 +95,4 @@ def check_records(records, runs, output):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

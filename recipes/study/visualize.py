@@ -19,15 +19,11 @@ from ddnn_keras.runs.run_directory import RunDirectory
 CORRELATION_IMAGES = 500
 BATCH = 100
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help="run directories of train.py, on the same data")
-    add("--image", type=non_negative_integer, default=0, help="number of the validation image")
-    add("--output", default="attention.png", help="the picture")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("runs", nargs="+", metavar="RUN", help="run directories of train.py, on the same data")
+add("--image", type=non_negative_integer, default=0, help="number of the validation image")
+add("--output", default="attention.png", help="the picture")
 
 
 def main(arguments):
@@ -64,13 +60,9 @@ def attention_rows(directory, images):
     rows = []
     for key in model.output_keys:
         label = f"{directory.path.resolve().name}\n{key.replace('_', ' ')}"
-        rows.append((label, [(stage, correlation(stage, of)) for stage, of in zip(maps[key], full_net)]))
+        # Of standardized maps, the mean product is the mean over images of Pearson's correlation.
+        rows.append((label, [(stage, float(np.mean(stage * of))) for stage, of in zip(maps[key], full_net)]))
     return rows
-
-
-def correlation(maps, others):
-    """The mean over images of Pearson's correlation; standardized maps need but the mean of their product."""
-    return float(np.mean(maps * others))
 
 
 def picture(image, number, rows):
@@ -93,4 +85,4 @@ def picture(image, number, rows):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

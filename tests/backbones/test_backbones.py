@@ -14,9 +14,10 @@ from ddnn_keras.network.cost import count_parameters
 # At 1000 classes and 224x224; ResNet-26 and the smaller MobileNets are nobody's canonical networks.
 PUBLISHED = {
     "resnet": {18: 11_689_512, 34: 21_797_672, 50: 31_243_048},
-    "resnet_bottleneck": {50: 25_557_032, 101: 44_549_160},
+    "resnet_bottleneck": {50: 25_557_032, 101: 44_549_160, 152: 60_192_808},
     "vgg": {11: 132_868_840, 13: 133_053_736, 16: 138_365_992, 19: 143_678_248},
     "mobilenet_v2": {53: 3_504_872},
+    "efficientnet_lite": {16: 4_652_008, 21: 5_416_680},
     "densenet": {121: 7_978_856, 169: 14_149_480},
 }
 
@@ -28,9 +29,18 @@ def test_extracted_sub_nets_have_the_published_numbers_of_parameters(backbone):
     assert {depth: count_parameters(model.subnet(depth)) for depth in model.depths} == published
 
 
-def test_names_count_the_layers_with_weights():
+@pytest.mark.parametrize(
+    ("depth", "multiplier", "published"), [(21, 1.1, 6_092_072), (24, 1.2, 8_197_096), (30, 1.4, 13_006_568)]
+)
+def test_wider_efficientnet_lites_have_the_published_numbers_of_parameters(depth, multiplier, published):
+    model = DDNN((depth,), "efficientnet_lite", num_classes=1000, width=32 * multiplier)
+    assert count_parameters(model) == published
+
+
+def test_names_count_the_layers_with_weights_or_the_blocks():
     blocks_and_others = {"resnet": (2, 2), "resnet_cifar": (2, 2), "resnet_bottleneck": (3, 2)}
     blocks_and_others |= {"vgg": (1, 3), "mobilenet_v2": (3, 2), "densenet": (2, 5)}
+    blocks_and_others |= {"efficientnet_lite": (1, 0)}
     assert blocks_and_others.keys() == BACKBONES.keys()
     for backbone, (in_a_block, others) in blocks_and_others.items():
         for depth, blocks in family_named(backbone).DEPTHS.items():
@@ -45,17 +55,33 @@ def test_names_count_the_layers_with_weights():
         ("imagenet", [16, 8, 4, 2, 2, 1, 1]),
     ],
 )
-def test_the_stages_of_mobilenet_v2(stem, resolutions):
-    model = DDNN(depths=(23,), backbone="mobilenet_v2", stem=stem)
-    features = model.features(np.zeros((1, 32, 32, 3)))["depth_23"]
+@pytest.mark.parametrize(
+    ("backbone", "depth", "channels"),
+    [
+        ("mobilenet_v2", 23, [16, 24, 32, 64, 96, 160, 320]),
+        ("efficientnet_lite", 7, [16, 24, 40, 80, 112, 192, 320]),
+    ],
+)
+def test_the_stages_of_inverted_residuals(backbone, depth, channels, stem, resolutions):
+    model = DDNN((depth,), backbone, stem=stem)
+    features = model.features(np.zeros((1, 32, 32, 3)))[f"depth_{depth}"]
     assert [tuple(feature.shape[1:3]) for feature in features] == [(size, size) for size in resolutions]
-    assert [feature.shape[3] for feature in features] == [16, 24, 32, 64, 96, 160, 320]
+    assert [feature.shape[3] for feature in features] == channels
 
 
 def test_channels_of_a_narrow_mobilenet_v2_are_those_of_keras_applications():
     source = keras.applications.MobileNetV2(input_shape=(97, 97, 3), alpha=0.5, weights=None, classes=1000)
     model = DDNN((53,), "mobilenet_v2", num_classes=1000, input_shape=(97, 97, 3), width=16, stem="imagenet")
     assert count_parameters(model) == count_parameters(source)
+
+
+def test_a_width_between_integers_survives_saving():
+    model = DDNN((7,), "efficientnet_lite", width=32 * 1.1)
+    copy = DDNN.from_config(model.get_config())
+    assert [weight.shape for weight in copy.weights] == [weight.shape for weight in model.weights]
+    assert model.get_layer("stage3_block1_project_conv").filters == 48
+    with pytest.raises(ValueError, match=r"`width` must be a positive number\. Received: width=nan"):
+        DDNN((7,), "efficientnet_lite", width=float("nan"))
 
 
 def images_and_labels():
@@ -237,10 +263,3 @@ def test_densenet_needs_eight_pixels_behind_its_stem(stem, least):
     sentence = r"`input_shape` must leave 8x8 or more behind the stem of a DenseNet.*, but 7x8 are left of \("
     with pytest.raises(ValueError, match=sentence):
         DDNN(depths, "densenet", width=4, stem=stem, input_shape=(least - 1, least, 1))
-
-
-def test_a_stem_that_is_no_name():
-    for backbone in BACKBONES:
-        for stem in (["cifar"], np.array(["cifar", "strided"])):
-            with pytest.raises(ValueError, match=r"`stem` must be one of 'cifar', .*\. Received: stem=.*\['cifar'"):
-                DDNN([min(family_named(backbone).DEPTHS)], backbone, stem=stem)

@@ -10,10 +10,8 @@ from ddnn_keras.network.cost import count_parameters
 from ddnn_keras.runtime.benchmark import benchmark
 from ddnn_keras.runtime.interpreter import LiteModel
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
 
-
+@pytest.mark.slow
 def test_the_yardstick_is_a_network_of_the_same_size(tmp_path, printed):
     path = tmp_path / "plain_18.tflite"
     flags = ["--width", 4, "--image-size", 16, "--channels", 1]

@@ -12,9 +12,6 @@ from ddnn_keras.runs.checkpoint import load_network
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.cascade import Cascade
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 
 @pytest.mark.slow
 def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, printed, mistake):

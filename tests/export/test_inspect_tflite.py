@@ -3,15 +3,11 @@
 import json
 import re
 
-import pytest
 from small_networks import converted
 
 from ddnn_keras.runtime.inspection import inspect
 from ddnn_keras.runtime.metadata import read_metadata
 from ddnn_keras.runtime.tflite_file import parse
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
 
 
 def test_a_bundle_s_depths_and_what_they_share(bundle):

@@ -11,9 +11,6 @@ from small_networks import held_out
 
 from ddnn_keras.runtime import Runtime
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 SCRIPT = "export/run_tflite.py"
 
 

@@ -19,9 +19,6 @@ from ddnn_keras.runtime.metadata import write_metadata
 from ddnn_keras.runtime.runtime import softmax
 from ddnn_keras.tflite.export import export_subnets
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 SCRIPT = "export/web_page.py"
 SECONDS = 120  # until the page must have answered, on a busy machine
 LABELS = [f"digit {digit}" for digit in range(10)]

@@ -10,9 +10,6 @@ from ddnn_keras import DDNN
 from ddnn_keras.network.legacy_keras import as_subnet, take_weights, to_tf_keras
 from ddnn_keras.tflite.export import export_subnets
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 @pytest.mark.parametrize(
     ("backbone", "depth", "stem"),
@@ -21,6 +18,7 @@ pytestmark = pytest.mark.xdist_group("bundle")
         ("resnet_bottleneck", 26, "cifar"),
         ("vgg", 11, "imagenet"),
         ("mobilenet_v2", 23, "strided"),
+        ("efficientnet_lite", 7, "strided"),
     ],
 )
 def test_every_family_computes_the_same(backbone, depth, stem):

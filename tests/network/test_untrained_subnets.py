@@ -12,9 +12,6 @@ from ddnn_keras import DDNN
 from ddnn_keras.network.cost import count_macs, count_parameters
 from ddnn_keras.quantization_aware import quantization_aware
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def accuracy(subnet):
     images, labels = held_out()
@@ -162,9 +159,3 @@ def test_combinations_and_calibration_draw_nothing_at_random():
 def states(model):
     """Those of its random generators."""
     return [variable for variable in model.variables if "seed_generator" in variable.path]
-
-
-def test_images_scaled_to_1_are_refused():
-    for scaled in (training()[0][:50] / 255, np.zeros((2, 16, 16, 1))):
-        with pytest.raises(ValueError, match=r"^`images` must be raw pixels from 0 to 255, not scaled to 0\.\.1"):
-            trained_ddnn().calibrate(scaled, (1, 2, 1))

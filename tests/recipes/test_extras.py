@@ -55,12 +55,10 @@ def recipe(script, *flags, **environment):
     return subprocess.run(command, **environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "extras", "flags"),
-    [
-        ("train.py", INSTALLED, []),
-        pytest.param("tune.py", (*INSTALLED, "tune"), ["--trials", 1], marks=pytest.mark.slow),
-    ],
+    [("train.py", INSTALLED, []), ("tune.py", (*INSTALLED, "tune"), ["--trials", 1])],
 )
 def test_a_recipe_needs_no_more_than_its_extras(script, extras, flags, environment, tmp_path):
     finished = recipe(script, *flags, "--output", tmp_path / "out", env=environment(extras))

@@ -10,9 +10,6 @@ from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.runs.checkpoint import load_network
 from ddnn_keras.runs.earlier_runs import finished_run as finished_run_of
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 SCRIPT = "recipes/finetune_qat.py"
 
 
@@ -43,25 +40,23 @@ def test_a_run_like_any_other(finetuned, finished_run):
 
 
 @pytest.mark.slow
-def test_its_bundle(finetuned, main, mistake):
+def test_its_bundle(printed, finetuned, mistake):
     _, run = finetuned
     model = ["--model", run / "model.keras", "--depth", "all", "--bundle"]
-    code, output, errors = main("export/to_tflite.py", *model, "--quantize", "int8")
-    assert code == 0, errors
-    assert "bundle_int8.tflite" in output
+    shown = printed("export/to_tflite.py", *model, "--quantize", "int8")
+    assert "bundle_int8.tflite" in shown
     assert "must be 'int8' for a quantization-aware network" in mistake("export/to_tflite.py", *model)
 
 
 @pytest.mark.slow
-def test_a_stopped_one_goes_on(finetuned, tmp_path, main, mistake):
+def test_a_stopped_one_goes_on(printed, finetuned, tmp_path, mistake):
     _, finished = finetuned
     run = tmp_path / "stopped"
     shutil.copytree(finished, run)
     (run / "metrics.json").unlink()
     assert "begun by finetune_qat.py" in mistake("recipes/train.py", "--resume", run)
     assert "--epochs 7 differs from the 2" in mistake(SCRIPT, "--resume", run, "--epochs", 7)
-    code, _, errors = main(SCRIPT, "--resume", run)
-    assert code == 0, errors
+    printed(SCRIPT, "--resume", run)
     assert (run / "metrics.json").read_text() == (finished / "metrics.json").read_text()
 
 

@@ -3,13 +3,12 @@
 import shutil
 
 
-def test_a_run_without_files(finished_run, main, mistake, tmp_path):
+def test_a_run_without_files(printed, finished_run, mistake, tmp_path):
     shutil.copytree(finished_run, tmp_path / "run")
-    code, printed, errors = main("recipes/summary.py", "--run", tmp_path / "run")
-    assert code == 0, errors
-    rows = [line.split("│")[1].strip() for line in printed.splitlines() if line.startswith("│")]
+    shown = printed("recipes/summary.py", "--run", tmp_path / "run")
+    rows = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
     assert rows == ["10", "18"]
     command = f"Next: python export/to_tflite.py --depth all --model {tmp_path}/run/model.keras"
-    assert printed.splitlines()[-1] == command
+    assert shown.splitlines()[-1] == command
     (tmp_path / "run/metrics.json").unlink()
     assert "--run must be a finished run" in mistake("recipes/summary.py", "--run", tmp_path / "run")

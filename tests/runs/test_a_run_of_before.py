@@ -15,23 +15,20 @@ def run(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_is_resumed_and_exported(run, main):
+def test_it_is_resumed_and_exported(printed, run):
     config = json.loads((run / "config.json").read_text())
     config["arguments"]["epochs"] = 3  # one more than it has
     (run / "config.json").write_text(json.dumps(config))
     before = RunDirectory(run).read_history()
-    code, _, errors = main("recipes/train.py", "--resume", run)
-    assert code == 0, errors
+    printed("recipes/train.py", "--resume", run)
     after = RunDirectory(run).read_history()
     assert after[:2] == before and len(after) == 3
     assert after[2]["loss"] < before[1]["loss"]
-    code, printed, errors = main("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all")
-    assert code == 0, errors
-    assert printed.count("Verified: ") == 2
+    shown = printed("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all")
+    assert shown.count("Verified: ") == 2
 
 
 @pytest.mark.slow
-def test_it_is_fine_tuned(run, main):
-    code, _, errors = main("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
-    assert code == 0, errors
+def test_it_is_fine_tuned(printed, run):
+    printed("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
     assert RunDirectory(run.with_name("run_qat")).metrics.exists()

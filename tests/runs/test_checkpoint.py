@@ -83,21 +83,9 @@ def test_a_class_that_was_not_imported(tmp_path, monkeypatch):
         load_network(tmp_path / "model.keras")
 
 
-def test_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"There is no model file .*nothing.keras"):
-        load_network(tmp_path / "nothing.keras")
-
-
 def test_a_truncated_file(saved, tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(saved[1].read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"model.keras is not a whole Keras model file") as error:
         load_network(path)
     assert "\n" not in str(error.value)
-
-
-def test_another_kind_of_model(tmp_path):
-    path = tmp_path / "other.keras"
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
-    with pytest.raises(ValueError, match=r"must hold a ddnn_keras.DDNN. It holds a Sequential"):
-        load_network(path)

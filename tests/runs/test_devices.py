@@ -14,21 +14,27 @@ from conftest import ROOT
 
 # Few steps: after some tens, rounding shows in the losses, as it does if only the order of a batch's images differs.
 NETWORK = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "4"]
-SETTINGS = [*NETWORK, "--batch-size", "64", "--train-images", "320", "--learning-rate", "0.001", "--epochs", "2"]
+SETTINGS = [*NETWORK, "--batch-size", "60", "--train-images", "300", "--learning-rate", "0.001", "--epochs", "2"]
 SECONDS = 300  # until a process must have come so far, on a busy machine
 
 
-@pytest.fixture
-def train(tmp_path):
-    """Starts train.py: `train("output", *flags)`."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where all runs are."""
+    return tmp_path_factory.mktemp("devices")
+
+
+@pytest.fixture(scope="module")
+def train(folder):
+    """Starts train.py: `train("output", *flags)`. Without flags that run goes on."""
     started = []
 
     def start(output, *flags, backend="jax", devices=1):
-        log = open(tmp_path / f"{len(started)}.log", "w+")  # noqa: SIM115
+        log = open(folder / f"{len(started)}.log", "w+")  # noqa: SIM115
         command = [sys.executable, str(ROOT / "recipes/train.py"), *flags]
-        command += [] if "--resume" in flags else ["--output", str(tmp_path / output)]
+        command += ["--output" if flags else "--resume", str(folder / output)]
         environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": str(devices)}
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=environment)
         started.append(process)
         process.log = log
         return process
@@ -37,6 +43,13 @@ def train(tmp_path):
     for process in started:
         process.kill()
         process.log.close()
+
+
+@pytest.fixture(scope="module")
+def one_device(train, folder):
+    """The run of one device."""
+    check_finished(train("one", *SETTINGS))
+    return folder / "one"
 
 
 def printed(process):
@@ -68,52 +81,49 @@ def check_finished(*processes):
         assert process.wait(SECONDS) == 0, printed(process)
 
 
-def check_same_history(folder):
-    one, two = (history(folder / name) for name in ("one", "two"))
-    assert len(two) == 2
-    for alone, together in zip(one, two):
+def check_same_history(one, two):
+    assert len(history(two)) == 2
+    for alone, together in zip(history(one), history(two)):
         np.testing.assert_allclose(list(together.values()), list(alone.values()), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_devices_of_one_host_have_the_losses_of_one(train, tmp_path):
+def test_devices_of_one_host_have_the_losses_of_one(train, one_device, folder):
     odd = train("odd", *SETTINGS, "--distribute", "--batch-size", "65", devices=2)
     assert odd.wait(SECONDS) == 2
     assert "--batch-size must be a multiple of 2, the number of devices. Received: 65" in printed(odd)
-    check_finished(train("one", *SETTINGS, "--batch-size", "65"))
-    # Of 144 validation images, five devices are left with 14 at the end.
-    check_finished(train("two", *SETTINGS, "--batch-size", "65", "--distribute", devices=5))
-    check_same_history(tmp_path)
+    # Of 144 validation images, five devices are left with 24 at the end.
+    check_finished(train("five", *SETTINGS, "--distribute", devices=5))
+    check_same_history(one_device, folder / "five")
     # All devices were in use: they add up in another order.
-    assert history(tmp_path / "two") != history(tmp_path / "one")
+    assert history(folder / "five") != history(one_device)
 
 
 @pytest.mark.slow
-def test_two_hosts_have_the_losses_of_one(train, tmp_path):
-    check_finished(train("one", *SETTINGS))
-    check_finished(*(train("two", *SETTINGS, *flags) for flags in hosts()))
-    check_same_history(tmp_path)
+def test_two_hosts_have_the_losses_of_one(train, one_device, folder):
+    two = folder / "two"
+    check_finished(*[train("two", *SETTINGS, *flags) for flags in hosts()])
+    check_same_history(one_device, two)
     # Only the first writes, and what it writes is a run like any other.
-    assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
-    configs = [(tmp_path / name / "config.json").read_text() for name in ("one", "two")]
-    assert configs[0] == configs[1]
+    assert {file.name for file in two.iterdir()} == {file.name for file in one_device.iterdir()}
+    assert (two / "config.json").read_text() == (one_device / "config.json").read_text()
 
 
 @pytest.mark.slow
-def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, tmp_path):
-    """The lost one is the first, which writes the files."""
-    settings = [*SETTINGS, "--epochs", "12"]
-    processes = [train("run", *settings, *flags) for flags in hosts()]
+def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, folder):
+    """The lost one is the first, which writes the files. Where a run takes place may change when it goes on."""
+    run = folder / "run"
+    processes = [train("run", *SETTINGS, "--epochs", "12", *flags) for flags in hosts()]
     end = time.monotonic() + SECONDS
-    while not (tmp_path / "run/history.csv").exists() or len(history(tmp_path / "run")) < 2:
+    while not (run / "history.csv").exists() or len(history(run)) < 2:
         assert time.monotonic() < end
         assert all(process.poll() is None for process in processes)
         time.sleep(0.1)
     processes[0].send_signal(signal.SIGKILL)
     # JAX ends it, which takes half a minute at most.
     assert processes[1].wait(SECONDS) != 0
-    check_finished(*(train("run", "--resume", str(tmp_path / "run"), *flags) for flags in hosts()))
-    assert [row["epoch"] for row in history(tmp_path / "run")] == list(range(12))
+    check_finished(train("run"))
+    assert [row["epoch"] for row in history(run)] == list(range(12))
 
 
 # Two devices on a machine with one processor.

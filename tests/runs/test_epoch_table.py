@@ -29,7 +29,7 @@ import numpy as np
 from ddnn_keras import DDNN
 from ddnn_keras.runs.epoch_table import EpochTable
 model = DDNN((8,), "resnet_cifar", width=2, input_shape=(8, 8, 1))
-model.compile("sgd", metrics=["accuracy"])
+model.compile("sgd", metrics=["accuracy"], jit_compile=False)
 data = np.zeros((40, 8, 8, 1)), np.zeros(40)
 with EpochTable(model.depths) as table:
     model.fit(*data, batch_size=4, epochs=2, validation_data=data, callbacks=[table], verbose=0)

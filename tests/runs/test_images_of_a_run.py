@@ -5,9 +5,6 @@ import shutil
 
 import pytest
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 
 @pytest.fixture
 def run(finished_run, tmp_path):

@@ -15,9 +15,6 @@ from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.modes import mode_named
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def test_every_depth_answers_as_in_the_interpreter(bundle):
     images, _ = held_out(20)

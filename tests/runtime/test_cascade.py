@@ -9,9 +9,6 @@ from small_networks import held_out, training
 from ddnn_keras.runtime.cascade import Answers, Cascade, answers
 from ddnn_keras.runtime.runtime import Runtime, softmax
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 @pytest.fixture(scope="module")
 def runtime(bundle):
@@ -63,14 +60,6 @@ def test_the_cheapest_thresholds_ask_the_deep_only_where_the_shallow_is_wrong():
     assert 0.5 < thresholds[8] <= 0.9
     assert found.accuracy_and_cost(thresholds) == (1.0, 0.75)
     assert found.cheapest_thresholds(0.5) == {8: 0.0}
-
-
-def test_a_modest_wish_is_met_by_the_fastest_alone(runtime):
-    images, labels = held_out(200)
-    cascade = Cascade.calibrate(runtime, images, labels, accuracy=0.5)
-    fastest = min(runtime.depths, key=runtime.latencies.get)  # the shallower one, unless a busy machine says otherwise
-    assert cascade.thresholds == {fastest: 0.0}
-    assert cascade.predict(images[0]).depth == fastest
 
 
 def test_an_impossible_accuracy(runtime):

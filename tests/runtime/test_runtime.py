@@ -15,9 +15,6 @@ from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.latency_budget import LatencyBudget
 from ddnn_keras.runtime.metadata import write_metadata
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 @pytest.fixture
 def runtime(bundle):

@@ -38,11 +38,10 @@ def folders(tmp_path):
     ]
 
 
-def test_a_line_for_each_comparison(main, folders):
-    code, printed, errors = main("recipes/study/forest_plot.py", *folders)
-    assert code == 0, errors
+def test_a_line_for_each_comparison(printed, folders):
+    shown = printed("recipes/study/forest_plot.py", *folders)
     # Gains 1, 2, 3: Student's t of 2 degrees of freedom at 97.5 % is 4.30265, the standard error 1 / sqrt(3).
-    assert printed.splitlines() == [
+    assert shown.splitlines() == [
         "| data set | images | width | precision | epochs | split | seeds | depth 8 | depth 14 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         "| digits | all | 16 | float32 | 20 | validation | 3 | +2.00 [-0.48, +4.48] | +0.00 [+0.00, +0.00] |",
@@ -50,19 +49,17 @@ def test_a_line_for_each_comparison(main, folders):
     ]
 
 
-def test_a_variant_that_was_trained_for_longer(main, folders):
+def test_a_variant_that_was_trained_for_longer(printed, folders):
     path = folders[2] / "results.json"
     runs = json.loads(path.read_text())["runs"]
     runs[2]["arguments"]["epochs"] = 28
     path.write_text(json.dumps({"runs": runs}))
-    code, printed, errors = main("recipes/study/forest_plot.py", *folders, "--method", "longer", "--baseline", "joint")
-    assert code == 0, errors
-    assert printed.splitlines()[2:] == ["| digits | all | 16 | float32 | 20 and 28 | validation | 1 | +5.00 |"]
+    shown = printed("recipes/study/forest_plot.py", *folders, "--method", "longer", "--baseline", "joint")
+    assert shown.splitlines()[2:] == ["| digits | all | 16 | float32 | 20 and 28 | validation | 1 | +5.00 |"]
 
 
-def test_the_picture(main, folders, tmp_path):
-    code, _, errors = main("recipes/study/forest_plot.py", *folders, "--output", tmp_path / "out")
-    assert code == 0, errors
+def test_the_picture(printed, folders, tmp_path):
+    printed("recipes/study/forest_plot.py", *folders, "--output", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["gains.png"]
     pixels = imread(tmp_path / "out" / "gains.png")[..., :3]
     # Matplotlib's first two colours: each depth's intervals.

@@ -1,16 +1,10 @@
 """recipes/study/gradient_similarity.py: what it computes, and how a user runs it."""
 
-import shutil
-
 import keras
 import numpy as np
-import pytest
 from gradient_similarity import mean_gradients, similarity
 
 from ddnn_keras import DDNN, EKD
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
 
 SCRIPT = "recipes/study/gradient_similarity.py"
 
@@ -29,7 +23,7 @@ def test_gradients_are_those_that_training_applies_to_shared_weights():
     images, labels = random.uniform(0, 255, (16, 8, 8, 1)).astype("float32"), random.integers(0, 10, 16)
     gradients = mean_gradients(model, [(images, labels)])
     assert list(gradients) == [("depth_8", "cross-entropy"), ("depth_8", "KL"), ("depth_14", "cross-entropy")]
-    model.compile(keras.optimizers.SGD(1.0), distillation=EKD(attention_weight=0))
+    model.compile(keras.optimizers.SGD(1.0), distillation=EKD(attention_weight=0), run_eagerly=True)
     subnets = [{variable.path for variable in model.subnet(depth).trainable_variables} for depth in (8, 14)]
     shared = [variable for variable in model.trainable_variables if variable.path in set.intersection(*subnets)]
     before = np.concatenate([np.ravel(variable) for variable in shared])
@@ -38,19 +32,15 @@ def test_gradients_are_those_that_training_applies_to_shared_weights():
     np.testing.assert_allclose(before - after, sum(gradients.values()), rtol=1e-3, atol=1e-5)
 
 
-def test_a_run(main, finished_run):
-    code, printed, errors = main(SCRIPT, finished_run, "--batches", 2)
-    assert code == 0, errors
-    rows = [line.replace("│", " ").split() for line in printed.splitlines() if "│" in line]
+def test_a_run(printed, finished_run):
+    shown = printed(SCRIPT, finished_run, "--batches", 2)
+    rows = [line.replace("│", " ").split() for line in shown.splitlines() if "│" in line]
     assert [row[:2] for row in rows] == [["10", "cross-entropy"], ["10", "KL"], ["18", "cross-entropy"]]
     assert rows[-1][2:] == ["1.00", "+1.00"]
     assert all(float(size) > 0 and -1 <= float(cosine) <= 1 for _, _, size, cosine in rows)
 
 
-def test_mistakes(mistake, finished_run, tmp_path):
-    shutil.copytree(finished_run, tmp_path / "one")
-    DDNN((10,), width=2, input_shape=(8, 8, 1)).save(tmp_path / "one" / "model.keras")
-    assert f"RUN must have two depths or more. Received: {tmp_path / 'one'} with 1" in mistake(SCRIPT, tmp_path / "one")
+def test_mistakes(mistake, tmp_path):
     assert "holds no run" in mistake(SCRIPT, tmp_path)
     assert "argument --batches" in mistake(SCRIPT, tmp_path, "--batches", 0)
 

@@ -8,9 +8,6 @@ from ddnn_keras import DDNN, data
 from ddnn_keras.distillation import kl_divergence
 from ddnn_keras.runs.checkpoint import load_network
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 SCRIPT = "recipes/study/headroom.py"
 
 
@@ -40,10 +37,9 @@ def test_what_probabilities_say_beyond_labels():
         assert rows[key]["KL"] == pytest.approx(np.mean(kl_divergence(training["depth_14"], training[key])), rel=1e-5)
 
 
-def test_a_run(main, finished_run):
-    code, printed, errors = main(SCRIPT, finished_run)
-    assert code == 0, errors
-    lines = [line.strip("│").split("│") for line in printed.splitlines() if "│" in line]
+def test_a_run(printed, finished_run):
+    shown = printed(SCRIPT, finished_run)
+    lines = [line.strip("│").split("│") for line in shown.splitlines() if "│" in line]
     rows = {depth.strip(): [cell.strip() for cell in cells] for depth, *cells in lines}
     # Its metrics are about the test split.
     model, digits = load_network(finished_run / "model.keras"), data.load("digits", seed=0)

@@ -12,17 +12,13 @@ from ddnn_keras import DDNN, data
 from ddnn_keras.network.cost import count_macs
 from ddnn_keras.runs.checkpoint import load_network
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 SCRIPT = "recipes/study/pareto.py"
 
 
-def test_every_combination_of_a_run(finished_run, main, tmp_path):
+def test_every_combination_of_a_run(printed, finished_run, tmp_path):
     output = tmp_path / "pareto"
     flags = ["--run", finished_run, "--combinations", 6, "--calibration-images", 100, "--output", output]
-    code, printed, errors = main(SCRIPT, *flags)
-    assert code == 0, errors
+    shown = printed(SCRIPT, *flags)
     content = json.loads(output.with_suffix(".json").read_text())
     assert (content["run"], content["split"]) == ("digits", "validation")
     points = {tuple(point["blocks"]): point for point in content["points"]}
@@ -43,7 +39,7 @@ def test_every_combination_of_a_run(finished_run, main, tmp_path):
     logits = network.calibrate(images.calibration_images(100), blocks).predict(pixels, verbose=0)
     assert points[blocks]["accuracy"] == pytest.approx(np.mean(logits.argmax(-1) == labels), abs=0.01)
     assert output.with_suffix(".png").stat().st_size > 5_000
-    assert f"{points[2, 2, 2, 2]['accuracy']:.2%}" in printed
+    assert f"{points[2, 2, 2, 2]['accuracy']:.2%}" in shown
 
 
 def test_what_is_best_at_its_cost():

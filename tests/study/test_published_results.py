@@ -44,15 +44,10 @@ def test_accuracies_and_gains_are_those_of_the_comparison():
 
 
 @pytest.mark.parametrize("command", POOLED)
-def test_several_comparisons_together(main, command):
+def test_several_comparisons_together(printed, command):
     words = [found for word in command.split() for found in sorted(map(str, ROOT.glob(word))) or [word]]
-    code, printed, errors = main("recipes/study/gains.py", *words)
-    assert code == 0, errors
-    assert sum(f"{command}`\n\n{printed}" in page for page in PAGES.values()) == 1
-
-
-def test_several_comparisons_are_published_together():
-    assert len(POOLED) >= 8
+    shown = printed("recipes/study/gains.py", *words)
+    assert sum(f"{command}`\n\n{shown}" in page for page in PAGES.values()) == 1
 
 
 def test_gains_that_the_first_page_speaks_of_are_in_the_results():
@@ -69,19 +64,17 @@ def test_the_summary_has_gains_of_the_studies():
     assert len(gains) >= 35 and [gain for gain in gains if gain not in others] == []
 
 
-def test_gains_of_the_fit(main):
-    code, printed, errors = main("recipes/study/gains.py", "--split", "train", RESULTS / "cifar10_10000_width32")
-    assert code == 0, errors
-    gains = re.findall(GAIN, printed)
+def test_gains_of_the_fit(printed):
+    shown = printed("recipes/study/gains.py", "--split", "train", RESULTS / "cifar10_10000_width32")
+    gains = re.findall(GAIN, shown)
     assert len(gains) == 15
     assert all(gain in PAGES["cifar10_10000_width32"] for gain in gains)
 
 
-def test_all_comparisons_at_a_glance(main):
+def test_all_comparisons_at_a_glance(printed):
     folders = [*sorted(RESULTS.glob("cifar10_*")), *sorted(RESULTS.glob("fashion_mnist*"))]
-    code, printed, errors = main("recipes/study/forest_plot.py", *folders)
-    assert code == 0, errors
-    assert printed in PAGES["results"]
+    shown = printed("recipes/study/forest_plot.py", *folders)
+    assert shown in PAGES["results"]
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
@@ -105,5 +98,6 @@ def test_every_picture_and_link_of_a_page_exists():
 
 
 def test_every_study_is_in_the_index():
+    assert len(POOLED) >= 8
     linked = set(re.findall(r"\]\(([^/)]+)/README\.md", PAGES["results"]))
     assert linked == PAGES.keys() - {"results"} >= COMPARISONS.keys() | SCREENINGS.keys()

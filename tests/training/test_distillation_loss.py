@@ -15,7 +15,8 @@ DEPTHS = {"c": (1, 1, 1), "a": (1, 2, 1)}
 def compiled(network=DDNN, **arguments):
     keras.utils.set_random_seed(0)
     model = network(DEPTHS, backbone="resnet_cifar", width=2, num_classes=3, input_shape=(16, 16, 1))
-    model.compile(**{"optimizer": "sgd", "metrics": ["accuracy"], "distillation": EKD(kl_weight=100.0), **arguments})
+    settings = {"optimizer": "sgd", "metrics": ["accuracy"], "distillation": EKD(kl_weight=100.0), "jit_compile": False}
+    model.compile(**{**settings, **arguments})
     return model
 
 
@@ -50,8 +51,9 @@ def test_images_of_sizes_that_the_pipeline_leaves_open(pipeline, attention, jit_
     images = pipeline().batch(4)
     wanted = model.evaluate(IMAGES.astype("uint8"), LABELS, batch_size=4, verbose=0)
     assert model.evaluate(images, verbose=0) == pytest.approx(wanted, rel=1e-5)
-    logs = model.fit(images, verbose=0).history
-    assert np.isfinite(logs["loss"]) and logs["depth_c_attention_loss"][0] > 0
+    if not jit_compile:  # for its time
+        logs = model.fit(images, verbose=0).history
+        assert np.isfinite(logs["loss"]) and logs["depth_c_attention_loss"][0] > 0
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX knows all sizes")

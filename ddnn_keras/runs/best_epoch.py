@@ -1,0 +1,49 @@
+"""The network of the epoch with the best mean validation accuracy of all depths, and when to stop."""
+
+import shutil
+
+import keras
+import numpy as np
+
+from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.runs.checkpoint import Checkpoint, load_network
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Keeps the best epoch's network, and ends a training that has not become better for some epochs.
+
+    All that it knows is in the run directory, so that a resumed run goes on as it was. It stands behind the callbacks
+    that write there.
+    """
+
+    def __init__(self, run_directory, output_keys, patience):
+        super().__init__()
+        self._run_directory, self._patience = run_directory, patience
+        # Keras drops the prefix where there is one output.
+        self._names = [f"val_{key}_accuracy" for key in output_keys] if len(output_keys) > 1 else ["val_accuracy"]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at the epoch's validation. Of epochs that are as good as each other, the last is kept."""
+        means = self._means()
+        if means[-1] == max(means):
+            with atomic_write(self._run_directory.best) as temporary:
+                shutil.copyfile(self._run_directory.model, temporary)
+        self.model.stop_training = self.is_past()
+
+    def is_past(self):
+        """Whether the training has ended early."""
+        means = self._means()
+        return len(means) > 0 and len(means) - 1 - int(np.argmax(means)) >= self._patience
+
+    def restore(self, model, finished_epochs):
+        """Gives a model the best epoch's weights, and saves it as the network of a finished run."""
+        if self._run_directory.best.exists():
+            model.set_weights(load_network(self._run_directory.best, compile=False).get_weights())
+            checkpoint = Checkpoint(self._run_directory.model)
+            checkpoint.set_model(model)
+            checkpoint.on_train_begin()
+            checkpoint.save(finished_epochs)
+            self._run_directory.best.unlink()
+
+    def _means(self):
+        return [np.mean([row[name] for name in self._names]) for row in self._run_directory.read_history()]

@@ -1,0 +1,87 @@
+"""The pretrained networks that a fine-tuning can start from."""
+
+import keras
+import numpy as np
+
+from ddnn_keras.backbones.efficientnet_lite import DEPTHS
+from ddnn_keras.model import DDNN
+from ddnn_keras.pretrained import load_pretrained
+from ddnn_keras.runs.arguments import LITE
+
+
+def pretrained_network(arguments, images):
+    """A network for these images, with as many depths and with the weights that the arguments ask for."""
+    if images.image_shape[-1] != 3:
+        raise ValueError(f"--dataset must have images of 3 channels. Received: {images.image_shape[-1]}")
+    make = efficientnet_lite if arguments.start in LITE else divided_network
+    return make(arguments, images)
+
+
+def efficientnet_lite(arguments, images):
+    """A network of the family, with weights from ImageNet."""
+    full_net, width = LITE[arguments.start]
+    names = [depth for depth in DEPTHS if depth <= full_net]
+    if arguments.depths > len(names):
+        raise ValueError(f"--depths must be from 1 to {len(names)} for this start. Received: {arguments.depths}")
+    spread = np.linspace(len(names) - 1, 0, arguments.depths).round().astype(int)
+    model = DDNN(
+        depths=[names[index] for index in reversed(spread)],
+        backbone="efficientnet_lite",
+        num_classes=images.num_classes,
+        input_shape=images.image_shape,
+        width=width,
+        stem="imagenet",
+        dtype=arguments.precision,
+    )
+    load_pretrained(model, arguments.weights or arguments.start)
+    return model
+
+
+def divided_network(arguments, images):
+    """A network of somebody else's blocks."""
+    kind, _, name = arguments.start.partition(":")
+    try:
+        source = SOURCES.get(kind, own_file)(name or kind, arguments.weights, images.image_shape)
+    # Whoever downloads may fail in many ways.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"--start {arguments.start} cannot be loaded: {reason} --weights FILE gives weights without a download."
+        ) from error
+    return DDNN.from_keras(
+        source,
+        arguments.depths,
+        num_classes=images.num_classes,
+        preprocessing=None if arguments.preprocessing == "none" else arguments.preprocessing,
+        input_shape=images.image_shape,
+        dtype=arguments.precision,
+    )
+
+
+def application(name, weights, shape):
+    """A network of `keras.applications`."""
+    make = getattr(keras.applications, name, None)
+    if not isinstance(make, type(application)):
+        raise ValueError(f"keras.applications has no {name}.")
+    return make(weights=weights or "imagenet", include_top=False, input_shape=shape)
+
+
+def hub_backbone(name, weights, shape):
+    """A backbone of KerasHub."""
+    import keras_hub
+
+    source = keras_hub.models.Backbone.from_preset(name, load_weights=weights is None)
+    if weights:
+        source.load_weights(weights)
+    return source
+
+
+def own_file(path, weights, shape):
+    """A network in a file."""
+    source = keras.saving.load_model(path, compile=False)
+    if weights:
+        source.load_weights(weights)
+    return source
+
+
+SOURCES = {"keras": application, "hub": hub_backbone}

@@ -1,0 +1,61 @@
+"""Fine-tunes a pretrained network on your own photos: several depths in one network, in a run directory.
+
+For example:
+
+    python recipes/finetune.py --dataset folder:photos
+    python recipes/finetune.py --dataset folder:photos --start keras:MobileNetV2 --depths 2
+    python recipes/finetune.py --resume runs/folder-photos_...
+
+Classifiers are trained first, then all layers at a lower rate. The network of the best epoch stays, by the mean of all
+depths' validation accuracy. Every class counts the same, however many photos it has.
+"""
+
+import shlex
+
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer, run
+from ddnn_keras.runs.arguments import LITE, add_data, add_distillation, add_precision, add_run, with_absolute_paths
+from ddnn_keras.runs.earlier_runs import resumed, unused
+from ddnn_keras.runs.run_directory import RunDirectory, new_output
+
+parser = ArgumentParser(__doc__)
+add_data(parser)
+add, number = parser.add_argument, non_negative_number
+start = f"{', '.join(LITE)}, keras:NAME of keras.applications, hub:PRESET of KerasHub, or a .keras file"
+add("--start", default="efficientnet_lite0", help=start)
+add("--weights", metavar="FILE", help="weights for it from a file, where nothing can be downloaded")
+preprocessing = "what the start wants done to pixels; by default known from its name"
+add("--preprocessing", default="auto", choices=["auto", "none", "tf", "torch", "caffe"], help=preprocessing)
+add("--depths", type=positive_integer, default=3, help="how many; the deepest teaches the others")
+add("--augment", default="light", choices=["none", "light", "rand"], help="light: turned and lit; rand: RandAugment")
+add("--epochs", type=positive_integer, help="in all; by default 5 to 40, fewer for more photos")
+add("--head-epochs", type=non_negative_integer, default=2, help="of them, for the classifiers alone")
+patience = "epochs without a better one that end the training; by default a third of all"
+add("--patience", type=positive_integer, help=patience)
+add("--batch-size", type=positive_integer, help="images per update; by default 32, or all if there are fewer")
+add("--optimizer", default="sgd", choices=["sgd", "adamw"], help="SGD with Nesterov momentum, or AdamW")
+add("--learning-rate", type=number, help="peak of the cosine; by default 0.01 for sgd, 0.0003 for adamw")
+add("--weight-decay", type=number, help="not of normalisation and biases; by default 4e-5 for sgd, 0.05 for adamw")
+add_precision(parser)
+add_distillation(parser)
+parser.set_defaults(distillation="kl", validation_freq=1)
+add_run(parser)
+
+
+def main(arguments):
+    """Fine-tunes a network, or goes on with that."""
+    from ddnn_keras.runs import finetuning, trainer  # not before: it takes seconds
+
+    if arguments.resume:
+        run_directory, images = RunDirectory(arguments.resume), None
+        arguments = resumed(run_directory, parser, "finetune.py")
+    else:
+        start = f"{arguments.start}_{arguments.depths}-depths"
+        output = arguments.output or new_output(arguments.dataset, start, arguments.distillation)
+        run_directory, arguments = unused(RunDirectory(output)), with_absolute_paths(arguments)
+        images = finetuning.settled_images(arguments)
+    trainer.train(arguments, run_directory, procedure=finetuning.PROCEDURE, images=images)
+    print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all --bundle")
+
+
+if __name__ == "__main__":
+    run(main, parser)

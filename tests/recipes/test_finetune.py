@@ -1,0 +1,176 @@
+"""recipes/finetune.py: from a pretrained network and a folder of pictures to a run like any other."""
+
+import argparse
+import json
+import shutil
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from ddnn_keras import DDNN, data
+from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runs.pretrained_start import pretrained_network
+from ddnn_keras.runs.run_directory import RunDirectory
+
+# One worker makes what these tests share.
+pytestmark = pytest.mark.xdist_group("finetune")
+
+SCRIPT = "recipes/finetune.py"
+TINY = ["--image-size", 32, "--epochs", 4, "--head-epochs", 1, "--learning-rate", 0.05]
+
+
+def residual(x, filters, name):
+    y = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return keras.layers.Add(name=f"{name}_add")([x, keras.layers.BatchNormalization(name=f"{name}_bn")(y)])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """200 handwritten digits as PNG files, in a folder for each class; of one class there are few."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    digits = load_digits()
+    for number, (image, digit) in enumerate(zip(digits.images[:200], digits.target)):
+        if digit != 9 or number < 100:
+            path = folder / f"digit_{digit}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image * 15).astype("uint8")).resize((16, 16)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A small residual network of somebody, in a file."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, 2, "same", name="stem")(image)
+    for name in ("a", "b", "c"):
+        x = residual(x, 8, name)
+    x = keras.layers.Activation("relu")(keras.layers.Conv2D(16, 3, 2, "same", name="down")(x))
+    for name in ("d", "e"):
+        x = residual(x, 16, name)
+    path = tmp_path_factory.mktemp("source") / "mine.keras"
+    keras.Model(image, x, name="mine").save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def flags(photos, source):
+    """A small fine-tuning."""
+    return ["--dataset", f"folder:{photos}", "--start", source, "--preprocessing", "tf", "--depths", 2, *TINY]
+
+
+@pytest.fixture(scope="module")
+def finetuned(flags, tmp_path_factory, script):
+    """A finished run."""
+    path = tmp_path_factory.mktemp("finetuned") / "run"
+    finished = script(SCRIPT, *flags, "--output", path)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    path.with_name("printed").write_text(finished.stdout)
+    return path
+
+
+def test_the_run_directory(finetuned):
+    files = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", "confusion.png", ".lock"}
+    assert {path.name for path in finetuned.iterdir()} == files
+    metrics = json.loads((finetuned / "metrics.json").read_text())
+    assert len(metrics) == 2
+    for row in metrics.values():
+        assert set(row["recall"]) == {f"digit_{digit}" for digit in range(10)}
+    assert "worst recall" in finetuned.with_name("printed").read_text()
+
+
+def test_the_network_of_the_best_epoch_stays(finetuned, photos):
+    model = load_network(finetuned / "model.keras")
+    found = model.evaluate(data.load(f"folder:{photos}", image_size=32).validation(32), return_dict=True, verbose=0)
+    names = [f"{key}_accuracy" for key in model.output_keys]
+    means = [np.mean([row[f"val_{name}"] for name in names]) for row in RunDirectory(finetuned).read_history()]
+    assert np.mean([found[name] for name in names]) == pytest.approx(max(means))
+
+
+def test_the_classifiers_are_trained_first(flags, source, printed, tmp_path):
+    # A rate of 0 is that of all layers.
+    printed(SCRIPT, *flags, "--epochs", 2, "--learning-rate", 0, "--output", tmp_path / "run")
+    model = load_network(tmp_path / "run/model.keras")
+    keras.utils.set_random_seed(0)
+    start = DDNN.from_keras(keras.saving.load_model(source), 2, num_classes=10, preprocessing="tf")
+    for name in ("a_conv", "down"):
+        np.testing.assert_array_equal(model.get_layer(name).kernel, start.get_layer(name).kernel)
+    for key in model.output_keys:
+        assert np.max(np.abs(model.get_layer(key).kernel - start.get_layer(key).kernel)) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("finished_epochs", [1, 2])
+def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(
+    finetuned, flags, finished_epochs, script, tmp_path
+):
+    """Killed before all layers are trained, and among their epochs."""
+    run = RunDirectory(tmp_path / "killed")
+    process = script(SCRIPT, *flags, "--output", run.path, start=True)
+    while len(run.read_history()) < finished_epochs:
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert "begun by finetune.py" in script("recipes/train.py", "--resume", run.path).stderr
+    finished = script(SCRIPT, "--resume", run.path)
+    assert finished.returncode == 0, finished.stderr
+    for name in ("history.csv", "metrics.json"):
+        assert (run.path / name).read_bytes() == (finetuned / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_what_comes_after_takes_it_like_any_run(finetuned, printed, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(finetuned, tmp_path / "run")
+    export = "export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--quantize", "int8", "--bundle"
+    assert printed(*export).count("Verified: ") == 1
+    picture = next(photos.rglob("*.png"))
+    assert "digit_" in printed("export/run_tflite.py", run / "tflite/bundle_int8.tflite", picture)
+    assert "(1, 1)" in printed("recipes/study/pareto.py", "--run", run)
+    printed("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
+    rounded = run.with_name("run_qat") / "model.keras"
+    assert printed(*export[:1], "--model", rounded, *export[3:]).count("Verified: ") == 1
+
+
+@pytest.mark.slow
+def test_starts_with_weights_of_files(photos, tmp_path):
+    keras_hub = pytest.importorskip("keras_hub")
+    images = data.load(f"folder:{photos}", image_size=32)
+    application = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    application.save_weights(tmp_path / "mine.weights.h5")
+    backbone = keras_hub.models.ResNetBackbone(
+        [64], [3], [64, 16], [2, 2], [1, 2], "basic_block", image_shape=(None, None, 3)
+    )
+    backbone.save_to_preset(tmp_path / "preset")
+    for start, weights, source in [
+        ("keras:MobileNetV2", str(tmp_path / "mine.weights.h5"), application),
+        (f"hub:{tmp_path}/preset", None, backbone),
+    ]:
+        arguments = {"start": start, "weights": weights, "depths": 2, "preprocessing": "auto", "precision": None}
+        model = pretrained_network(argparse.Namespace(**arguments), images)
+        kernels = [next(layer for layer in network.layers if hasattr(layer, "kernel")) for network in (model, source)]
+        np.testing.assert_array_equal(*(layer.kernel for layer in kernels))
+        assert len(model.depths) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            ["--start", "keras:MobileNet9"],
+            "--start keras:MobileNet9 cannot be loaded: keras.applications has no M",
+        ),
+        (["--start", "nothing.keras"], "--start nothing.keras cannot be loaded: "),
+        (["--start", "efficientnet_lite0", "--depths", 4], "--depths must be from 1 to 3 for this start. Received: 4"),
+        (["--preprocessing", "auto"], "--preprocessing must be given for a source called 'mine'"),
+        (["--dataset", "digits"], "--dataset must have images of 3 channels. Received: 1"),
+        (["--head-epochs", 4], "--head-epochs must be fewer than the 4 --epochs."),
+    ],
+)
+def test_mistakes(flags, wrong, sentence, mistake, tmp_path):
+    assert sentence in mistake(SCRIPT, *flags, *wrong, "--output", tmp_path / "run")
