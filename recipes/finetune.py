@@ -54,7 +54,7 @@ def main(arguments):
         run_directory, arguments = unused(RunDirectory(output)), with_absolute_paths(arguments)
         images = finetuning.settled_images(arguments)
     trainer.train(arguments, run_directory, procedure=finetuning.PROCEDURE, images=images)
-    print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all --bundle")
+    print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all --bundle --quantize int8")
 
 
 if __name__ == "__main__":
