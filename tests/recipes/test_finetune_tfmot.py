@@ -38,7 +38,7 @@ def files(finished_run, tmp_path_factory):
     texts = [json.dumps([*map(str, words)]) for words in commands]
     command = [sys.executable, "-c", COMMANDS, str(ROOT / SCRIPT), *texts]
     finished = subprocess.run(command, capture_output=True, text=True)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.returncode == 0, finished.stderr  # the toolkit warns of kernels that clustering replaces
     assert finished.stdout.count("Verified: ") == 2 and "gzipped" in finished.stdout
     return {name: output / f"depth_10_{name}_int8.tflite" for name in techniques}
 
