@@ -54,7 +54,8 @@ def main(arguments):
         run_directory, arguments = unused(RunDirectory(output)), with_absolute_paths(arguments)
         images = finetuning.settled_images(arguments)
     trainer.train(arguments, run_directory, procedure=finetuning.PROCEDURE, images=images)
-    print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all --bundle --quantize int8")
+    model = shlex.quote(str(run_directory.model))
+    print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")
 
 
 if __name__ == "__main__":
