@@ -16,7 +16,7 @@ from ddnn_keras.network.untrained_subnets import untrained_subnet
 from ddnn_keras.pixels import AT_ONCE, checked_raw_images, warn_of_scaled
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
-from ddnn_keras.training.distillation_loss import CompiledDistillation, LatestPass
+from ddnn_keras.training.sum_of_terms import CompiledDistillation, LatestPass
 
 UNKNOWN_CARDINALITY = -2  # tf.data.UNKNOWN_CARDINALITY
 

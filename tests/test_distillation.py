@@ -7,7 +7,7 @@ from keras import ops
 
 from ddnn_keras import EKD
 from ddnn_keras.distillation import activation_attention, attention_loss, kl_divergence, standardized_attention
-from ddnn_keras.training.distillation_loss import CompiledDistillation
+from ddnn_keras.training.sum_of_terms import CompiledDistillation
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The sum of the distillation terms, which Keras adds to its losses.
+"""The sum of the distillation terms of `ddnn_keras.EKD`, which is added to Keras' losses.
 
 Distillation needs the features behind the logits, but Keras gives a loss the logits alone. So a network remembers the
 features of its latest forward pass.
