@@ -3,17 +3,12 @@
 import csv
 import shutil
 
-import pytest
-
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("run")
-
 
 def test_every_depth_of_a_bundle(finished_run, tmp_path, printed, mistake):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
-    flags = ["--model", run / "model.keras", "--depth", "all", "--bundle"]
-    printed("export/to_tflite.py", *flags, "--quantize", "int8")
+    export = "export/to_tflite.py", "--model", run / "model.keras", "--depth"
+    printed(*export, "all", "--bundle", "--quantize", "int8")
     output = printed(
         "export/quantization_report.py", run / "tflite" / "bundle_int8.tflite", "--images", 10, "--worst", 2
     )
@@ -22,6 +17,6 @@ def test_every_depth_of_a_bundle(finished_run, tmp_path, printed, mistake):
     assert {row["depth"] for row in rows} == {"10", "18"}
     assert all(float(row["snr"]) > 0 for row in rows)
     assert (run / "tflite" / "bundle_int8.layers.png").stat().st_size > 10_000
-    printed("export/to_tflite.py", *flags)
-    sentence = mistake("export/quantization_report.py", run / "tflite" / "bundle.tflite")
+    printed(*export, 10)
+    sentence = mistake("export/quantization_report.py", run / "tflite" / "depth_10.tflite")
     assert "must be int8 or int16x8. Received" in sentence and "which is none" in sentence

@@ -61,7 +61,10 @@ def test_the_step_is_traced_once_and_a_metric_counts_real_samples_alone():
     assert float(model.get_metrics_result()["depth_8_seen"]) == len(IMAGES)
 
 
-@pytest.mark.parametrize(("loss", "traces"), [("categorical_crossentropy", 1), ("mse", 2)])
+@pytest.mark.parametrize(
+    ("loss", "traces"),
+    [("categorical_crossentropy", 1), pytest.param("mse", 2, marks=pytest.mark.slow)],
+)
 def test_other_losses(loss, traces):
     """What is no cross-entropy is left to Keras."""
     model = fitted(np.eye(3, dtype="float32")[LABELS], loss=loss, distillation=None, weighted_metrics=["accuracy"])
