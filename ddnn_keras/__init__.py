@@ -3,7 +3,6 @@
 import functools
 import importlib
 import importlib.abc
-import re
 import sys
 
 __version__ = "0.1.0"
@@ -24,36 +23,30 @@ def __getattr__(name):
         ) from error
 
 
-class AroundImport(importlib.abc.MetaPathFinder):
-    """Finds what the other finders find. Modules of these `names`, a pattern, are then loaded by `execute`."""
-
-    names = ""
-
-    def find_spec(self, name, path=None, target=None):
-        """As of any finder."""
-        if not re.fullmatch(self.names, name):
-            return None
-        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
-        spec = next(filter(None, others), None)
-        if spec and spec.loader:
-            spec.loader.exec_module = functools.partial(self.execute, spec.loader.exec_module)
-        return spec
-
-
-class _RegistersClasses(AroundImport):
+class _RegistersClasses(importlib.abc.MetaPathFinder):
     """Imports `ddnn_keras.model` once Keras is there, so that `keras.saving.load_model` knows this library's classes.
 
     Not before the outermost import of Keras or of a module of this library has ended, which may be one that
     `ddnn_keras.model` imports itself.
     """
 
-    names = r"keras|ddnn_keras\..*"
-    _running = 0
+    def __init__(self):
+        self._running = 0
 
-    def execute(self, load, module):
+    def find_spec(self, name, path=None, target=None):
+        """Finds what the other finders find, and watches over it."""
+        if name != "keras" and not name.startswith(f"{__name__}."):
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
+        if spec and spec.loader:
+            spec.loader.exec_module = functools.partial(self._execute, spec.loader.exec_module)
+        return spec
+
+    def _execute(self, execute, module):
         self._running += 1
         try:
-            load(module)
+            execute(module)
         finally:
             self._running -= 1
         if not self._running and sys.modules.get("keras") and self in sys.meta_path:

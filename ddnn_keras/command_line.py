@@ -1,33 +1,45 @@
 """How every script of the project meets its user: errors are one sentence with exit code 2, and logs stay away."""
 
 import argparse
+import functools
+import importlib.abc
 import math
 import os
 import re
 import signal
 import sys
-
-from ddnn_keras import AroundImport
+import tempfile
 
 # TensorFlow's, XLA's and JAX's logs would stand between our lines. Scripts import this module before them. With 0 in
 # the environment everything is shown.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-class _QuietTensorFlow(AroundImport):
-    """Drops what TensorFlow writes to standard error while it is imported.
+class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Drops what TensorFlow writes to standard error while it is imported, unless the import fails.
 
     It writes from C++, before it looks at TF_CPP_MIN_LOG_LEVEL.
     """
 
-    names = "tensorflow"
+    def find_spec(self, name, path=None, target=None):
+        if name != "tensorflow":
+            return None
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
+        if spec:
+            spec.loader.exec_module = functools.partial(self._execute, spec.loader.exec_module)
+        return spec
 
-    def execute(self, load, module):
+    def _execute(self, execute, module):
         terminal = os.dup(2)
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with tempfile.TemporaryFile() as log:
+            os.dup2(log.fileno(), 2)
             try:
-                load(module)
+                execute(module)
+            except BaseException:
+                log.seek(0)
+                os.write(terminal, log.read())
+                raise
             finally:
                 os.dup2(terminal, 2)
                 os.close(terminal)
