@@ -33,7 +33,7 @@ def stored_weights(content):
 # The others differ from these two in what the converter makes of one depth, not in how depths share.
 @pytest.mark.parametrize(
     "quantize",
-    ["none", "int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("float16", "dynamic", "int16x8"))],
+    ["int8", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("none", "float16", "dynamic", "int16x8"))],
 )
 def test_every_depth_is_there_and_every_weight_once(quantize, bundle):
     full_net = converted(quantize, 14)
