@@ -16,7 +16,7 @@ from ddnn_keras.network.untrained_subnets import untrained_subnet
 from ddnn_keras.pixels import AT_ONCE, checked_raw_images, warn_of_scaled
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
-from ddnn_keras.training.sum_of_terms import CompiledDistillation, LatestPass
+from ddnn_keras.training.sum_of_terms import CompiledDistillation, LatestPass, check_reductions
 
 UNKNOWN_CARDINALITY = -2  # tf.data.UNKNOWN_CARDINALITY
 
@@ -333,6 +333,8 @@ class DDNN(keras.Model):
         self._saved_distillation = None
         keys = self.output_keys
         losses = per_depth.losses_per_output(loss, keys)
+        if distillation:
+            check_reductions(losses or {})
         metrics = per_depth.metrics_per_output(metrics, keys)
         weighted_metrics = per_depth.metrics_per_output(weighted_metrics, keys, "weighted_metrics")
         # Keras keeps those of an earlier `compile` if this one has none.

@@ -15,19 +15,15 @@ from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("file", metavar="INTEGER.tflite", help="an int8 or int16x8 file", default=argparse.SUPPRESS)
-    add("--model", help="the .keras file of the network; by default that of the run in the folder above")
-    add("--images", type=positive_integer, default=100, help="test images on which layers are compared, at most")
-    add("--worst", type=positive_integer, default=5, help="how many layers of each depth to print")
-    add("--dataset", help="data; by default the run's own")
-    add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
-    add("--manual-dir", help="where archives lie that were downloaded by hand")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("file", metavar="INTEGER.tflite", help="an int8 or int16x8 file", default=argparse.SUPPRESS)
+add("--model", help="the .keras file of the network; by default that of the run in the folder above")
+add("--images", type=positive_integer, default=100, help="test images on which layers are compared, at most")
+add("--worst", type=positive_integer, default=5, help="how many layers of each depth to print")
+add("--dataset", help="data; by default the run's own")
+add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
+add("--manual-dir", help="where archives lie that were downloaded by hand")
 
 
 def main(arguments):
@@ -101,4 +97,4 @@ def draw(errors, path):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -25,25 +25,21 @@ PICTURE_CHANNELS = (1, 3)
 LONGEST_NAME = 60  # of a class in a file's name, which may have 255 bytes
 IO_DTYPES = sorted({dtype for mode in MODES.values() for dtype in mode.io_dtypes})
 
-
-def argument_parser():
-    """The command line."""
-    parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--depth", required=True, help="a depth of the network, or all")
-    add("--bundle", action="store_true", help="all depths in one file, a signature for each, weights stored once")
-    add("--model", help="a .keras file; by default that of the newest run in runs/")
-    add("--quantize", default="none", choices=MODES, help="how numbers are stored; int8 is integers alone")
-    add("--io-dtype", choices=IO_DTYPES, help="input and output of int8 (int8 if not given) and int16x8 (float32)")
-    add("--keep", nargs="+", metavar="LAYER", help="layers of int8 files that compute in float32")
-    add("--max-drop", type=non_negative_number, help="keeps as few layers as needed to lose at most so many points")
-    add("--output", help="folder for the files; by default tflite/ beside the model")
-    add("--dataset", help="data for calibration and verification; by default the run's own")
-    add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
-    add("--manual-dir", help="where archives lie that were downloaded by hand")
-    add("--calibration-images", type=positive_integer, default=200, help="training images for integers' ranges")
-    add("--verification-images", type=positive_integer, default=1000, help="held-out images to verify on, at most")
-    return parser
+parser = ArgumentParser(__doc__)
+add = parser.add_argument
+add("--depth", required=True, help="a depth of the network, or all")
+add("--bundle", action="store_true", help="all depths in one file, a signature for each, weights stored once")
+add("--model", help="a .keras file; by default that of the newest run in runs/")
+add("--quantize", default="none", choices=MODES, help="how numbers are stored; int8 is integers alone")
+add("--io-dtype", choices=IO_DTYPES, help="input and output of int8 (int8 if not given) and int16x8 (float32)")
+add("--keep", nargs="+", metavar="LAYER", help="layers of int8 files that compute in float32")
+add("--max-drop", type=non_negative_number, help="keeps as few layers as needed to lose at most so many points")
+add("--output", help="folder for the files; by default tflite/ beside the model")
+add("--dataset", help="data for calibration and verification; by default the run's own")
+add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
+add("--manual-dir", help="where archives lie that were downloaded by hand")
+add("--calibration-images", type=positive_integer, default=200, help="training images for integers' ranges")
+add("--verification-images", type=positive_integer, default=1000, help="held-out images to verify on, at most")
 
 
 def main(arguments):
@@ -158,4 +154,4 @@ def figures(verification):
 
 
 if __name__ == "__main__":
-    run(main, argument_parser())
+    run(main, parser)

@@ -12,15 +12,16 @@ depths' validation accuracy. Every class counts the same, however many photos it
 
 import shlex
 
+from ddnn_keras.backbones import PUBLISHED
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer, run
-from ddnn_keras.runs.arguments import LITE, add_data, add_distillation, add_precision, add_run, with_absolute_paths
+from ddnn_keras.runs.arguments import add_data, add_distillation, add_precision, add_run, with_absolute_paths
 from ddnn_keras.runs.earlier_runs import resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, new_output
 
 parser = ArgumentParser(__doc__)
 add_data(parser)
 add, number = parser.add_argument, non_negative_number
-start = f"{', '.join(LITE)}, keras:NAME of keras.applications, hub:PRESET of KerasHub, or a .keras file"
+start = f"{', '.join(PUBLISHED)}, keras:NAME of keras.applications, hub:PRESET of KerasHub, or a .keras file"
 add("--start", default="efficientnet_lite0", help=start)
 add("--weights", metavar="FILE", help="weights for it from a file, where nothing can be downloaded")
 preprocessing = "what the start wants done to pixels; by default known from its name"

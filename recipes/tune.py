@@ -23,7 +23,6 @@ from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, print_table, run
 from ddnn_keras.runs.arguments import add_distillation, add_settings, check_depths, check_effect, load_images
 from ddnn_keras.runs.folder_lock import one_at_a_time
-from ddnn_keras.runs.run_directory import data_facts
 from ddnn_keras.runs.search_space import SEARCHED, chosen
 
 # What may differ when a search goes on. The images are compared themselves.
@@ -84,13 +83,19 @@ def same_settings(arguments, images, path):
     """Writes what all trials have in common. Raises a `ValueError` if the search had other settings or images."""
     import keras
 
+    from ddnn_keras.runs.fingerprint import fingerprint, is_same
+
     settings = {name: value for name, value in vars(arguments).items() if name not in MAY_DIFFER}
-    settings |= {"backend": keras.backend.backend(), **data_facts(images)}
+    settings |= {"backend": keras.backend.backend(), "data": fingerprint(images)}
     if not path.exists():
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=1) + "\n")
         return
     kept = json.loads(path.read_text())
+    if not is_same(kept.pop("data"), settings.pop("data")):
+        raise ValueError(
+            f"--dataset {arguments.dataset} has other images than the search in {path.parent}: use another folder."
+        )
     for name, value in settings.items():
         if kept[name] != value:
             raise ValueError(f"--output {path.parent} is a search with {name} {kept[name]}, not {value}.")

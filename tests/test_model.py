@@ -354,3 +354,10 @@ def test_a_loaded_network_says_that_it_is_compiled_without_its_distillation(netw
     keras.saving.save_model(network, path)
     with pytest.warns(UserWarning, match=r"^`distillation` must be given to go on .*EKD\(.*Received: d"):
         keras.saving.load_model(path, custom_objects={"DDNN": DDNN})
+
+
+@pytest.mark.parametrize("reduction", ["sum", None, "mean_with_sample_weight"])
+def test_distillation_wants_losses_that_are_means(network, reduction):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    with pytest.raises(ValueError, match=r"^`loss` must have the reduction 'sum_over_batch_size' or 'mean' beside "):
+        network.compile("sgd", loss=loss, distillation=EKD())

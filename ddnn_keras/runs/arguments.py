@@ -31,9 +31,6 @@ DISTILLATIONS = {
 # The arguments of each term that a weight of 0 switches off.
 TERMS = {"kl_weight": ("kl_weight", "temperature", "teacher"), "attention_weight": ("attention_weight", "attention")}
 
-# Of EfficientNet-Lite's published weights: how many blocks the network has, and how wide it is.
-LITE = {"efficientnet_lite0": (16, 32), "efficientnet_lite1": (21, 32), "efficientnet_lite2": (21, 32 * 1.1)}
-
 
 def argument_parser(description, **defaults):
     """The command line of a recipe, with that recipe's own defaults."""

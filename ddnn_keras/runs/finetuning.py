@@ -91,10 +91,7 @@ def compile_network(model, arguments, images, head):
 def optimizer(arguments, steps_per_epoch):
     """The optimizer for all layers, with a warm-up of an epoch and a cosine to zero."""
     steps = (arguments.epochs - arguments.head_epochs) * steps_per_epoch
-    warmup = min(steps_per_epoch, steps - 1)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, warmup_target=arguments.learning_rate, warmup_steps=warmup
-    )
+    schedule = trainer.schedule(arguments.learning_rate, steps_per_epoch, steps)
     made = OPTIMIZERS[arguments.optimizer](schedule, arguments.weight_decay)
     made.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return made
@@ -115,7 +112,10 @@ def batches(arguments, images, first_epoch):
 def class_weights(images):
     """A weight for each class, so that all classes count the same: scikit-learn's "balanced" ones."""
     counts = images.class_counts()
-    return np.ones(images.num_classes) if counts is None else images.num_train / (images.num_classes * counts)
+    if counts is None:
+        return np.ones(images.num_classes)
+    # Of few --train-images, none may be of a class.
+    return images.num_train / (images.num_classes * np.maximum(counts, 1))
 
 
 PROCEDURE = trainer.Procedure(pretrained_network, fit, add_recall)

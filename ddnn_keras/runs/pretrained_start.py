@@ -3,23 +3,23 @@
 import keras
 import numpy as np
 
+from ddnn_keras.backbones import PUBLISHED
 from ddnn_keras.backbones.efficientnet_lite import DEPTHS
 from ddnn_keras.model import DDNN
 from ddnn_keras.pretrained import load_pretrained
-from ddnn_keras.runs.arguments import LITE
 
 
 def pretrained_network(arguments, images):
     """A network for these images, with as many depths and with the weights that the arguments ask for."""
     if images.image_shape[-1] != 3:
         raise ValueError(f"--dataset must have images of 3 channels. Received: {images.image_shape[-1]}")
-    make = efficientnet_lite if arguments.start in LITE else divided_network
+    make = efficientnet_lite if arguments.start in PUBLISHED else divided_network
     return make(arguments, images)
 
 
 def efficientnet_lite(arguments, images):
     """A network of the family, with weights from ImageNet."""
-    full_net, width = LITE[arguments.start]
+    full_net, width = PUBLISHED[arguments.start]
     names = [depth for depth in DEPTHS if depth <= full_net]
     if arguments.depths > len(names):
         raise ValueError(f"--depths must be from 1 to {len(names)} for this start. Received: {arguments.depths}")
@@ -41,12 +41,14 @@ def divided_network(arguments, images):
     """A network of somebody else's blocks."""
     kind, _, name = arguments.start.partition(":")
     try:
-        source = SOURCES.get(kind, own_file)(name or kind, arguments.weights, images.image_shape)
+        source = SOURCES.get(kind, own_file)(name or kind, images.image_shape, not arguments.weights)
+        if arguments.weights:
+            source.load_weights(arguments.weights)
     # Whoever downloads may fail in many ways.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"--start {arguments.start} cannot be loaded: {reason} --weights FILE gives weights without a download."
+            f"--start {arguments.start} cannot be loaded: {reason} (Without a network, --weights FILE gives weights.)"
         ) from error
     return DDNN.from_keras(
         source,
@@ -58,30 +60,24 @@ def divided_network(arguments, images):
     )
 
 
-def application(name, weights, shape):
-    """A network of `keras.applications`."""
+def application(name, shape, published):
+    """A network of `keras.applications`, with or without its published weights."""
     make = getattr(keras.applications, name, None)
     if not isinstance(make, type(application)):
         raise ValueError(f"keras.applications has no {name}.")
-    return make(weights=weights or "imagenet", include_top=False, input_shape=shape)
+    return make(weights="imagenet" if published else None, include_top=False, input_shape=shape)
 
 
-def hub_backbone(name, weights, shape):
+def hub_backbone(name, shape, published):
     """A backbone of KerasHub."""
     import keras_hub
 
-    source = keras_hub.models.Backbone.from_preset(name, load_weights=weights is None)
-    if weights:
-        source.load_weights(weights)
-    return source
+    return keras_hub.models.Backbone.from_preset(name, load_weights=published)
 
 
-def own_file(path, weights, shape):
+def own_file(path, shape, published):
     """A network in a file."""
-    source = keras.saving.load_model(path, compile=False)
-    if weights:
-        source.load_weights(weights)
-    return source
+    return keras.saving.load_model(path, compile=False)
 
 
 SOURCES = {"keras": application, "hub": hub_backbone}

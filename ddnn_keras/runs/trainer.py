@@ -176,15 +176,21 @@ def compile_network(model, arguments, optimizer):
 
 
 def optimizer(arguments, steps_per_epoch):
-    """SGD with Nesterov momentum, linear warm-up and a cosine to zero."""
-    warmup_steps = arguments.warmup_epochs * steps_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=arguments.learning_rate,
-        warmup_steps=warmup_steps,
-        decay_steps=max(1, arguments.epochs * steps_per_epoch - warmup_steps),
+    """SGD with linear warm-up and a cosine to zero."""
+    steps = arguments.epochs * steps_per_epoch
+    return sgd(
+        schedule(arguments.learning_rate, arguments.warmup_epochs * steps_per_epoch, steps), arguments.weight_decay
     )
-    return sgd(schedule, arguments.weight_decay)
+
+
+def schedule(learning_rate, warmup_steps, steps):
+    """Linear warm-up to a learning rate, and a cosine to zero."""
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, steps - warmup_steps),
+    )
 
 
 def sgd(learning_rate, weight_decay):
@@ -231,7 +237,6 @@ def metrics_of_depths(results, depths):
 
 def print_metrics(metrics, split):
     """The results, for people."""
-    headers = ["depth", f"{split} accuracy", "parameters", "MACs"]
     rows = []
     for key, row in metrics.items():
         costs = f"{row['parameters']:,}", f"{row['macs'] / 1e6:,.1f} M"
@@ -239,8 +244,8 @@ def print_metrics(metrics, split):
         if "recall" in row:
             worst = min(row["recall"], key=row["recall"].get)
             rows[-1].append(f"{row['recall'][worst]:.1%} {worst}")
-            headers = [*headers[:4], "worst recall"]
-    print_table(headers, rows)
+    headers = ["depth", f"{split} accuracy", "parameters", "MACs", "worst recall"]
+    print_table(headers[: len(rows[0])], rows)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,7 +46,7 @@ def layers_to_keep(subnets, mode, calibration_images, images, labels, max_drop):
             # What follows a layer and has no weights is kept with it.
             name = found.name.split(" ")[0]
             added[name] = max(added.get(name, 0.0), found.added)
-    del added["image"]  # what comes before the first layer
+    added.pop("image", None)  # what comes before the first layer, unless nothing is done to pixels
     ranked = sorted(added, key=added.get, reverse=True)
     count = 0
     while count < len(ranked) and not suffices(ranked[:count]):

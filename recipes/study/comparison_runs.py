@@ -15,7 +15,7 @@ from comparison_records import portable, read_records, write_records
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
 from ddnn_keras.runs.arguments import argument_parser, check_effect, load_images, with_absolute_paths
-from ddnn_keras.runs.run_directory import RunDirectory, data_facts
+from ddnn_keras.runs.run_directory import RunDirectory
 
 # Several trainings share a GPU. JAX would take three quarters of its memory for each of them, TensorFlow all of it.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -89,6 +89,7 @@ def trained_records(runs, arguments, check_records):
 
     `check_records(records, runs, output)` refuses runs that cannot be mixed.
     """
+    from ddnn_keras.runs.fingerprint import check_data, fingerprint
     from ddnn_keras.runs.folder_lock import one_at_a_time
 
     output = pathlib.Path(arguments.output)
@@ -96,7 +97,7 @@ def trained_records(runs, arguments, check_records):
     with one_at_a_time(output):
         records = read_records(output)
         check_records(records, runs, output)
-        data = data_facts(images)
+        data = fingerprint(images)
         check_data(records, data, arguments)
         done = {record["name"] for record in records}
         todo = [run for run in runs if run.name not in done]
@@ -113,16 +114,6 @@ def print_accuracies(record, split):
     """Prints the accuracy of each depth of a run."""
     found = [f"{key.removeprefix('depth_')} {row['accuracy']:.2%}" for key, row in record[split].items()]
     print(f"{record['name']}, {split}: {', '.join(found)}", flush=True)
-
-
-def check_data(records, data, arguments):
-    """Raises a `ValueError` if a run was trained on other images of the same name, as far as its record says."""
-    for record in records:
-        if any(data.get(name, kept) != kept for name, kept in record.get("data", {}).items()):
-            raise ValueError(
-                f"--dataset {arguments.dataset} has other images than the run {record['name']} in {arguments.output} "
-                "was trained on: choose another folder."
-            )
 
 
 def finished(runs, output, jobs):

@@ -165,7 +165,7 @@ def test_a_search_stays_on_its_backend_and_with_its_images_wherever_these_lie(tm
     tune.same_settings(arguments, images, path)
     arguments.data_dir = "elsewhere"
     tune.same_settings(arguments, images, path)
-    with pytest.raises(ValueError, match=r"^--output .* is a search with num_images .*, not .*'train': 100"):
+    with pytest.raises(ValueError, match=r"^--dataset digits has other images than the search in .*: use another"):
         tune.same_settings(arguments, data.load("digits", train_images=100), path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "backend": "torch"}))
     with pytest.raises(ValueError, match=r"^--output .* is a search with backend torch, not tensorflow\.$"):

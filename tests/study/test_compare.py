@@ -197,7 +197,7 @@ def test_a_variant_is_the_same_with_all_seeds(copied, mistaken):
 def test_runs_of_another_backend_or_of_other_images_do_not_compare(copied, mistaken):
     output = copied(lambda runs: runs["alone_14_seed0"].update(backend="jax"))
     assert "with backend jax, which does not compare with the tensorflow of" in mistaken(output=output)
-    output = copied(lambda runs: runs["alone_8_seed0"]["data"].update(image_shape=[8, 8, 1]))
+    output = copied(lambda runs: runs["alone_8_seed0"]["data"].update(mean_pixel=1.0))
     assert "digits has other images than the run alone_8_seed0 in" in mistaken(output=output)
 
 

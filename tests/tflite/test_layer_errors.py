@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_networks import converted, held_out, subnets, tiny_net, trained_ddnn, trained_net, training
 
+from ddnn_keras import DDNN
 from ddnn_keras.quantization_aware import FakeQuantization
 from ddnn_keras.tflite.bundle import convert_bundle
 from ddnn_keras.tflite.convert import convert
@@ -92,6 +93,12 @@ def test_as_few_layers_as_needed(unbalanced):
     mixed = convert(unbalanced, mode_named("int8", kept=kept), calibration_images)
     assert num_correct(mixed, images, labels) >= 97
     assert layers_to_keep({"depth_8": trained_net()}, mode, calibration_images, images, labels, max_drop=0.02) == []
+
+
+def test_a_network_that_does_nothing_to_pixels():
+    subnet = DDNN((8,), "resnet_cifar", width=2, input_shape=(16, 16, 1), pixel_mean=0, pixel_std=1).subnet(8)
+    images, labels = held_out(20)
+    assert layers_to_keep({"depth_8": subnet}, mode_named("int8"), images, images, labels, max_drop=1.0) == []
 
 
 def test_mistakes():
