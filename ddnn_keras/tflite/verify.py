@@ -1,4 +1,7 @@
-"""A `.tflite` file is verified on held-out images: it must do what its Keras model does, within its mode's bounds."""
+"""A `.tflite` file is verified on held-out images: it must do what its Keras model does, within its mode's bounds.
+
+`modes.py` has the bounds. `export/to_tflite.py` chooses the images: those of the test split.
+"""
 
 import dataclasses
 import random

@@ -2,8 +2,8 @@
 
 Depths share convolutions but not normalisation. The converter folds normalisation into the convolution before it: it
 multiplies each output channel by gamma / sigma, one positive number for each depth and channel. (Gammas are never
-negative: `ddnn_keras/backbones/layers.py`.) So the folded weights of two depths are equal up to a factor for each
-channel:
+negative in the families, see `backbones/layers.py`; `network/divided_backbone.py` turns those of other networks.) So
+the folded weights of two depths are equal up to a factor for each channel:
 
 | weights | place of the factor |
 |---|---|
@@ -177,7 +177,7 @@ def ratios_of_channels(values, originals):
 
 
 def proportional(values, originals):
-    """Whether every channel is a positive multiple of the original, up to rounding. Integers must be equal."""
+    """Whether every channel is a positive multiple of the original, up to rounding: one step of integers."""
     if values.dtype.kind == "i":
         return np.max(np.abs(values.astype("int16") - originals)) <= 1
     ratios = best_ratios(values, originals)
