@@ -3,7 +3,10 @@
 import csv
 import shutil
 
+import pytest
 
+
+@pytest.mark.slow
 def test_every_depth_of_a_bundle(finished_run, tmp_path, printed, mistake):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)

@@ -185,6 +185,7 @@ def test_a_bundle(finished_run, tmp_path, printed):
     printed(*command, "--depth", "10")
 
 
+@pytest.mark.slow
 def test_a_layer_in_float_and_as_few_as_needed(finished_run, tmp_path, printed):
     flags = ["--model", finished_run / "model.keras", "--depth", 10, "--quantize", "int8", "--output", tmp_path]
     printed("export/to_tflite.py", *flags, "--keep", "stem_conv")

@@ -69,6 +69,7 @@ def test_another_network():
         layer_errors(converted("int8"), converted("none", 14), trained_net(14), held_out(1)[0])
 
 
+@pytest.mark.slow
 def test_a_bundle_with_kept_layers_is_verified_and_stores_them_once():
     mode, (images, labels) = mode_named("int8", "int8", ["stem_conv", "logits"]), held_out()
     content = convert_bundle(subnets(trained_ddnn()), mode, training()[0][:100])
