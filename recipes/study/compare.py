@@ -11,8 +11,7 @@ For example:
 - `--variant NAME FLAGS`: jointly, with these flags of train.py: those of distillation, and `--epochs`, for instance to
   train jointly for as long as all depths take alone.
 
-All methods see the same images in the same order under the same schedule; a variant may have other epochs, and with
-`--rate METHOD RATE` a method has a learning rate of its own, such as the best one on the validation split. They start
+All methods see the same images in the same order under the same schedule; a variant may have other epochs. They start
 from the same weights where shapes agree. Each run is a process of train.py in OUTPUT/runs, and a command that was
 stopped goes on where it was. OUTPUT has results.json with every run, table.md and accuracy.png. They are about the
 validation split, which all choices are made on, until `--test` looks at the test split, once, at the end.
@@ -58,8 +57,6 @@ add = parser.add_argument
 add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
 variant = "a method of your own, as flags of train.py; between a flag and its value is a blank, not ="
 add("--variant", nargs=2, action="append", default=[], metavar=("NAME", "FLAGS"), help=variant)
-rate = "the peak learning rate of one method; of the others it is --learning-rate"
-add("--rate", nargs=2, action="append", default=[], metavar=("METHOD", "RATE"), help=rate)
 add_repetitions(parser, seeds=[0, 1, 2])
 add("--test", action="store_true", help="looks at the test split when all runs are done")
 
@@ -69,7 +66,6 @@ def main(arguments):
     output = pathlib.Path(arguments.output)
     check_depths(arguments, at_least=2)
     check_variants(arguments.variant)
-    check_rates(arguments)
     for records in trained_records(plan(arguments), arguments, check_records):
         if records:
             comparison_report.write(records, output)
@@ -86,7 +82,6 @@ def plan(arguments):
     """
     settings = setting_flags(arguments)
     methods = {name: METHODS[name] for name in arguments.methods} | dict(arguments.variant)
-    methods |= {name: f"{methods[name]} --learning-rate {rate}" for name, rate in arguments.rate}
     runs = []
     for seed in dict.fromkeys(arguments.seeds):
         for method, flags in methods.items():
@@ -103,15 +98,6 @@ def check_variants(variants):
         if names.count(name) > 1:
             raise ValueError(f"--variant must have a new name each time, and not a method's. Received: {name}")
         parsed_flags(f"--variant {name}", flags, [add_distillation, add_epochs])
-
-
-def check_rates(arguments):
-    """Raises a `ValueError` unless the rates are those of methods that are compared."""
-    names = [*arguments.methods, *dict(arguments.variant)]
-    for name, rate in arguments.rate:
-        if name not in names:
-            raise ValueError(f"--rate must be of one of {', '.join(names)}. Received: {name}")
-        parsed_flags(f"--rate {name}", f"--learning-rate {rate}", [add_settings, add_distillation])
 
 
 def check_records(records, runs, output):
@@ -132,7 +118,7 @@ def may_differ(methods):
     """The arguments that may differ between two runs of these methods, a set of one or two."""
     names = {"seed"}
     if len(methods) == 2:
-        names.update(argument_names(add_distillation), ["learning_rate"])
+        names.update(argument_names(add_distillation))
         if not methods <= METHODS.keys():
             names.add("epochs")
     return names | {"depths"} if "alone" in methods else names

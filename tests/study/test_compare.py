@@ -50,12 +50,6 @@ def test_the_longest_runs_come_first_within_a_seed():
     assert [run.name for run in runs] == [f"{name}_seed{seed}" for seed in (1, 0) for name in order]
 
 
-def test_a_method_has_a_rate_of_its_own():
-    flags = [*SETTINGS, "--methods", "alone", "ekd", "--rate", "ekd", "0.2", "--seeds", "0", "--output", "x"]
-    rates = {run.method: run.arguments["learning_rate"] for run in compare.plan(compare.parser.parse_args(flags))}
-    assert rates == {"ekd": 0.2, "alone": 0.05}
-
-
 def test_records_do_not_say_where_things_are_on_a_machine():
     arguments = {"dataset": "npz:/home/digits.npz", "data_dir": "/data", "seed": 1, "output": "/x"}
     assert portable(arguments) == {"dataset": "npz:digits.npz", "seed": 1}
@@ -173,9 +167,6 @@ def test_no_run_is_made_twice_and_the_test_split_comes_last(printed, comparison,
         (["--variant", "hot", "--temperature 0"], "must be a positive number"),
         (["--variant", "cold", "--distillation none --kl-weight 3"], "--variant cold must not set --kl-weight, which"),
         (["--variant", "fast", "--learning-rate 3"], "--variant fast: unrecognized arguments: --learning-rate 3"),
-        (["--rate", "joint", 0.1], "--rate must be of one of alone, ekd. Received: joint"),
-        (["--rate", "ekd", "x"], "x is not a number of 0 or more"),
-        (["--rate", "ekd", 0.1], "run ekd_8-14_seed0 with learning_rate 0.05, which does not compare with the 0.1 of"),
         (["--dataset", "npz:/no/such/file.npz"], "/no/such/file.npz"),
     ],
 )
