@@ -172,6 +172,6 @@ def test_mistakes(mistake, tmp_path, flags, sentence):
 
 
 def test_another_backend(train):
-    process = train("run", *SETTINGS, "--distribute", backend="numpy")
+    process = train("numpy", *SETTINGS, "--distribute", backend="numpy")
     assert process.wait(SECONDS) == 2
     assert "--distribute needs KERAS_BACKEND to be tensorflow or jax. Received: numpy" in printed(process)
