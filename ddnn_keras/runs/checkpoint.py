@@ -1,4 +1,8 @@
-"""A network in a file, with all that a training needs to go on: weights, optimizer, epoch and random states."""
+"""A network in a file, with all that a training needs to go on: weights, optimizer, epoch and random states.
+
+The order and the augmentation of images need no state. They follow from the seed and the epoch, see `ImageData.train`
+in `ddnn_keras/data/image_data.py`.
+"""
 
 import contextlib
 import json

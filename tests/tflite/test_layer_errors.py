@@ -85,6 +85,7 @@ def test_a_bundle_with_kept_layers_is_verified_and_stores_them_once():
         verify(content, subnet, images, labels, dataclasses.replace(mode, tensor_types=MODES["int8"].tensor_types))
 
 
+@pytest.mark.slow
 def test_as_few_layers_as_needed(unbalanced):
     """Two: between them the channels differ. Either alone would round there."""
     (images, labels), calibration_images, mode = held_out(100), training()[0][:100], mode_named("int8")
