@@ -6,7 +6,8 @@ For example:
 
 A pair is two runs of one comparison and one seed. Each seed, the mean of its pairs, is one observation. Comparisons
 with more seeds weigh more; with `--seeds`, of seeds that all have, none does. `--split train` is the accuracy during
-the last epoch, on training images as they are varied.
+the last epoch, on training images as they are varied. With `--alone`, depths are compared with those that another
+comparison trained alone, for example at a learning rate that is better for them.
 """
 
 import pathlib
@@ -19,7 +20,15 @@ from markdown_table import markdown_table
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, run
 
 # What is compared with what, where both are in a comparison.
-PAIRS = [("joint", "alone"), ("kl", "joint"), ("attention", "joint"), ("ekd", "kl"), ("ekd", "joint"), ("ekd", "alone")]
+PAIRS = [
+    ("joint", "alone"),
+    ("kl", "joint"),
+    ("kl", "alone"),
+    ("attention", "joint"),
+    ("ekd", "kl"),
+    ("ekd", "joint"),
+    ("ekd", "alone"),
+]
 
 parser = ArgumentParser(__doc__)
 add = parser.add_argument
@@ -27,13 +36,18 @@ add("folders", nargs="+", metavar="FOLDER", help="what compare.py wrote, with th
 splits = ["train", "validation", "test"]
 add("--split", default="validation", choices=splits, help="runs that were not on it are left out")
 add("--seeds", type=non_negative_integer, nargs="+", help="runs of others are left out; by default none")
+add("--alone", metavar="FOLDER", help="a comparison; its runs alone take the place of those of the others")
 
 
 def main(arguments):
     """Prints the table."""
     # A folder that two patterns match counts once.
     folders = dict.fromkeys(pathlib.Path(folder).resolve() for folder in arguments.folders)
-    comparisons = [[record for record in read_comparison(folder) if arguments.split in record] for folder in folders]
+    comparisons = [read_comparison(folder) for folder in folders]
+    if arguments.alone:
+        alone = [record for record in read_comparison(pathlib.Path(arguments.alone)) if record["method"] == "alone"]
+        comparisons = [[*alone, *(record for record in found if record["method"] != "alone")] for found in comparisons]
+    comparisons = [[record for record in found if arguments.split in record] for found in comparisons]
     records = [record for comparison in comparisons for record in comparison]
     if not records:
         raise ValueError(f"--split must be one that runs were on. Received: {arguments.split}")

@@ -67,7 +67,7 @@ def test_the_summary_has_gains_of_the_studies():
 def test_gains_of_the_fit(printed):
     shown = printed("recipes/study/gains.py", "--split", "train", RESULTS / "cifar10_10000_width32")
     gains = re.findall(GAIN, shown)
-    assert len(gains) == 15
+    assert len(gains) == 18
     assert all(gain in PAGES["cifar10_10000_width32"] for gain in gains)
 
 
