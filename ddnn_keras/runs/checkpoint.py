@@ -1,7 +1,7 @@
 """A network in a file, with all that a training needs to go on: weights, optimizer, epoch and random states.
 
-The order and the augmentation of images need no state. They follow from the seed and the epoch, see `ImageData.train`
-in `ddnn_keras/data/image_data.py`.
+The order and the augmentation of images need no state. They follow from the seed and the epoch: `ImageData.train` in
+`ddnn_keras/data/image_data.py`, and `batches` in `finetuning.py` for what fine-tuning adds.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """A `.tflite` file is verified on held-out images: it must do what its Keras model does, within its mode's bounds.
 
-`modes.py` has the bounds. `export/to_tflite.py` chooses the images: those of the test split.
+`modes.py` has the bounds. The scripts choose the images, up to 1,000 of the test split. `export/README.md` has both.
 """
 
 import dataclasses
@@ -47,8 +47,8 @@ def verify(content, subnet, images, labels, mode=MODES["none"], signature=None):
 
     In every mode the file must consist of builtin operators, and its weights must be constants. Integer files must hold
     integers alone between input and output. The mode's `Tolerance` bounds how far classes, accuracy and logits may be
-    apart. Fewer images widen the bounds of classes and accuracy by two standard errors. The reference is a float32 copy
-    of the model. Images are raw pixels 0..255, and neither of training nor of calibration.
+    apart. Two standard errors widen the bounds of classes and accuracy, which is much with few images. The reference is
+    a float32 copy of the model. Images are raw pixels 0..255, and neither of training nor of calibration.
     """
     # First, since an interpreter does not even open a file with operators that it does not have.
     if parts := forbidden_parts(content, mode):

@@ -1,16 +1,17 @@
 """Makes weights equal across depths, int8 ones too, and stores each only once in a bundle.
 
 Depths share convolutions but not normalisation. The converter folds normalisation into the convolution before it: it
-multiplies each output channel by gamma / sigma, one positive number for each depth and channel. (Gammas are never
-negative in the families, see `backbones/layers.py`; `network/divided_backbone.py` turns those of other networks.) So
-the folded weights of two depths are equal up to a factor for each channel:
+multiplies each output channel by gamma / sigma, one positive number for each depth and channel. Gammas are never
+negative in the families (`backbones/layers.py`), `network/divided_backbone.py` turns those of other networks, and
+`bundle.py` replaces those near 0. So the folded weights of two depths are equal up to a factor for each channel:
 
 | weights | place of the factor |
 |---|---|
 | int8 | The scale that each channel has anyway. The integers differ by one step at most, from rounding. |
 | float | A multiplication after the convolution and before its activation. The bias is divided by the factor. |
 
-The numbers of the full-net are stored. It is the signature with most operators, and stays as it was converted.
+The numbers of the full-net are stored. It is the signature with most operators, and stays as it was converted. After
+quantization-aware training, depths have equal integers from the start (`quantization_aware.py`).
 """
 
 import dataclasses
