@@ -1,10 +1,11 @@
 """The accuracies and gains on all pages: what the runs beside them say, to the last digit."""
 
-import json
+import itertools
 import re
 
 import numpy as np
 import pytest
+from comparison_records import read_records
 from comparison_report import accuracies, pairs, table
 from conftest import ROOT
 from intervals import mean_gain
@@ -18,7 +19,7 @@ POOLED = re.findall(r"`python recipes/study/gains\.py ([^`]*)`", "".join(PAGES.v
 
 COMPARISONS, SCREENINGS = {}, {}
 for path in sorted(RESULTS.glob("*/results.json")):
-    runs = json.loads(path.read_text())["runs"]
+    runs = read_records(path.parent)
     (SCREENINGS if "levels" in runs[0] else COMPARISONS)[path.parent.name] = runs
 
 
@@ -35,9 +36,11 @@ def test_accuracies_and_gains_are_those_of_the_comparison():
     """Lines of tables that have accuracies of one depth."""
     count = 0
     for name, page in PAGES.items():
+        comparisons = [read_records(path.parent) for path in (RESULTS / name).glob("**/results.json")]
         for depth, line in re.findall(r"^\| (\d+) \|(.*±.*)\|$", page, re.MULTILINE):
             found = set(re.findall(FIGURE, line))
-            known = [figures(COMPARISONS[name], split, f"depth_{depth}") for split in ("train", "validation", "test")]
+            splits = itertools.product(comparisons, ("train", "validation", "test"))
+            known = [figures(runs, split, f"depth_{depth}") for runs, split in splits]
             assert found <= set().union(*known), (name, line)
             count += 1
     assert count >= 63
