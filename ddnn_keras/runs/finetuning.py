@@ -18,7 +18,7 @@ from ddnn_keras.runs.pretrained_start import pretrained_network
 SMALLEST = 96  # pixels: of smaller images, the last stages of a pretrained network see nothing
 BATCH_SIZE = 32
 # About as many images are seen in all, within these epochs.
-IMAGES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 5, 100
+IMAGES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 45_000, 5, 100
 LEARNING_RATES = {"sgd": 0.01, "adamw": 3e-4}
 WEIGHT_DECAYS = {"sgd": 4e-5, "adamw": 0.05}
 HEAD_RATE = 1e-3  # of Adam, whose steps do not depend on how large a start's features are
