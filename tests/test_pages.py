@@ -88,7 +88,7 @@ def test_the_commands_from_photos_to_a_file(tmp_path):
     random = np.random.default_rng(0)
     for name, photo in {"cat": skimage.data.chelsea(), "coffee": skimage.data.coffee()}.items():
         (tmp_path / "photos" / name).mkdir(parents=True)
-        for number in range(20):
+        for number in range(40):
             top, left = (random.integers(0, size - 200) for size in photo.shape[:2])
             part = Image.fromarray(photo[top : top + 200, left : left + 200]).resize((96, 96))
             part.save(tmp_path / "photos" / name / f"{number}.jpg")

@@ -15,7 +15,6 @@ NUMBERS = Verification(
     num_images=100,
     max_abs_error=0.0,
     p90_abs_error=0.0,
-    p90_lower_bound=0.0,
     max_abs_logit=4.0,
     argmax_agreement=1.0,
     clear_disagreement=0.0,
@@ -54,8 +53,8 @@ def test_a_mixed_precision_model_is_compared_in_float32():
         ({"max_abs_error": 0.041}, "a logit differs by 0.041, allowed is 0.04"),
         ({"max_abs_error": 0.011, "max_abs_logit": 0.1}, "a logit differs by 0.011, allowed is 0.01"),
         ({"max_abs_error": float("nan")}, "a logit differs by nan, allowed is 0.04"),
-        ({"p90_lower_bound": 0.02}, None),
-        ({"p90_lower_bound": 0.021}, "a tenth of the images have a logit that differs by 0.021, allowed is 0.02"),
+        ({"p90_abs_error": 0.02}, None),
+        ({"p90_abs_error": 0.021}, "a tenth of the images have a logit that differs by 0.021, allowed is 0.02"),
         ({"clear_disagreement": 0.09}, None),
         ({"clear_disagreement": 0.11}, "the fraction of clearly other classes is 0.11, allowed is 0.0947"),
         ({"accuracy": 0.84}, None),
@@ -78,15 +77,13 @@ def test_a_near_tie_is_no_disagreement():
     assert (numbers["max_abs_error"], numbers["max_abs_logit"]) == (pytest.approx(1.0), 10.0)
 
 
-@pytest.mark.parametrize(
-    ("num_images", "images_off", "clauses"), [(1000, 119, 0), (1000, 120, 1), (16, 4, 0), (16, 5, 1)]
-)
-def test_a_tenth_of_the_images_is_bounded_less_than_the_rest(num_images, images_off, clauses):
+@pytest.mark.parametrize(("images_off", "clauses"), [(10, 0), (11, 1)])
+def test_a_tenth_of_the_images_is_bounded_less_than_the_rest(images_off, clauses):
     # What float16 did to a MobileNetV2 after four epochs: 1.2 % of the largest logit on one image, 0.01 % on most.
-    reference = np.tile([6.0, 0.0], (num_images, 1))
-    errors = np.full((num_images, 1), 0.0006)
+    reference = np.tile([6.0, 0.0], (100, 1))
+    errors = np.full((100, 1), 0.0006)
     errors[:images_off] = 0.2
-    numbers = dataclasses.replace(NUMBERS, **compare(reference + errors, reference, np.zeros(num_images, int)))
+    numbers = dataclasses.replace(NUMBERS, **compare(reference + errors, reference, np.zeros(100, int)))
     expected = ["a tenth of the images have a logit that differs by 0.2, allowed is 0.12"]
     assert excesses(numbers, MODES["float16"].tolerance) == expected[:clauses]
 
