@@ -14,6 +14,7 @@ from ddnn_keras.quantization_aware import is_quantization_aware
 from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.runtime.quiet import hushed
 from ddnn_keras.runtime.tflite_file import parse
+from ddnn_keras.tflite.bias_correction import with_corrected_biases
 from ddnn_keras.tflite.layer_names import named_operators
 from ddnn_keras.tflite.model_copies import in_float32, with_strides
 from ddnn_keras.tflite.modes import MODES
@@ -30,12 +31,19 @@ def convert(subnet, mode=MODES["none"], calibration_images=None, signature=DEFAU
     computes in float32 or integers, whatever the sub-net's dtype policy.
 
     Modes that need calibration measure the range of each activation on `calibration_images`: raw pixels of shape
-    `(n, height, width, channels)`. 100 to 500 training images of all classes are usual.
+    `(n, height, width, channels)`. 100 to 500 training images of all classes are usual. Their files' biases are
+    corrected, see `bias_correction.py`.
     """
     if mode.kept:
-        return quantized(calibrated(subnet, mode, calibration_images, signature), subnet, mode)
-    with converter(subnet, mode, calibration_images, signature) as configured:
-        return converted(configured)
+        network = calibrated(subnet, mode, calibration_images, signature)
+        return quantized(network, subnet, mode, calibration_images)
+    images = checked(subnet, mode, calibration_images)
+    with saved(subnet, signature) as folder:
+        content = converted(converter(folder, signature, mode, images))
+        if not mode.needs_calibration:
+            return content
+        network = converted(converter(folder, signature, MODES["none"]))
+    return with_corrected_biases(content, network, calibration_images)
 
 
 def calibrated(subnet, mode, calibration_images, signature=DEFAULT_SIGNATURE):
@@ -44,48 +52,58 @@ def calibrated(subnet, mode, calibration_images, signature=DEFAULT_SIGNATURE):
         raise ValueError(
             "`keep` and `max_drop` must not be given for a quantization-aware network: it rounds by itself."
         )
-    with converter(subnet, mode, calibration_images, signature) as configured:
+    images = checked(subnet, mode, calibration_images)
+    with saved(subnet, signature) as folder:
+        configured = converter(folder, signature, mode, images)
         # TensorFlow's QuantizationDebugger does so too. It leaves the types of input and output no choice.
         configured._experimental_calibrate_only = True
         return converted(configured)
 
 
-def quantized(content, subnet, mode):
+def quantized(network, subnet, mode, calibration_images):
     """The int8 file of a `calibrated` network, in which the mode's kept layers stay in float32."""
-    tree = parse(content)
+    tree = parse(network)
     (graph,) = tree.subgraphs
     # What follows a layer and has no weights stays with it. Other depths may have other layers.
     kept = [
         operator for name, operator in named_operators(tree, graph, subnet).items() if name.split(" ")[0] in mode.kept
     ]
     with hushed():
-        return mlir_quantize(
-            content,
+        content = mlir_quantize(
+            network,
             fully_quantize=True,
             input_data_type=tf.as_dtype(mode.io_dtype),
             output_data_type=tf.as_dtype(mode.io_dtype),
             denylisted_nodes=[graph.tensors[operator.outputs[0]].name.decode() for operator in kept],
         )
+    return with_corrected_biases(content, network, calibration_images)
 
 
-@contextlib.contextmanager
-def converter(subnet, mode, calibration_images, signature):
-    """TensorFlow's converter of a sub-net, see `convert`."""
+def checked(subnet, mode, calibration_images):
+    """The images to calibrate on. Raises a `ValueError` unless the sub-net can be converted for this mode."""
     check_backend()
     shape = image_shape(subnet)
     if mode.name != "int8" and is_quantization_aware(subnet):
         raise ValueError(f"`quantize` must be 'int8' for a quantization-aware network. Received: {mode.name!r}")
     if mode.needs_calibration:
-        calibration_images = pin_pixel_range(checked_raw_images("calibration_images", calibration_images, shape))
+        return pin_pixel_range(checked_raw_images("calibration_images", calibration_images, shape))
+
+
+@contextlib.contextmanager
+def saved(subnet, signature):
+    """The folder of a sub-net in TensorFlow's own format."""
     with hushed(), tempfile.TemporaryDirectory() as folder:
-        save_with_signature(with_strides(in_float32(subnet)), folder, signature, shape)
-        configured = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
-        configure(configured, mode)
-        if mode.needs_calibration:
-            configured.representative_dataset = lambda: (
-                (signature, {INPUT: image[np.newaxis]}) for image in calibration_images
-            )
-        yield configured
+        save_with_signature(with_strides(in_float32(subnet)), folder, signature, image_shape(subnet))
+        yield folder
+
+
+def converter(folder, signature, mode, images=None):
+    """TensorFlow's converter of a saved sub-net."""
+    configured = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
+    configure(configured, mode)
+    if mode.needs_calibration:
+        configured.representative_dataset = lambda: ((signature, {INPUT: image[np.newaxis]}) for image in images)
+    return configured
 
 
 def check_backend():

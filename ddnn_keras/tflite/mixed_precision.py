@@ -34,7 +34,7 @@ def layers_to_keep(subnets, mode, calibration_images, images, labels, max_drop):
 
     def files(kept):
         changed = dataclasses.replace(mode, kept=tuple(kept))
-        return [quantized(content, subnet, changed) for content, subnet in networks]
+        return [quantized(content, subnet, changed, calibration_images) for content, subnet in networks]
 
     def suffices(kept):
         lost = (before - num_correct(file, images, labels) for before, file in zip(references, files(kept)))

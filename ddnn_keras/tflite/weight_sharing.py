@@ -66,6 +66,7 @@ class Weighted:
     operator: schema.OperatorT
     tensor: schema.TensorT
     values: np.ndarray
+    num_inputs: int  # the input channels that an output channel reads
 
 
 class Graph:
@@ -84,7 +85,9 @@ class Graph:
             # A product of two activations is a FULLY_CONNECTED too, without constant weights.
             if tensor is not None and self.tree.buffers[tensor.buffer].data is not None and tensor.type in DTYPES:
                 values = np.moveaxis(self.values(tensor), axis, 0)
-                found.append(Weighted(operator, tensor, values.reshape(len(values), -1)))
+                # Of depthwise weights, each output channel has one input channel.
+                num_inputs = tensor.shape[-1] if axis == 0 else 1
+                found.append(Weighted(operator, tensor, values.reshape(len(values), -1), num_inputs))
         return found
 
     def code(self, operator):
