@@ -28,9 +28,9 @@ preprocessing = "what the start wants done to pixels; by default known from its 
 add("--preprocessing", default="auto", choices=["auto", "none", "tf", "torch", "caffe"], help=preprocessing)
 add("--depths", type=positive_integer, default=3, help="how many; the deepest teaches the others")
 add("--augment", default="light", choices=["none", "light", "rand"], help="light: turned and lit; rand: RandAugment")
-add("--epochs", type=positive_integer, help="in all; by default 5 to 40, fewer for more photos")
-add("--head-epochs", type=non_negative_integer, default=2, help="of them, for the classifiers alone")
-patience = "epochs without a better one that end the training; by default a third of all"
+add("--epochs", type=positive_integer, help="in all; by default 5 to 100, fewer for more photos")
+add("--head-epochs", type=non_negative_integer, help="of them, for the classifiers alone; by default a tenth")
+patience = "epochs without one as good as the best that end the training; by default a third of all"
 add("--patience", type=positive_integer, help=patience)
 add("--batch-size", type=positive_integer, help="images per update; by default 32, or all if there are fewer")
 add("--optimizer", default="sgd", choices=["sgd", "adamw"], help="SGD with Nesterov momentum, or AdamW")

@@ -31,9 +31,9 @@ class BestEpoch(keras.callbacks.Callback):
         self.model.stop_training = self.is_past()
 
     def is_past(self):
-        """Whether the training has ended early."""
+        """Whether the training has ended early. An epoch as good as the best one counts as better."""
         means = self._means()
-        return len(means) > 0 and len(means) - 1 - int(np.argmax(means)) >= self._patience
+        return len(means) > 0 and int(np.argmax(means[::-1])) >= self._patience
 
     def restore(self, model, finished_epochs):
         """Gives a model the best epoch's weights, and saves it as the network of a finished run."""

@@ -1,4 +1,7 @@
-"""Fine-tuning of a pretrained network: the classifiers first, then all layers at a lower rate; the best epoch stays."""
+"""Fine-tuning of a pretrained network: the classifiers first, then all layers at a lower rate; the best epoch stays.
+
+With classifiers that fit the features, training all layers spoils the features less (https://arxiv.org/abs/2202.10054).
+"""
 
 import itertools
 import zlib
@@ -15,7 +18,7 @@ from ddnn_keras.runs.pretrained_start import pretrained_network
 SMALLEST = 96  # pixels: of smaller images, the last stages of a pretrained network see nothing
 BATCH_SIZE = 32
 # About as many images are seen in all, within these epochs.
-IMAGES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 60_000, 5, 40
+IMAGES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 45_000, 5, 100
 LEARNING_RATES = {"sgd": 0.01, "adamw": 3e-4}
 WEIGHT_DECAYS = {"sgd": 4e-5, "adamw": 0.05}
 HEAD_RATE = 1e-3  # of Adam, whose steps do not depend on how large a start's features are
@@ -46,6 +49,7 @@ def settled_images(arguments):
     epochs = arguments.epochs or min(max(IMAGES_SEEN // images.num_train, FEWEST_EPOCHS), MOST_EPOCHS)
     for name, value in {
         "epochs": epochs,
+        "head_epochs": min(tenth(epochs), epochs - 1),
         "patience": max(3, epochs // 3),
         "batch_size": min(BATCH_SIZE, images.num_train),
         "learning_rate": LEARNING_RATES[arguments.optimizer],
@@ -56,6 +60,11 @@ def settled_images(arguments):
     if arguments.head_epochs >= arguments.epochs:
         raise ValueError(f"--head-epochs must be fewer than the {arguments.epochs} --epochs.")
     return images
+
+
+def tenth(epochs):
+    """How long the classifiers are trained by default, and how long the warm-up of all layers is."""
+    return max(1, epochs // 10)
 
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
@@ -89,9 +98,9 @@ def compile_network(model, arguments, images, head):
 
 
 def optimizer(arguments, steps_per_epoch):
-    """The optimizer for all layers, with a warm-up of an epoch and a cosine to zero."""
+    """The optimizer for all layers, with a warm-up and a cosine to zero."""
     steps = (arguments.epochs - arguments.head_epochs) * steps_per_epoch
-    schedule = trainer.schedule(arguments.learning_rate, steps_per_epoch, steps)
+    schedule = trainer.schedule(arguments.learning_rate, tenth(arguments.epochs) * steps_per_epoch, steps)
     made = OPTIMIZERS[arguments.optimizer](schedule, arguments.weight_decay)
     made.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return made

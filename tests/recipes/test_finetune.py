@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ddnn_keras import DDNN, data
+from ddnn_keras.runs.best_epoch import BestEpoch
 from ddnn_keras.runs.checkpoint import load_network
 from ddnn_keras.runs.pretrained_start import pretrained_network
 from ddnn_keras.runs.run_directory import RunDirectory
@@ -89,6 +90,13 @@ def test_the_network_of_the_best_epoch_stays(finetuned, photos):
     names = [f"{key}_accuracy" for key in model.output_keys]
     means = [np.mean([row[f"val_{name}"] for name in names]) for row in RunDirectory(finetuned).read_history()]
     assert np.mean([found[name] for name in names]) == pytest.approx(max(means))
+
+
+@pytest.mark.parametrize(("accuracies", "past"), [((0.9, 1, 1, 1), False), ((0.9, 1, 0.9, 0.9), True)])
+def test_an_epoch_as_good_as_the_best_lets_a_training_go_on(accuracies, past, tmp_path):
+    run = RunDirectory(tmp_path)
+    run.history.write_text("\n".join(["epoch,val_accuracy", *(f"0,{accuracy}" for accuracy in accuracies)]))
+    assert BestEpoch(run, ["depth_7"], patience=2).is_past() == past
 
 
 def test_the_classifiers_are_trained_first(flags, source, printed, tmp_path):
