@@ -7,12 +7,11 @@ speed stay, and so do the weights that depths share.
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 
 from ddnn_keras.runtime.interpreter import LiteModel
-from ddnn_keras.runtime.quiet import hushed
 from ddnn_keras.runtime.tflite_file import ABSENT, operators, parse, serialize
-from ddnn_keras.tflite.weight_sharing import Graph, drop_unused_buffers
+from ddnn_keras.tflite.layer_errors import traced_interpreter
+from ddnn_keras.tflite.weight_sharing import Graph
 
 MEASURED = 50  # calibration images, at most
 DTYPES = {schema.TensorType.INT32: "int32", schema.TensorType.INT64: "int64"}
@@ -32,15 +31,12 @@ def with_corrected_biases(content, network, images):
         if bias and bias[0] != ABSENT and graph.tensors[bias[0]].type in DTYPES:
             shifts = shifts_of_means(rounded, exact.values, means[exact.operator.inputs[0]])
             subtract(tree, graph.tensors[bias[0]], shifts)
-    drop_unused_buffers(tree)
     return serialize(tree)
 
 
 def channel_means(network, indices, images):
     """The mean of every channel of some tensors over images and positions: a dict from indices to arrays."""
-    with hushed():  # it warns of the memory that this takes
-        interpreter = Interpreter(model_content=network, experimental_preserve_all_tensors=True)
-        interpreter.allocate_tensors()
+    interpreter = traced_interpreter(network)
     lite, means = LiteModel(interpreter), dict.fromkeys(indices, 0.0)
     measured = np.asarray(images)[:: -(-len(images) // MEASURED)]
     for image in measured:
@@ -66,6 +62,4 @@ def subtract(tree, tensor, shifts):
     steps = np.rint(shifts / np.asarray(tensor.quantization.scale))
     dtype = DTYPES[tensor.type]
     biases = np.frombuffer(tree.buffers[tensor.buffer].data, dtype) - steps.astype(dtype)
-    # Other tensors may have the same numbers.
-    tree.buffers.append(schema.BufferT(data=biases.view("uint8")))
-    tensor.buffer = len(tree.buffers) - 1
+    tree.buffers[tensor.buffer].data = biases.view("uint8")

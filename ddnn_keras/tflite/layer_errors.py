@@ -68,13 +68,19 @@ def layer_errors(content, float_content, subnet, images, signature=None):
     ]
 
 
+def traced_interpreter(content):
+    """An interpreter of a file in which every tensor can be read after a run."""
+    with hushed():  # it warns of the memory that this takes
+        interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
 class Traced:
     """One signature of a file, in which every operator's output can be read."""
 
     def __init__(self, content, subnet, signature=None):
-        with hushed():  # it warns of the memory that this takes
-            self._interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
-            self._interpreter.allocate_tensors()
+        self._interpreter = traced_interpreter(content)
         self._lite, tree = LiteModel(self._interpreter, signature), parse(content)
         names = [definition.signatureKey.decode() for definition in tree.signatureDefs]
         self._index = tree.signatureDefs[names.index(self._lite.signature)].subgraphIndex
