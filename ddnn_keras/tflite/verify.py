@@ -60,9 +60,10 @@ def verify(content, subnet, images, labels, mode=MODES["none"], signature=None):
         size_bytes=len(content),
     )
     if failures := excesses(verification, mode.tolerance):
+        advice = ' What helps is in export/README.md, "When int8 costs accuracy".' if mode.needs_calibration else ""
         raise VerificationError(
             f"The {mode.name} file ({lite.signature}) does not do what its Keras model does. "
-            f"On {len(images)} images {'; '.join(failures)}."
+            f"On {len(images)} images {'; '.join(failures)}.{advice}"
         )
     return verification
 
