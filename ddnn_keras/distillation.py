@@ -68,7 +68,9 @@ def activation_attention(features):
 
 ATTENTION_MAPS = {"standardized": standardized_attention, "activation": activation_attention}
 
+# Whose class probabilities teach. A file does not hold another network that taught; it says so instead.
 TEACHERS = ("full-net", "mean")
+NOT_IN_FILE = "another network"
 
 
 def attention_loss(teacher_features, student_features, attention="standardized"):
@@ -109,6 +111,11 @@ def is_finite(value):
     return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
+def ends_in_softmax(network):
+    """Whether the last layer of a Keras network is a softmax, as in `keras.applications`."""
+    return bool(network.layers) and getattr(network.layers[-1], "activation", None) is keras.activations.softmax
+
+
 @keras.saving.register_keras_serializable("ddnn_keras")
 @dataclasses.dataclass(frozen=True)
 class EKD:
@@ -117,6 +124,9 @@ class EKD:
     The loss of a sub-net is its cross-entropy `+ kl_weight * KL + attention_weight * AT`. KL is `kl_divergence` and AT
     is `attention_loss`, both against the full-net. The measurements behind the defaults are in
     `recipes/results/README.md`.
+
+    A network that was trained before can teach in KL, see `teacher`. It teaches the full-net too, and stays as it is. A
+    file of the student does not hold it. So to go on with training after loading, call `compile` with it again.
 
     Args:
         temperature: Divides the logits in KL, a positive float. Higher values make the probabilities softer. Defaults
@@ -128,8 +138,9 @@ class EKD:
         attention: The attention map: `"standardized"` (see `standardized_attention`) or `"activation"` (see
             `activation_attention`, which usually takes a weight of 1000). Defaults to `"standardized"`, because its
             term does not depend on the resolution of the features.
-        teacher: Which class probabilities teach in KL: `"full-net"`, or `"mean"` for the mean of all depths' logits,
-            which teaches the full-net too. Defaults to `"full-net"`, as in the paper's abstract.
+        teacher: Whose class probabilities teach in KL: `"full-net"`; or `"mean"` for the mean of all depths' logits,
+            which teaches the full-net too; or a trained `keras.Model` from the same images to logits, such as
+            `alone.subnet(50)`. Defaults to `"full-net"`, as in the paper's abstract.
 
     Raises:
         ValueError: If an argument is not as above.
@@ -143,7 +154,7 @@ class EKD:
     kl_weight: float = 1.0
     attention_weight: float = 0.1
     attention: str = "standardized"
-    teacher: str = "full-net"
+    teacher: str | keras.Model = "full-net"
 
     def __post_init__(self):
         if not (is_finite(self.temperature) and self.temperature > 0):
@@ -151,36 +162,62 @@ class EKD:
         for name in ("kl_weight", "attention_weight"):
             if not (is_finite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"`{name}` must be a number of 0 or more. Received: {name}={getattr(self, name)!r}")
-        for name, allowed in {"attention": ATTENTION_MAPS, "teacher": TEACHERS}.items():
-            if getattr(self, name) not in list(allowed):
-                known = ", ".join(map(repr, allowed))
-                raise ValueError(f"`{name}` must be one of {known}. Received: {name}={getattr(self, name)!r}")
+        if self.attention not in list(ATTENTION_MAPS):
+            known = ", ".join(map(repr, ATTENTION_MAPS))
+            raise ValueError(f"`attention` must be one of {known}. Received: attention={self.attention!r}")
+        if self.teacher not in (*TEACHERS, NOT_IN_FILE) and not isinstance(self.teacher, keras.Model):
+            known = ", ".join(map(repr, TEACHERS))
+            raise ValueError(f"`teacher` must be one of {known}, or a keras.Model. Received: teacher={self.teacher!r}")
+        if isinstance(self.teacher, keras.Model) and ends_in_softmax(self.teacher):
+            raise ValueError(f"`teacher` must give logits, not probabilities. Received: teacher={self.teacher!r}")
+
+    @property
+    def lacks_teacher(self):
+        """Whether it comes from a file, and the network that taught is missing."""
+        return self.kl_weight > 0 and self.teacher == NOT_IN_FILE
 
     def terms(self, keys):
         """The terms with a weight above 0, beside each depth's cross-entropy, for output keys with the full-net's last.
 
         A dict from pairs such as `("depth_18", "kl_loss")` to pairs of a weight and a function. The function takes the
-        logits and the features of all depths, dicts by output key, and gives a value per sample.
+        teacher's logits, and the logits and features of all depths, dicts by output key. It gives a value per sample.
         """
         *students, full_net = keys
+        taught = students if self.teacher == "full-net" else [] if self.teacher == NOT_IN_FILE else keys
         terms = {}
         for key in keys:
-            if self.kl_weight and (key in students or self.teacher == "mean"):
-                terms[key, "kl_loss"] = self.kl_weight, functools.partial(self._kl, key, full_net)
+            if self.kl_weight and key in taught:
+                terms[key, "kl_loss"] = self.kl_weight, functools.partial(self._kl, key)
             if self.attention_weight and key in students:
                 terms[key, "attention_loss"] = self.attention_weight, functools.partial(self._attention, key, full_net)
         return terms
 
-    def _kl(self, student, full_net, logits, features):
-        teacher = logits[full_net] if self.teacher == "full-net" else sum(logits.values()) / len(logits)
-        return kl_divergence(teacher, logits[student], self.temperature)
+    def teacher_logits(self, images, logits, full_net):
+        """What teaches in KL, or `None`, for images and a network's own logits for them, a dict by output key."""
+        if self.kl_weight == 0 or self.lacks_teacher:
+            return None
+        if self.teacher == "full-net":
+            return logits[full_net]
+        if self.teacher == "mean":
+            return sum(logits.values()) / len(logits)
+        found = self.teacher(images, training=False)
+        if not ops.is_tensor(found) or found.shape[-1] != logits[full_net].shape[-1]:
+            raise ValueError(
+                f"`teacher` must give logits of {logits[full_net].shape[-1]} classes, as a network's `subnet` does. "
+                f"Received: {found}"
+            )
+        return found
 
-    def _attention(self, student, full_net, logits, features):
+    def _kl(self, student, teacher_logits, logits, features):
+        return kl_divergence(teacher_logits, logits[student], self.temperature)
+
+    def _attention(self, student, full_net, teacher_logits, logits, features):
         return attention_loss(features[full_net], features[student], self.attention)
 
     def get_config(self):
-        """The arguments, by name."""
-        return dataclasses.asdict(self)
+        """The arguments, by name, but for another network that teaches."""
+        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**config, "teacher": NOT_IN_FILE} if isinstance(self.teacher, keras.Model) else config
 
     @classmethod
     def from_config(cls, config):

@@ -265,7 +265,7 @@ class DDNN(keras.Model):
         if not self._compiled_distillation.metrics:
             return super().call(inputs, training=training, mask=mask)
         outputs = self._with_features.network.call(inputs, training=training, mask=mask)
-        self._latest_pass.remember(**outputs)
+        self._latest_pass.remember(inputs, **outputs)
         return outputs["logits"]
 
     def features(self, inputs, training=False):
@@ -377,6 +377,11 @@ class DDNN(keras.Model):
 
     def make_train_function(self, force=False):
         """Makes the function that `fit` calls for a step."""
+        if self.distillation and self.distillation.lacks_teacher:
+            raise ValueError(
+                "`distillation` must be given again, because a file does not hold the network that taught: call "
+                "`compile` with `EKD(teacher=...)` and, to go on as before, with `optimizer=model.optimizer`."
+            )
         # Not in `compile`, because layers may be frozen between the two.
         tensorflow_speed.make_optimizer_state(self)
         return super().make_train_function(force)
@@ -399,9 +404,10 @@ class DDNN(keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training) if has_others else 0.0
         if not distills:
             return loss
-        features = self._latest_pass.features_of(y_pred)
-        if features is not None:
-            return loss + self._compiled_distillation(y_pred, features, sample_weight)
+        latest = self._latest_pass.behind(y_pred)
+        if latest is not None:
+            images, features = latest
+            return loss + self._compiled_distillation(images, y_pred, features, sample_weight)
         if is_real:
             raise ValueError(
                 "`y_pred` must be what this network's latest call gave: `distillation` needs the features behind it."

@@ -120,7 +120,7 @@ def test_compiled_distillation_sums_the_weighted_terms_of_every_student(outputs)
         expected += 0.5 * np.mean(weights * kl_divergence(logits["depth_20"], logits[key], 2.0))
         expected += 0.25 * np.mean(weights * attention_loss(features["depth_20"], features[key]))
     compiled = CompiledDistillation(EKD(temperature=2.0, kl_weight=0.5, attention_weight=0.25), KEYS)
-    total = compiled(logits, features, {key: weights[:, None] for key in KEYS})
+    total = compiled(None, logits, features, {key: weights[:, None] for key in KEYS})
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
     names = [f"{key}_{name}" for key in KEYS[:2] for name in ("kl_loss", "attention_loss")]
     assert [metric.name for metric in compiled.metrics] == names
@@ -134,7 +134,7 @@ def test_the_mean_of_all_depths_teaches_every_depth(outputs):
     expected += sum(2 * np.mean(attention_loss(features["depth_20"], features[key])) for key in KEYS[:2])
     # In whatever order a model gives its outputs.
     for order in (KEYS, sorted(KEYS)):
-        total = compiled({key: logits[key] for key in order}, {key: features[key] for key in order})
+        total = compiled(None, {key: logits[key] for key in order}, {key: features[key] for key in order})
         assert float(total) == pytest.approx(float(expected), rel=1e-5)
     names = {metric.name for metric in compiled.metrics}
     assert names == {f"{key}_kl_loss" for key in KEYS} | {f"{key}_attention_loss" for key in KEYS[:2]}
@@ -157,6 +157,7 @@ def test_ekd_survives_serialization():
         {"attention_weight": -0.5},
         {"attention": "softmax"},
         {"teacher": "shallowest"},
+        {"teacher": keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])},
     ],
 )
 def test_errors_name_the_argument_and_the_value(argument):

@@ -12,7 +12,8 @@ DEVICES = {"distribute", "hosts", "rank"}
 
 # EKD's own, written down here because importing it takes seconds.
 ATTENTION_MAPS = ("standardized", "activation")
-TEACHERS = ("full-net", "mean")
+EMBEDDED_TEACHERS = ("full-net", "mean")
+TRAINED_FIRST = "alone"
 EKD_DEFAULTS = {
     "temperature": 1.0,
     "kl_weight": 1.0,
@@ -94,7 +95,7 @@ def add_epochs(parser):
     parser.add_argument("--epochs", type=positive_integer, default=30, help="passes over the training images")
 
 
-def add_distillation(parser):
+def add_distillation(parser, teachers=(*EMBEDDED_TEACHERS, TRAINED_FIRST)):
     """The arguments that say what the full-net teaches."""
     number, add = non_negative_number, parser.add_argument
     add("--distillation", default="ekd", choices=DISTILLATIONS, help="what the full-net teaches")
@@ -105,7 +106,8 @@ def add_distillation(parser):
     add(
         "--student-weight", type=number, default=1.0, help="weight of each sub-net's cross-entropy; the full-net's is 1"
     )
-    add("--teacher", choices=TEACHERS, help="whose probabilities teach")
+    teacher = "whose probabilities teach; alone: a full-net that is trained first, alone, for as many epochs"
+    add("--teacher", choices=teachers, help=teacher if TRAINED_FIRST in teachers else "whose probabilities teach")
     parser.set_defaults(**EKD_DEFAULTS)
 
 

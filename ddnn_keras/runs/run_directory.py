@@ -16,7 +16,7 @@ class RunDirectory:
     Its files: `model.keras`, the network after the last finished epoch, ready to go on; `config.json`, all that was
     asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results, written last; `curves.png`;
     `tensorboard`, a folder, if it was asked for. Fine-tuning also writes `confusion.png`, and `best.keras`, the network
-    after its best epoch, until it is finished.
+    after its best epoch, until it is finished. `teacher` is the run of a full-net that was trained first, to teach.
     """
 
     def __init__(self, path):
@@ -29,6 +29,11 @@ class RunDirectory:
         self.best = self.path / "best.keras"
         self.confusion = self.path / "confusion.png"
         self.tensorboard = self.path / "tensorboard"
+
+    @property
+    def teacher(self):
+        """The run within this one."""
+        return RunDirectory(self.path / "teacher")
 
     @classmethod
     def newest(cls, root="runs", holding="model", suitable=lambda run: True):

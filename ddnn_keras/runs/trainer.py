@@ -1,5 +1,6 @@
 """Trains one network that holds several depths, and writes a run directory: what every recipe that trains calls."""
 
+import argparse
 import contextlib
 import dataclasses
 import importlib.util
@@ -12,9 +13,17 @@ import keras
 from ddnn_keras import DDNN, EKD, load_pretrained
 from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
+from ddnn_keras.distillation import NOT_IN_FILE
 from ddnn_keras.network.cost import count_macs, count_parameters
-from ddnn_keras.runs.arguments import DISTILLATIONS, check_depths, load_images, of_the_run, with_absolute_paths
-from ddnn_keras.runs.checkpoint import Checkpoint, resume
+from ddnn_keras.runs.arguments import (
+    DISTILLATIONS,
+    TRAINED_FIRST,
+    check_depths,
+    load_images,
+    of_the_run,
+    with_absolute_paths,
+)
+from ddnn_keras.runs.checkpoint import Checkpoint, load_network, resume
 from ddnn_keras.runs.curves import draw_curves
 from ddnn_keras.runs.devices import ALONE, several_devices
 from ddnn_keras.runs.earlier_runs import resumed, unused
@@ -71,6 +80,9 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
                 config = {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
                 run_directory.write_json(run_directory.config, config)
             run_directory.tidy(first_epoch)
+        if distillation(arguments).lacks_teacher:
+            teacher = trained_teacher(model, arguments, run_directory, share, images)
+            compile_network(model, arguments, model.optimizer, teacher)
         make_deterministic()
         procedure.fit(model, arguments, images, run_directory, first_epoch, share)
         split = {"test": images.test, "validation": images.validation}[arguments.evaluate_on]
@@ -80,6 +92,14 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
             draw_curves(run_directory.read_history(), run_directory.curves)
             run_directory.write_json(run_directory.metrics, metrics)
     print_metrics(metrics, arguments.evaluate_on)
+
+
+def trained_teacher(model, arguments, run_directory, share, images):
+    """The full-net, which was or is now trained alone, in a run of its own within the run."""
+    full_net = list(model.depths)[-1]
+    of_teacher = {"depths": [full_net], "distillation": "none", "teacher": "full-net", "evaluate_on": "validation"}
+    train(argparse.Namespace(**{**vars(arguments), **of_teacher}), run_directory.teacher, share, images=images)
+    return load_network(run_directory.teacher.model, compile=False).subnet(full_net)
 
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
@@ -162,14 +182,14 @@ def compiled_network(arguments, images):
     return model
 
 
-def compile_network(model, arguments, optimizer):
-    """Gives a network its optimizer and objective."""
+def compile_network(model, arguments, optimizer, teacher=NOT_IN_FILE):
+    """Gives a network its optimizer and objective, with the teacher that was trained first where one was."""
     *students, full_net = model.output_keys
     model.compile(
         optimizer,
         loss_weights={**dict.fromkeys(students, arguments.student_weight), full_net: 1.0},
         metrics=["accuracy"],
-        distillation=distillation(arguments),
+        distillation=distillation(arguments, teacher),
         # Beside a GPU Keras would have TensorFlow's steps compiled by XLA, which has not every operation deterministic.
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
@@ -200,14 +220,14 @@ def sgd(learning_rate, weight_decay):
     return SGD(learning_rate, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
 
 
-def distillation(arguments):
-    """The `EKD` that the command line asks for."""
+def distillation(arguments, teacher=NOT_IN_FILE):
+    """The `EKD` that the command line asks for, with the teacher that was trained first where one was."""
     ekd = EKD(
         temperature=arguments.temperature,
         kl_weight=arguments.kl_weight,
         attention_weight=arguments.attention_weight,
         attention=arguments.attention,
-        teacher=arguments.teacher,
+        teacher=teacher if arguments.teacher == TRAINED_FIRST else arguments.teacher,
     )
     return dataclasses.replace(ekd, **DISTILLATIONS[arguments.distillation])
 

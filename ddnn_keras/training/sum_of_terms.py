@@ -1,7 +1,7 @@
 """The sum of the distillation terms of `ddnn_keras.EKD`, which is added to Keras' losses.
 
-Distillation needs the features behind the logits, but Keras gives a loss the logits alone. So a network remembers the
-features of its latest forward pass.
+Distillation needs the images and the features behind the logits, but Keras gives a loss the logits alone. So a network
+remembers those of its latest forward pass.
 """
 
 import threading
@@ -25,20 +25,20 @@ def check_reductions(losses):
 
 
 class LatestPass(threading.local):
-    """Logits and features of a network's latest forward pass. Each thread has its own, for tf.distribute's replicas."""
+    """A network's latest forward pass. Each thread has its own, for tf.distribute's replicas."""
 
     def __init__(self):
-        self._logits, self._features = {}, None
+        self._logits, self._others = {}, None
 
-    def remember(self, logits, features):
-        """Keeps logits and features, dicts by output key, until the next forward pass."""
-        self._logits, self._features = logits, features
+    def remember(self, images, logits, features):
+        """Keeps images, and logits and features, dicts by output key, until the next forward pass."""
+        self._logits, self._others = logits, (images, features)
 
-    def features_of(self, logits):
-        """The features behind these logits, or `None` if the logits are not those of the latest pass."""
+    def behind(self, logits):
+        """The images and features behind these logits, or `None` if the logits are not those of the latest pass."""
         known = self._logits
         same = known.keys() == logits.keys() and all(known[key] is logits[key] for key in known)
-        return self._features if same else None
+        return self._others if same else None
 
 
 class CompiledDistillation:
@@ -46,6 +46,7 @@ class CompiledDistillation:
 
     def __init__(self, distillation, keys):
         self.distillation = distillation
+        *_, self._full_net = keys
         self._terms = distillation.terms(keys) if distillation else {}
         self._trackers = {term: keras.metrics.Mean(name="_".join(term)) for term in self._terms}
         self._mean = BatchMean()
@@ -55,11 +56,12 @@ class CompiledDistillation:
         """A `keras.metrics.Mean` for each term, such as `depth_18_kl_loss`, without the weight."""
         return list(self._trackers.values())
 
-    def __call__(self, logits, features, sample_weight=None):
-        """The weighted sum of all terms. All arguments are dicts by output key, with a weight per sample."""
+    def __call__(self, images, logits, features, sample_weight=None):
+        """The weighted sum of all terms. What is not `images` is a dict by output key, with a weight per sample."""
+        teacher_logits = self.distillation.teacher_logits(images, logits, self._full_net)
         total = 0.0
         for (key, name), (weight, function) in self._terms.items():
-            values = function(logits, features)
+            values = function(teacher_logits, logits, features)
             if sample_weight is not None and sample_weight[key] is not None:
                 values = values * ops.reshape(ops.cast(sample_weight[key], values.dtype), (-1,))
             self._trackers[key, name].update_state(values)

@@ -162,7 +162,8 @@ def record(run, directory, resumed, threads):
         **{name: config[name] for name in ("versions", "backend", "revision", "processor")},
         # The order of TensorFlow's sums depends on it.
         "threads": threads,
-        "seconds": training_seconds(directory.model),
+        # With those of a teacher that was trained first.
+        "seconds": sum(training_seconds(run.model) for run in (directory.teacher, directory) if run.model.exists()),
         "resumed": resumed,
         # Of the last epoch, as the images are varied: how far the networks fit them.
         "train": trainer.metrics_of_depths(directory.read_history()[-1], run.depths),

@@ -101,6 +101,25 @@ def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(finished_run
     assert {path.name for path in run.iterdir()} == FILES
 
 
+@pytest.mark.slow
+def test_a_full_net_that_is_trained_first_teaches_also_after_a_kill(script, tmp_path):
+    flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--stem", "strided"]
+    flags += ["--epochs", 3, "--teacher", "alone"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finished = script("recipes/train.py", *flags, "--output", whole)
+    assert finished.returncode == 0, finished.stderr
+    alone, taught = ((run / "history.csv").read_text() for run in (whole / "teacher", whole))
+    assert "kl" not in alone and "depth_14_kl_loss" in taught
+    assert list(json.loads((whole / "teacher" / "metrics.json").read_text())) == ["depth_14"]
+    process = script("recipes/train.py", *flags, "--output", killed, start=True)
+    history = killed / "history.csv"
+    wait_for(lambda: history.exists() and history.read_text().count("\n") >= 2, process)
+    process.kill()
+    process.wait()
+    assert script("recipes/train.py", "--resume", killed).returncode == 0
+    assert history.read_text() == taught
+
+
 def test_every_setting_reaches_the_network():
     digits = data.load("digits")
     flags = ["--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "2", "--epochs", "3"]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ddnn_keras import DDNN, EKD
+from ddnn_keras.distillation import kl_divergence
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float32")
 LABELS = np.arange(8) % 3
@@ -87,6 +88,46 @@ def test_a_step_of_ones_own_distills():
         assert found[name] == pytest.approx(values, rel=1e-5), name
 
 
+def taught(**arguments):
+    """A network, and the one that teaches all its depths, trained before."""
+    teacher = DDNN({"a": (1, 2, 1)}, backbone="resnet_cifar", width=3, num_classes=3, input_shape=(16, 16, 1))
+    teacher.compile("sgd", jit_compile=False)
+    history(teacher)
+    return compiled(distillation=EKD(teacher=teacher.subnet("a"), **arguments), run_eagerly=True), teacher
+
+
+def test_a_network_that_was_trained_before_teaches_every_depth_and_stays_as_it_is():
+    model, teacher = taught(attention_weight=0)
+    before = teacher.get_weights()
+    logits = {**model(IMAGES), "teacher": teacher(IMAGES)["depth_a"]}
+    results = model.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+    kl = {key: float(np.mean(kl_divergence(logits["teacher"], logits[key]))) for key in model.output_keys}
+    assert {key: results[f"{key}_kl_loss"] for key in kl} == pytest.approx(kl, rel=1e-5)
+    own = sum(results[f"{key}_loss"] for key in kl)
+    assert results["loss"] == pytest.approx(own + sum(kl.values()), rel=1e-5)
+    assert history(model)["depth_c_kl_loss"][0] > 0
+    np.testing.assert_array_equal(teacher.get_weights()[0], before[0])
+    assert len(model.weights) == len(compiled().weights)
+
+
+def test_a_file_does_not_hold_the_network_that_taught_and_fit_asks_for_it(tmp_path):
+    model, teacher = taught()
+    history(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)["depth_c_accuracy"] >= 0
+    with pytest.raises(ValueError, match=r"^`distillation` must be given again"):
+        history(loaded)
+    loaded.compile(loaded.optimizer, distillation=EKD(teacher=teacher.subnet("a")), run_eagerly=True)
+    assert history(loaded)["loss"] == pytest.approx(history(model)["loss"], rel=1e-5)
+
+
+def test_a_teacher_must_give_logits_of_the_same_classes():
+    _, teacher = taught()
+    with pytest.raises(ValueError, match=r"^`teacher` must give logits of 3 classes, as a network's `subnet` does"):
+        history(compiled(distillation=EKD(teacher=teacher), run_eagerly=True))
+
+
 def test_a_loop_of_ones_own_has_the_loss_of_evaluate():
     model = compiled()
     wanted = model.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)["loss"]
@@ -137,4 +178,4 @@ def test_losses_and_metrics_of_ones_own_see_logits():
 
 def test_without_distillation_nothing_is_remembered():
     model = compiled(distillation=None)
-    assert model._latest_pass.features_of(model(IMAGES)) is None
+    assert model._latest_pass.behind(model(IMAGES)) is None
