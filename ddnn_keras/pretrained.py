@@ -11,6 +11,7 @@ from ddnn_keras.backbones.published_weights import PIXEL_MEAN, PIXEL_STD, publis
 from ddnn_keras.network.divided_backbone import layers_by_name, make_scales_positive, start_classifiers
 from ddnn_keras.network.graph import check_source, layer_of, readers, without_nesting
 from ddnn_keras.network.layer_order import convolutions_in_order, normalizations_apart
+from ddnn_keras.network.untrained_subnets import without_path
 from ddnn_keras.quantization_aware import check_network
 
 CHANNELS = ("rgb", "bgr")
@@ -22,14 +23,15 @@ TOLERANCE_OF_MIXED_PRECISION = 0.1  # bfloat16 rounds each layer's output by up 
 
 
 def load_pretrained(model, source, depth=None, channels="rgb"):
-    """Gives a network published weights, or one depth the weights of a Keras model of the same architecture.
+    """Gives a network published weights, or those of a Keras model of the same architecture.
 
-    Published weights, by name or in a file, start all depths. Depths share convolutions, and each one's own batch
-    normalisations start as copies. The full-net may have fewer blocks than the published network.
+    All depths start with them: they share convolutions, and each one's own batch normalisations start as copies. The
+    full-net may have fewer blocks than a published network.
 
-    Of a Keras model, one depth takes the weights. Layers are matched in their order, and depths that share convolutions
-    get them too. A source without batch normalisation, such as `keras.applications.VGG16`, sets the sub-net's to the
-    identity. At the end, both must compute the same features of random images.
+    A Keras model has the architecture of one depth, by default of the full-net. Layers are matched in their order. With
+    `depth`, only that depth takes normalisations and classifier. A source without batch normalisation, such as
+    `keras.applications.VGG16`, sets them to the identity. At the end, both must compute the same features of random
+    images.
 
     In both cases a classifier starts as the source's if it has as many classes, and stays as it was otherwise. If the
     source does not fit, the network stays as it was.
@@ -42,7 +44,8 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
             `keras.Model` for normalised images of the same shape; for raw pixels, if it begins with a `Rescaling` or
             `Normalization` layer, as a sub-net of another `DDNN` does. `ddnn_keras/backbones/README.md` lists the
             sources that fit.
-        depth: One of the model's trained depths, for a Keras model. Defaults to the full-net.
+        depth: The trained depth that takes a Keras model's weights. Defaults to the full-net, whose normalisations and
+            classifier then start those of all other depths too.
         channels: The order of colours of a Keras model; `model` takes RGB in any case. `"rgb"` (the default), or
             `"bgr"` for the VGG of `keras.applications` with `weights="imagenet"`, which needs
             `pixel_mean=(123.68, 116.779, 103.939)` and `pixel_std=1`.
@@ -70,12 +73,25 @@ def load_pretrained(model, source, depth=None, channels="rgb"):
     check_source(source, subnet.input_shape[1:])
     before = subnet.get_weights()
     try:
-        take_over(model, subnet, without_nesting(source), channels)
+        has_classifier = take_over(model, subnet, without_nesting(source), channels)
     except BaseException as error:
         subnet.set_weights(before)
         if isinstance(error, ValueError):
             raise ValueError(f"`source` {source.name!r} is not the architecture of {subnet.name}: {error}") from None
         raise
+    if depth is None:
+        start_as_full_net(model, subnet, has_classifier)
+
+
+def start_as_full_net(model, full_net, with_classifier):
+    """Gives each depth's own layers the weights of the full-net's, but in a DenseNet those of other shapes."""
+    weights = {without_path(layer.name, model.output_keys): layer.get_weights() for layer in full_net.layers}
+    for name in layers_by_name(model).keys() & weights.keys():
+        for layer in layers_by_name(model)[name]:
+            if [array.shape for array in layer.get_weights()] == [array.shape for array in weights[name]]:
+                layer.set_weights(weights[name])
+    if with_classifier:
+        start_classifiers(model, *weights[full_net.name])
 
 
 def start_all_depths(model, source, depth, channels):
@@ -120,11 +136,15 @@ def check_pixels(model, source):
 
 
 def take_over(model, subnet, source, channels):
-    """Gives a sub-net the source's weights, and raises a `ValueError` if both do not compute the same then."""
+    """Gives a sub-net the source's weights, and raises a `ValueError` if both do not compute the same then.
+
+    Returns whether the classifier is the source's too.
+    """
     output = source.outputs[0]
     *ours, our_classifier = convolutions_in_order(subnet.output)
     theirs, their_classifier = without_classifier(convolutions_in_order(output), len(ours))
-    if their_classifier and their_classifier.shape == our_classifier.shape:
+    has_classifier = bool(their_classifier) and their_classifier.shape == our_classifier.shape
+    if has_classifier:
         kernel, *bias = their_classifier.layer.get_weights()
         our_classifier.layer.set_weights([kernel, *(bias or [np.zeros(kernel.shape[-1:])])])
     copy_weights(ours, theirs)
@@ -140,6 +160,7 @@ def take_over(model, subnet, source, channels):
     found = outputs(subnet.input, images, [*(our.output for our in ours), our_classifier.input])
     expected = outputs(source.inputs[0], their_images, [*(their.output for their in theirs), their_features])
     check_same_outputs(ours, theirs, found, expected)
+    return has_classifier
 
 
 def takes_raw_pixels(source):

@@ -14,14 +14,7 @@ import shlex
 
 from ddnn_keras.backbones import PUBLISHED
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer, run
-from ddnn_keras.runs.arguments import (
-    EMBEDDED_TEACHERS,
-    add_data,
-    add_distillation,
-    add_precision,
-    add_run,
-    with_absolute_paths,
-)
+from ddnn_keras.runs.arguments import add_data, add_distillation, add_precision, add_run, with_absolute_paths
 from ddnn_keras.runs.earlier_runs import resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, new_output
 
@@ -44,7 +37,7 @@ add("--optimizer", default="sgd", choices=["sgd", "adamw"], help="SGD with Neste
 add("--learning-rate", type=number, help="peak of the cosine; by default 0.01 for sgd, 0.0003 for adamw")
 add("--weight-decay", type=number, help="not of normalisation and biases; by default 4e-5 for sgd, 0.05 for adamw")
 add_precision(parser)
-add_distillation(parser, EMBEDDED_TEACHERS)
+add_distillation(parser)
 parser.set_defaults(distillation="kl", validation_freq=1)
 add_run(parser)
 

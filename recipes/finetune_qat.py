@@ -16,7 +16,6 @@ import pathlib
 import shlex
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
-from ddnn_keras.runs.arguments import TRAINED_FIRST
 from ddnn_keras.runs.earlier_runs import finished_run, resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
@@ -59,8 +58,7 @@ def settings_of(arguments, source, saved):
         "warmup_epochs": 0,
         "validation_freq": 1,
         "precision": "float32",
-        # A teacher that was trained first is not trained again.
-        "teacher": "full-net" if saved.teacher == TRAINED_FIRST else saved.teacher,
+        "teacher_epochs": 0,
         "source": str(source.model.absolute()),
     }
     return argparse.Namespace(**settings)

@@ -21,14 +21,7 @@ import pathlib
 
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, print_table, run
-from ddnn_keras.runs.arguments import (
-    EMBEDDED_TEACHERS,
-    add_distillation,
-    add_settings,
-    check_depths,
-    check_effect,
-    load_images,
-)
+from ddnn_keras.runs.arguments import add_distillation, add_settings, check_depths, check_effect, load_images
 from ddnn_keras.runs.folder_lock import one_at_a_time
 from ddnn_keras.runs.search_space import SEARCHED, chosen
 
@@ -37,7 +30,7 @@ MAY_DIFFER = {"trials", "output", "dataset", "data_dir", "manual_dir"}
 
 parser = ArgumentParser(__doc__)
 add_settings(parser)
-add_distillation(parser, EMBEDDED_TEACHERS)
+add_distillation(parser)
 add = parser.add_argument
 add("--search", nargs="+", default=SEARCHED, choices=SEARCHED, metavar="NAME", help="among " + ", ".join(SEARCHED))
 add("--tuner", default="bayesian", choices=["bayesian", "hyperband"], help="how to choose the next trial")

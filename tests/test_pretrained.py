@@ -218,6 +218,15 @@ def test_a_sub_net_of_another_network():
         load_pretrained(other, source.subnet(8), depth=8)
 
 
+def test_a_full_net_that_was_trained_alone_starts_all_depths():
+    alone, model = randomized(small_ddnn(depths=(14,))), small_ddnn()
+    load_pretrained(model, alone.subnet(14))
+    logits = model(IMAGES[:, :32, :32])
+    # With the same classifier and the normalisations of its first blocks.
+    for key, subnet in {"depth_8": alone.subnet((1, 1, 1)), "depth_14": alone.subnet(14)}.items():
+        np.testing.assert_allclose(logits[key], subnet(IMAGES[:, :32, :32]), rtol=1e-4, atol=1e-4)
+
+
 def test_a_whole_network_for_other_classes(tmp_path):
     source, model = randomized(small_ddnn()), small_ddnn(num_classes=5)
     source.save(tmp_path / "other.keras")

@@ -12,8 +12,7 @@ DEVICES = {"distribute", "hosts", "rank"}
 
 # EKD's own, written down here because importing it takes seconds.
 ATTENTION_MAPS = ("standardized", "activation")
-EMBEDDED_TEACHERS = ("full-net", "mean")
-TRAINED_FIRST = "alone"
+TEACHERS = ("full-net", "mean")
 EKD_DEFAULTS = {
     "temperature": 1.0,
     "kl_weight": 1.0,
@@ -38,6 +37,7 @@ def argument_parser(description, **defaults):
     parser = ArgumentParser(description)
     add_settings(parser)
     add_distillation(parser)
+    add_teacher_epochs(parser)
     add_run(parser)
     add_devices(parser)
     parser.set_defaults(**defaults)
@@ -95,7 +95,7 @@ def add_epochs(parser):
     parser.add_argument("--epochs", type=positive_integer, default=30, help="passes over the training images")
 
 
-def add_distillation(parser, teachers=(*EMBEDDED_TEACHERS, TRAINED_FIRST)):
+def add_distillation(parser):
     """The arguments that say what the full-net teaches."""
     number, add = non_negative_number, parser.add_argument
     add("--distillation", default="ekd", choices=DISTILLATIONS, help="what the full-net teaches")
@@ -106,9 +106,16 @@ def add_distillation(parser, teachers=(*EMBEDDED_TEACHERS, TRAINED_FIRST)):
     add(
         "--student-weight", type=number, default=1.0, help="weight of each sub-net's cross-entropy; the full-net's is 1"
     )
-    teacher = "whose probabilities teach; alone: a full-net that is trained first, alone, for as many epochs"
-    add("--teacher", choices=teachers, help=teacher if TRAINED_FIRST in teachers else "whose probabilities teach")
+    add("--teacher", choices=TEACHERS, help="whose probabilities teach")
     parser.set_defaults(**EKD_DEFAULTS)
+
+
+def add_teacher_epochs(parser):
+    """The argument that makes a training one of two parts."""
+    teacher = (
+        "trains the full-net alone first, for so many epochs; then all depths start with its weights, and it teaches"
+    )
+    parser.add_argument("--teacher-epochs", type=non_negative_integer, default=0, help=teacher)
 
 
 def add_devices(parser):

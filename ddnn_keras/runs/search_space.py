@@ -1,6 +1,6 @@
 """What a search for hyperparameters chooses from. KerasTuner keeps the choices; this module only names them."""
 
-from ddnn_keras.runs.arguments import ATTENTION_MAPS, EMBEDDED_TEACHERS
+from ddnn_keras.runs.arguments import ATTENTION_MAPS, TEACHERS
 
 # The ranges lie around the usual values, on a logarithmic scale. Each attention map has its authors' scale of weights.
 RANGES = {
@@ -9,7 +9,7 @@ RANGES = {
     "student_weight": (0.1, 1.0),
     "kl_weight": (0.03, 3.0),
 }
-CHOICES = {"teacher": list(EMBEDDED_TEACHERS), "attention": list(ATTENTION_MAPS)}
+CHOICES = {"teacher": list(TEACHERS), "attention": list(ATTENTION_MAPS)}
 ATTENTION_WEIGHTS = {"standardized": (0.01, 10.0), "activation": (10.0, 10_000.0)}
 SEARCHED = [*RANGES, *CHOICES, "attention_weight"]
 

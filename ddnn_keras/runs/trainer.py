@@ -13,16 +13,8 @@ import keras
 from ddnn_keras import DDNN, EKD, load_pretrained
 from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
-from ddnn_keras.distillation import NOT_IN_FILE
 from ddnn_keras.network.cost import count_macs, count_parameters
-from ddnn_keras.runs.arguments import (
-    DISTILLATIONS,
-    TRAINED_FIRST,
-    check_depths,
-    load_images,
-    of_the_run,
-    with_absolute_paths,
-)
+from ddnn_keras.runs.arguments import DISTILLATIONS, check_depths, load_images, of_the_run, with_absolute_paths
 from ddnn_keras.runs.checkpoint import Checkpoint, load_network, resume
 from ddnn_keras.runs.curves import draw_curves
 from ddnn_keras.runs.devices import ALONE, several_devices
@@ -80,8 +72,11 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
                 config = {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
                 run_directory.write_json(run_directory.config, config)
             run_directory.tidy(first_epoch)
-        if distillation(arguments).lacks_teacher:
+        # Earlier runs and other recipes know no such argument.
+        if vars(arguments).get("teacher_epochs"):
             teacher = trained_teacher(model, arguments, run_directory, share, images)
+            if first_epoch == 0:
+                load_pretrained(model, teacher)
             compile_network(model, arguments, model.optimizer, teacher)
         make_deterministic()
         procedure.fit(model, arguments, images, run_directory, first_epoch, share)
@@ -97,7 +92,8 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
 def trained_teacher(model, arguments, run_directory, share, images):
     """The full-net, which was or is now trained alone, in a run of its own within the run."""
     full_net = list(model.depths)[-1]
-    of_teacher = {"depths": [full_net], "distillation": "none", "teacher": "full-net", "evaluate_on": "validation"}
+    of_teacher = {"depths": [full_net], "epochs": arguments.teacher_epochs, "teacher_epochs": 0}
+    of_teacher |= {"distillation": "none", "evaluate_on": "validation"}
     train(argparse.Namespace(**{**vars(arguments), **of_teacher}), run_directory.teacher, share, images=images)
     return load_network(run_directory.teacher.model, compile=False).subnet(full_net)
 
@@ -182,7 +178,7 @@ def compiled_network(arguments, images):
     return model
 
 
-def compile_network(model, arguments, optimizer, teacher=NOT_IN_FILE):
+def compile_network(model, arguments, optimizer, teacher=None):
     """Gives a network its optimizer and objective, with the teacher that was trained first where one was."""
     *students, full_net = model.output_keys
     model.compile(
@@ -220,14 +216,14 @@ def sgd(learning_rate, weight_decay):
     return SGD(learning_rate, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
 
 
-def distillation(arguments, teacher=NOT_IN_FILE):
+def distillation(arguments, teacher=None):
     """The `EKD` that the command line asks for, with the teacher that was trained first where one was."""
     ekd = EKD(
         temperature=arguments.temperature,
         kl_weight=arguments.kl_weight,
         attention_weight=arguments.attention_weight,
         attention=arguments.attention,
-        teacher=teacher if arguments.teacher == TRAINED_FIRST else arguments.teacher,
+        teacher=teacher or arguments.teacher,
     )
     return dataclasses.replace(ekd, **DISTILLATIONS[arguments.distillation])
 

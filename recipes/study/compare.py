@@ -8,8 +8,8 @@ For example:
 - joint: all depths in one network, cross-entropy only;
 - kl, attention: with one of EKD's terms;
 - ekd: with both;
-- `--variant NAME FLAGS`: jointly, with these flags of train.py: those of distillation, and `--epochs`, for instance to
-  train jointly for as long as all depths take alone.
+- `--variant NAME FLAGS`: jointly, with these flags of train.py: those of distillation, `--epochs` and
+  `--teacher-epochs`, for instance to train jointly for as long as all depths take alone.
 
 All methods see the same images in the same order under the same schedule; a variant may have other epochs. They start
 from the same weights where shapes agree. Each run is a process of train.py in OUTPUT/runs, and a command that was
@@ -36,6 +36,7 @@ from ddnn_keras.runs.arguments import (
     add_distillation,
     add_epochs,
     add_settings,
+    add_teacher_epochs,
     argument_names,
     check_depths,
     setting_flags,
@@ -97,7 +98,7 @@ def check_variants(variants):
     for name, flags in variants:
         if names.count(name) > 1:
             raise ValueError(f"--variant must have a new name each time, and not a method's. Received: {name}")
-        parsed_flags(f"--variant {name}", flags, [add_distillation, add_epochs])
+        parsed_flags(f"--variant {name}", flags, [add_distillation, add_epochs, add_teacher_epochs])
 
 
 def check_records(records, runs, output):
@@ -120,7 +121,7 @@ def may_differ(methods):
     if len(methods) == 2:
         names.update(argument_names(add_distillation))
         if not methods <= METHODS.keys():
-            names.add("epochs")
+            names |= {"epochs", "teacher_epochs"}
     return names | {"depths"} if "alone" in methods else names
 
 

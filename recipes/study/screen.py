@@ -20,7 +20,13 @@ from comparison_records import made_with
 from comparison_runs import add_repetitions, parsed_flags, planned, trained_records
 
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.runs.arguments import add_distillation, add_settings, check_depths, setting_flags
+from ddnn_keras.runs.arguments import (
+    add_distillation,
+    add_settings,
+    add_teacher_epochs,
+    check_depths,
+    setting_flags,
+)
 
 parser = ArgumentParser(__doc__)
 add_settings(parser)
@@ -47,7 +53,10 @@ def check_factors(factors, settings):
     owners = {}
     for name, *levels in factors:
         option = f"--factor {name}"
-        parsed = [parsed_flags(option, flags, [add_settings, add_distillation], settings) for flags in levels]
+        parsed = [
+            parsed_flags(option, flags, [add_settings, add_distillation, add_teacher_epochs], settings)
+            for flags in levels
+        ]
         (first, of_first), (second, of_second) = parsed
         if vars(first) == vars(second):
             raise ValueError(f"{option} must have two different levels. Received: {levels[0]} and {levels[1]}")

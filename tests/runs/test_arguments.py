@@ -10,7 +10,7 @@ from ddnn_keras.runs.arguments import argument_parser, setting_flags
 def test_choices_and_defaults_are_those_of_ekd():
     assert EKD().get_config() == arguments.EKD_DEFAULTS
     assert list(arguments.ATTENTION_MAPS) == list(distillation.ATTENTION_MAPS)
-    assert list(arguments.EMBEDDED_TEACHERS) == list(distillation.TEACHERS)
+    assert list(arguments.TEACHERS) == list(distillation.TEACHERS)
 
 
 @pytest.mark.parametrize(("flags", "mirror"), [([], None), (["--mirror"], True), (["--no-mirror"], False)])

@@ -104,12 +104,13 @@ def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(finished_run
 @pytest.mark.slow
 def test_a_full_net_that_is_trained_first_teaches_also_after_a_kill(script, tmp_path):
     flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--stem", "strided"]
-    flags += ["--epochs", 3, "--teacher", "alone"]
+    flags += ["--epochs", 3, "--teacher-epochs", 2]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finished = script("recipes/train.py", *flags, "--output", whole)
     assert finished.returncode == 0, finished.stderr
     alone, taught = ((run / "history.csv").read_text() for run in (whole / "teacher", whole))
     assert "kl" not in alone and "depth_14_kl_loss" in taught
+    assert (alone.count("\n"), taught.count("\n")) == (3, 4)
     assert list(json.loads((whole / "teacher" / "metrics.json").read_text())) == ["depth_14"]
     process = script("recipes/train.py", *flags, "--output", killed, start=True)
     history = killed / "history.csv"
