@@ -183,10 +183,10 @@ class EKD:
         teacher's logits, and the logits and features of all depths, dicts by output key. It gives a value per sample.
         """
         *students, full_net = keys
-        taught = students if self.teacher == "full-net" else [] if self.teacher == NOT_IN_FILE else keys
+        taught = students if self.teacher == "full-net" else keys
         terms = {}
         for key in keys:
-            if self.kl_weight and key in taught:
+            if self.kl_weight and key in taught and not self.lacks_teacher:
                 terms[key, "kl_loss"] = self.kl_weight, functools.partial(self._kl, key)
             if self.attention_weight and key in students:
                 terms[key, "attention_loss"] = self.attention_weight, functools.partial(self._attention, key, full_net)

@@ -91,7 +91,7 @@ def start_as_full_net(model, full_net, with_classifier):
             if [array.shape for array in layer.get_weights()] == [array.shape for array in weights[name]]:
                 layer.set_weights(weights[name])
     if with_classifier:
-        start_classifiers(model, *weights[full_net.name])
+        start_classifiers(model, *model.get_layer(full_net.name).get_weights())
 
 
 def start_all_depths(model, source, depth, channels):

@@ -106,7 +106,8 @@ def test_a_network_that_was_trained_before_teaches_every_depth_and_stays_as_it_i
     own = sum(results[f"{key}_loss"] for key in kl)
     assert results["loss"] == pytest.approx(own + sum(kl.values()), rel=1e-5)
     assert history(model)["depth_c_kl_loss"][0] > 0
-    np.testing.assert_array_equal(teacher.get_weights()[0], before[0])
+    for weights, wanted in zip(teacher.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weights, wanted)
     assert len(model.weights) == len(compiled().weights)
 
 
@@ -115,7 +116,8 @@ def test_a_file_does_not_hold_the_network_that_taught_and_fit_asks_for_it(tmp_pa
     history(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)["depth_c_accuracy"] >= 0
+    results = loaded.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
+    assert "depth_c_accuracy" in results and "depth_c_kl_loss" not in results
     with pytest.raises(ValueError, match=r"^`distillation` must be given again"):
         history(loaded)
     loaded.compile(loaded.optimizer, distillation=EKD(teacher=teacher.subnet("a")), run_eagerly=True)
