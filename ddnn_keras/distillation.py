@@ -112,8 +112,11 @@ def is_finite(value):
 
 
 def ends_in_softmax(network):
-    """Whether the last layer of a Keras network is a softmax, as in `keras.applications`."""
-    return bool(network.layers) and getattr(network.layers[-1], "activation", None) is keras.activations.softmax
+    """Whether the last layer of a Keras network, perhaps of one within it, is a softmax, as in `keras.applications`."""
+    last = network.layers[-1] if network.layers else None
+    if isinstance(last, keras.Model):
+        return ends_in_softmax(last)
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")

@@ -64,20 +64,21 @@ def main(arguments):
     calibration_images = None
     if mode.needs_calibration:
         calibration_images = images.calibration_images(min(arguments.calibration_images, images.num_train))
-    keep = arguments.keep or ()
     if arguments.max_drop is not None:
         from ddnn_keras.tflite.mixed_precision import layers_to_keep
 
-        subnets = {output_key(depth): model.subnet(depth) for depth in depths}
         validation = images.validation_sample(min(arguments.verification_images, images.num_validation))
-        keep = layers_to_keep(subnets, mode, calibration_images, *validation, arguments.max_drop / 100)
-        print(f"Kept in float32: {' '.join(keep) or 'no layer'}")
     output = pathlib.Path(arguments.output or path.parent / "tflite")
     rows = []
-    for name, signatures in files(depths, arguments, keep).items():
-        file = output / name
+    for name, signatures in files(depths, arguments.bundle).items():
+        subnets = {signature: model.subnet(depth) for signature, depth in signatures.items()}
+        keep = arguments.keep or ()
+        if arguments.max_drop is not None:
+            keep = layers_to_keep(subnets, mode, calibration_images, *validation, arguments.max_drop / 100)
+            print(f"Kept in float32 in {name}: {' '.join(keep) or 'no layer'}")
+        file = output / f"{name}{suffix(arguments, keep)}.tflite"
         verifications = export_subnets(
-            {signature: model.subnet(depth) for signature, depth in signatures.items()},
+            subnets,
             file,
             quantize=arguments.quantize,
             calibration_images=calibration_images,
@@ -122,13 +123,17 @@ def chosen_depths(model, wanted):
     return depths
 
 
-def files(depths, arguments, keep):
-    """Which depths go into which file: a dict from names such as depth_18_int8.tflite to dicts from signatures."""
+def files(depths, bundle):
+    """Which depths go into which file: a dict from names such as depth_18 to dicts from signatures."""
+    if bundle:
+        return {"bundle": {output_key(depth): depth for depth in depths}}
+    return {output_key(depth): {DEFAULT_SIGNATURE: depth} for depth in depths}
+
+
+def suffix(arguments, keep):
+    """What a file's name says of its numbers, such as _int8."""
     parts = (arguments.quantize, arguments.io_dtype, "mixed" if keep else None)
-    suffix = "".join(f"_{part}" for part in parts if part not in (None, "none"))
-    if arguments.bundle:
-        return {f"bundle{suffix}.tflite": {output_key(depth): depth for depth in depths}}
-    return {f"{output_key(depth)}{suffix}.tflite": {DEFAULT_SIGNATURE: depth} for depth in depths}
+    return "".join(f"_{part}" for part in parts if part not in (None, "none"))
 
 
 def write_sample(image, label, folder):

@@ -42,9 +42,12 @@ def main(arguments):
         folder = pathlib.Path(os.path.abspath(source.path))  # `.` has no name
         output = arguments.output or folder.with_name(f"{folder.name}_qat")
         run_directory, arguments = unused(RunDirectory(output)), settings
-    from ddnn_keras.runs import trainer  # not before: it takes seconds
+    from ddnn_keras.runs import finetuning, trainer  # not before: it takes seconds
+    from ddnn_keras.runs.confusion import add_recall
 
-    trainer.train(arguments, run_directory, procedure=trainer.Procedure(rounded_network))
+    # A run of finetune.py goes on as it was trained: with class weights, augmentation and the best epoch.
+    ways = (finetuning.fit, add_recall) if hasattr(arguments, "start") else ()
+    trainer.train(arguments, run_directory, procedure=trainer.Procedure(rounded_network, *ways))
     model = shlex.quote(str(run_directory.model))
     print(f"Next: python export/to_tflite.py --model {model} --depth all --bundle --quantize int8")
 
@@ -61,6 +64,11 @@ def settings_of(arguments, source, saved):
         "teacher_epochs": 0,
         "source": str(source.model.absolute()),
     }
+    if hasattr(saved, "start"):
+        from ddnn_keras.runs.finetuning import WEIGHT_DECAYS
+
+        decay = WEIGHT_DECAYS["sgd"]
+        settings |= {"head_epochs": 0, "patience": arguments.epochs, "optimizer": "sgd", "weight_decay": decay}
     return argparse.Namespace(**settings)
 
 

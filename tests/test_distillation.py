@@ -158,6 +158,11 @@ def test_ekd_survives_serialization():
         {"attention": "softmax"},
         {"teacher": "shallowest"},
         {"teacher": keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])},
+        {
+            "teacher": keras.Sequential(
+                [keras.Input((4,)), keras.Sequential([keras.Input((4,)), keras.layers.Softmax()])]
+            )
+        },
     ],
 )
 def test_errors_name_the_argument_and_the_value(argument):

@@ -227,6 +227,14 @@ def test_a_full_net_that_was_trained_alone_starts_all_depths():
         np.testing.assert_allclose(logits[key], subnet(IMAGES[:, :32, :32]), rtol=1e-4, atol=1e-4)
 
 
+def test_a_densenet_that_was_trained_alone():
+    large, settings = {"large": (2, 2, 2, 2)}, {"backbone": "densenet", "width": 4}
+    alone, model = randomized(DDNN(large, **settings)), DDNN({"small": (1, 1, 1, 1), **large}, **settings)
+    load_pretrained(model, alone.subnet("large"))
+    images = IMAGES[:, :32, :32]
+    np.testing.assert_allclose(model(images)["depth_large"], alone(images)["depth_large"], rtol=1e-4, atol=1e-4)
+
+
 def test_a_whole_network_for_other_classes(tmp_path):
     source, model = randomized(small_ddnn()), small_ddnn(num_classes=5)
     source.save(tmp_path / "other.keras")

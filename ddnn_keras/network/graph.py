@@ -57,10 +57,12 @@ def without_nesting(model):
 
 
 def is_nested(layer):
-    """Whether a layer is a model, or one that is not Keras' own and has layers with weights within."""
+    """Whether a layer is a model, or one that is not Keras' own and has layers with weights within, but no kernel."""
     own = type(layer).__module__.startswith("keras.") or not isinstance(layer, keras.Layer)
     return isinstance(layer, keras.Model) or (
-        not own and any(inner.weights for inner in layer._flatten_layers(include_self=False))
+        not own
+        and not hasattr(layer, "kernel")
+        and any(inner.weights for inner in layer._flatten_layers(include_self=False))
     )
 
 

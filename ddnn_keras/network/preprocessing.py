@@ -23,13 +23,12 @@ MODES = {
     None: Preprocessing(),
 }
 
-# What a source's name, or its class in KerasHub, says of it. Networks that normalise pixels themselves have `None`.
+# What a source's name, or its class in KerasHub, says of it.
 KNOWN = {
     r"resnet\d+v2|mobilenet_\d|mobilenetv2|xception|inception|nasnet": "tf",
     r"resnet\d+|vgg": "caffe",
     r"densenet": "torch",
-    r"efficientnet|mobilenetv3|convnext": None,
-    r"resnetbackbone|mobilenetbackbone": "torch",
+    r"resnetbackbone|mobilenetbackbone|efficientnetbackbone": "torch",
 }
 
 

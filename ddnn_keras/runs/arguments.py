@@ -178,15 +178,11 @@ def load_images(arguments):
     """The data set that the command line asks for."""
     from ddnn_keras import data
 
-    return data.load(
-        arguments.dataset,
-        image_size=arguments.image_size,
-        data_dir=arguments.data_dir,
-        manual_dir=arguments.manual_dir,
-        train_images=arguments.train_images,
-        mirror=arguments.mirror,
-        seed=arguments.seed,
-    )
+    names = ("image_size", "data_dir", "manual_dir", "train_images", "mirror", "seed")
+    try:
+        return data.load(arguments.dataset, **{name: vars(arguments)[name] for name in names})
+    except ValueError as error:
+        raise ValueError(str(error).replace("`name`", "--dataset")) from error
 
 
 def with_absolute_paths(arguments):

@@ -15,7 +15,8 @@ from ddnn_keras.runs.best_epoch import BestEpoch
 from ddnn_keras.runs.confusion import add_recall
 from ddnn_keras.runs.pretrained_start import pretrained_network
 
-SMALLEST = 96  # pixels: of smaller images, the last stages of a pretrained network see nothing
+# Pixels: of smaller images, the last stages of a pretrained network see nothing; larger ones cost time and memory.
+SMALLEST, LARGEST = 96, 224
 BATCH_SIZE = 32
 # About as many images are seen in all, within these epochs.
 IMAGES_SEEN, FEWEST_EPOCHS, MOST_EPOCHS = 45_000, 5, 100
@@ -44,8 +45,10 @@ OPTIMIZERS = {
 def settled_images(arguments):
     """The data set, for which the arguments then have all that the command line left open."""
     images = load_images(arguments)
-    if arguments.image_size is None and min(images.image_shape[:2]) < SMALLEST:
-        arguments.image_size, images = SMALLEST, images.resized(SMALLEST)
+    height, width, _ = images.image_shape
+    if arguments.image_size is None and not SMALLEST <= min(height, width) <= max(height, width) <= LARGEST:
+        arguments.image_size = SMALLEST if min(height, width) < SMALLEST else LARGEST
+        images = images.resized(arguments.image_size)
     epochs = arguments.epochs or min(max(IMAGES_SEEN // images.num_train, FEWEST_EPOCHS), MOST_EPOCHS)
     for name, value in {
         "epochs": epochs,
@@ -70,7 +73,7 @@ def tenth(epochs):
 def fit(model, arguments, images, run_directory, first_epoch, share):
     """Trains the classifiers and then all layers, from an epoch on, and leaves the network of the best epoch."""
     files = trainer.writers(arguments, run_directory)
-    best = BestEpoch(run_directory, model.output_keys, arguments.patience)
+    best = BestEpoch(run_directory, model.output_keys, arguments.patience, arguments.head_epochs)
     for head, begin, end in [(True, 0, arguments.head_epochs), (False, arguments.head_epochs, arguments.epochs)]:
         if first_epoch >= end or best.is_past():
             continue

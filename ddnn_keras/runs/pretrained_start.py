@@ -19,6 +19,8 @@ def pretrained_network(arguments, images):
 
 def efficientnet_lite(arguments, images):
     """A network of the family, with weights from ImageNet."""
+    if arguments.preprocessing != "auto":
+        raise ValueError(f"--preprocessing must be auto for this start. Received: {arguments.preprocessing}")
     full_net, width = PUBLISHED[arguments.start]
     names = [depth for depth in DEPTHS if depth <= full_net]
     if arguments.depths > len(names):
@@ -50,6 +52,10 @@ def divided_network(arguments, images):
         raise ValueError(
             f"--start {arguments.start} cannot be loaded: {reason} (Without a network, --weights FILE gives weights.)"
         ) from error
+    own = source.inputs[0].shape[1:3] if getattr(source, "inputs", None) else (None, None)
+    height, width = shown = images.image_shape[:2]
+    if None not in own and own != shown:
+        raise ValueError(f"--image-size must be that of this start, {own[0]}. Received: images of {height}x{width}")
     return DDNN.from_keras(
         source,
         arguments.depths,

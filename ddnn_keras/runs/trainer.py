@@ -36,8 +36,6 @@ def main(arguments, parser):
         arguments = resumed(run_directory, parser)
     else:
         check_depths(arguments)
-        if arguments.teacher_epochs and arguments.backbone == "densenet":
-            raise ValueError("--teacher-epochs must be 0 for a DenseNet, whose kernels depend on its depths.")
         if devices.hosts and not arguments.output:
             raise ValueError("--hosts must go with --output, one folder for all hosts.")
         depths = "-".join(map(str, arguments.depths))

@@ -76,7 +76,7 @@ def test_hidden_files_and_other_files_are_passed_over(tmp_path):
 
 def test_images_in_other_formats_are_passed_over_with_a_warning(tmp_path):
     numbered_images(tmp_path, 20)
-    for name in ("a.tif", "b.TIFF", ".c.tif"):
+    for name in ("a.tif", "b.HEIC", ".c.tif"):
         Image.new("RGB", (16, 12)).save(tmp_path / "dog" / name, "TIFF")
     with pytest.warns(UserWarning, match=r"^2 images in .* are passed over, such as .*a\.tif: \.bmp, .* count\.$"):
         images = data.load(f"folder:{tmp_path}", image_size=8)

@@ -190,7 +190,7 @@ def test_a_layer_in_float_and_as_few_as_needed(finished_run, tmp_path, printed):
     flags = ["--model", finished_run / "model.keras", "--depth", 10, "--quantize", "int8", "--output", tmp_path]
     printed("export/to_tflite.py", *flags, "--keep", "stem_conv")
     assert read_metadata(tmp_path / "depth_10_int8_mixed.tflite")["keep"] == ["stem_conv"]
-    assert "Kept in float32: no layer" in printed("export/to_tflite.py", *flags, "--max-drop", 100)
+    assert "Kept in float32 in depth_10: no layer" in printed("export/to_tflite.py", *flags, "--max-drop", 100)
     assert read_metadata(tmp_path / "depth_10_int8.tflite")["keep"] == []
 
 

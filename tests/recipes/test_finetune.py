@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import pathlib
+import runpy
 import shutil
 import time
 
@@ -12,6 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ddnn_keras import DDNN, data
+from ddnn_keras.runs import finetuning
 from ddnn_keras.runs.best_epoch import BestEpoch
 from ddnn_keras.runs.checkpoint import load_network
 from ddnn_keras.runs.pretrained_start import pretrained_network
@@ -21,6 +24,7 @@ from ddnn_keras.runs.run_directory import RunDirectory
 pytestmark = pytest.mark.xdist_group("finetune")
 
 SCRIPT = "recipes/finetune.py"
+FOLDER = str(pathlib.Path(__file__).parent)
 TINY = ["--image-size", 32, "--epochs", 4, "--head-epochs", 1, "--learning-rate", 0.05]
 
 
@@ -92,11 +96,40 @@ def test_the_network_of_the_best_epoch_stays(finetuned, photos):
     assert np.mean([found[name] for name in names]) == pytest.approx(max(means))
 
 
-@pytest.mark.parametrize(("accuracies", "past"), [((0.9, 1, 1, 1), False), ((0.9, 1, 0.9, 0.9), True)])
-def test_an_epoch_as_good_as_the_best_lets_a_training_go_on(accuracies, past, tmp_path):
-    run = RunDirectory(tmp_path)
+def run_with_history(path, accuracies):
+    run = RunDirectory(path)
     run.history.write_text("\n".join(["epoch,val_accuracy", *(f"0,{accuracy}" for accuracy in accuracies)]))
-    assert BestEpoch(run, ["depth_7"], patience=2).is_past() == past
+    return run
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "head_epochs", "past"),
+    [((0.9, 1, 1, 1), 0, False), ((0.9, 1, 0.9, 0.9), 0, True), ((0.9, 1, 0.9, 0.9), 3, False)],
+    ids=["as good", "worse", "of the classifiers"],
+)
+def test_when_a_training_ends_early(accuracies, head_epochs, past, tmp_path):
+    run = run_with_history(tmp_path, accuracies)
+    assert BestEpoch(run, ["depth_7"], 2, head_epochs).is_past() == past
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_a_resumed_run_keeps_the_best_epoch_that_was_saved_last(best, tmp_path):
+    run = run_with_history(tmp_path, (0.9, 1.0 if best else 0.8))
+    run.model.write_bytes(b"the newest epoch")
+    BestEpoch(run, ["depth_7"], patience=2).on_train_begin()
+    assert run.best.exists() == best
+
+
+@pytest.mark.parametrize(("size", "shown"), [((300, 200), 224), ((150, 200), None), ((16, 16), 96)])
+def test_photos_of_one_size_are_shown_at_one_that_a_pretrained_network_takes(size, shown, tmp_path):
+    for number in range(20):
+        path = tmp_path / f"class_{number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", size).save(path)
+    arguments = runpy.run_path(SCRIPT)["parser"].parse_args(["--dataset", f"folder:{tmp_path}"])
+    images = finetuning.settled_images(arguments)
+    assert arguments.image_size == shown
+    assert images.image_shape[:2] == ((shown, shown) if shown else size[::-1])
 
 
 def test_the_classifiers_are_trained_first(flags, source, printed, tmp_path):
@@ -142,6 +175,7 @@ def test_what_comes_after_takes_it_like_any_run(finetuned, printed, photos, tmp_
     assert "(1, 1)" in printed("recipes/study/pareto.py", "--run", run)
     printed("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
     rounded = run.with_name("run_qat") / "model.keras"
+    assert rounded.with_name("confusion.png").exists()
     assert printed(*export[:1], "--model", rounded, *export[3:]).count("Verified: ") == 1
 
 
@@ -174,7 +208,13 @@ def test_starts_with_weights_of_files(photos, tmp_path):
             "--start keras:MobileNet9 cannot be loaded: keras.applications has no M",
         ),
         (["--start", "nothing.keras"], "--start nothing.keras cannot be loaded: "),
-        (["--start", "efficientnet_lite0", "--depths", 4], "--depths must be from 1 to 3 for this start. Received: 4"),
+        (["--start", "efficientnet_lite0"], "--preprocessing must be auto for this start. Received: tf"),
+        (
+            ["--start", "efficientnet_lite0", "--preprocessing", "auto", "--depths", 4],
+            "--depths must be from 1 to 3 for this start. Received: 4",
+        ),
+        (["--image-size", 64], "--image-size must be that of this start, 32. Received: images of 64x64"),
+        (["--dataset", FOLDER], f"--dataset '{FOLDER}' is not a known data set. Did you mean 'folder:{FOLDER}'?"),
         (["--preprocessing", "auto"], "--preprocessing must be given for a source called 'mine'"),
         (["--dataset", "digits"], "--dataset must have images of 3 channels. Received: 1"),
         (["--head-epochs", 4], "--head-epochs must be fewer than the 4 --epochs."),

@@ -19,6 +19,9 @@ PARTS = ("train", "validation", "test")
 # Other names of them that are common. Nothing would be seen of such a folder.
 NEAR_PARTS = ("val", "valid", "dev", "testing", "training")
 
+# Of phones and cameras: formats that Pillow does not know by itself.
+PHOTO_SUFFIXES = {".heic", ".heif", ".dng"}
+
 # The same images are tested whatever the training's seed is.
 TEST_FRACTION = 0.2
 TEST_SEED = 0
@@ -98,8 +101,8 @@ def list_images(folder, class_names):
 
 def warn_of_other_formats(folder, paths):
     """Warns of images that are passed over."""
-    formats = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} - SUFFIXES
-    if others := [path for path in paths if path.suffix.lower() in formats]:
+    formats = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    if others := [path for path in paths if path.suffix.lower() in (formats | PHOTO_SUFFIXES) - SUFFIXES]:
         warnings.warn(
             f"{len(others)} images in {folder} are passed over, such as {others[0]}: "
             f"{', '.join(sorted(SUFFIXES))} count.",

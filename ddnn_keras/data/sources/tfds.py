@@ -1,6 +1,7 @@
 """Image classification sets of TensorFlow Datasets."""
 
 import difflib
+import pathlib
 import re
 import textwrap
 
@@ -74,6 +75,7 @@ def find_builder(name, data_dir):
         if base in known:
             raise ValueError(f"`name` {name!r} is not available: {one_line(error)}") from error
         close = difflib.get_close_matches(base, ["digits", "folder", "npz", *known])
+        close = [f"folder:{name}"] if pathlib.Path(name).is_dir() else close
         hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "See the TensorFlow Datasets catalog."
         raise ValueError(f"`name` {name!r} is not a known data set. {hint}") from error
 
