@@ -16,7 +16,7 @@ from ddnn_keras.network.untrained_subnets import untrained_subnet
 from ddnn_keras.pixels import AT_ONCE, checked_raw_images, warn_of_scaled
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
-from ddnn_keras.training.sum_of_terms import CompiledDistillation, LatestPass, check_reductions
+from ddnn_keras.training.sum_of_terms import CompiledDistillation, LatestPass
 
 UNKNOWN_CARDINALITY = -2  # tf.data.UNKNOWN_CARDINALITY
 
@@ -333,8 +333,6 @@ class DDNN(keras.Model):
         self._saved_distillation = None
         keys = self.output_keys
         losses = per_depth.losses_per_output(loss, keys)
-        if distillation:
-            check_reductions(losses or {})
         metrics = per_depth.metrics_per_output(metrics, keys)
         weighted_metrics = per_depth.metrics_per_output(weighted_metrics, keys, "weighted_metrics")
         # Keras keeps those of an earlier `compile` if this one has none.
@@ -484,10 +482,6 @@ class DDNN(keras.Model):
 
     def compile_from_config(self, config):
         """Compiles the model as `get_compile_config` describes."""
-        if type(self).compile is not DDNN.compile:
-            # Keras warns that a subclass with a `compile` of its own must be compiled by hand.
-            super().compile_from_config(config)
-            return
         arguments = keras.saving.deserialize_keras_object(config)
         # Files from before the first release have it among the arguments.
         self.compile(**{"distillation": self._saved_distillation, **arguments})

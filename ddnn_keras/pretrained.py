@@ -210,9 +210,7 @@ def normalization_weights(our, their):
     shape = our.gamma.shape
     if their is None:
         return np.ones(shape), np.zeros(shape), np.zeros(shape), np.full(shape, 1 - our.epsilon)
-    mean, variance = their.get_weights()[-2:]
-    gamma = ops.convert_to_numpy(their.gamma) if their.scale else np.ones(shape)
-    beta = ops.convert_to_numpy(their.beta) if their.center else np.zeros(shape)
+    gamma, beta, mean, variance = their.get_weights()
     return gamma, beta, mean, np.maximum(variance + their.epsilon - our.epsilon, 0)
 
 

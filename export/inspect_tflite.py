@@ -48,8 +48,6 @@ def main(arguments):
     except ValueError:
         print("The file has no description and no digest.")
         return
-    if "digest" not in facts:
-        print("The file has no digest: damage to it would not be noticed.")
     known = {name: facts[name] for name in ("quantize", "source", "versions", "calibration", "labels") if name in facts}
     for name, value in known.items():
         print(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")

@@ -1,7 +1,9 @@
+import os
 import pathlib
 import runpy
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -12,7 +14,7 @@ TINY = ["--dataset", "digits", "--depths", 10, 18, "--width", 4, "--batch-size",
 # Fixtures and functions that take long. One worker makes them for all tests that use them.
 SHARED = {
     "run": {"finished_run"},
-    "bundle": {"bundle", "trained_ddnn", "trained_net", "mixed_net", "converted"},
+    "bundle": {"bundle", "export_bundle", "trained_ddnn", "trained_net", "mixed_net", "converted"},
     "pages": {"demo"},
     "compare": {"comparison"},
     "devices": {"one_device"},
@@ -39,17 +41,33 @@ def plain_tables():
         yield
 
 
+def ended(command, code=0, **settings):
+    """A process that ended with this exit code, and what it wrote."""
+    finished = subprocess.run([*map(str, command)], capture_output=True, text=True, **settings)
+    assert finished.returncode == code, finished.stderr
+    return finished
+
+
+def python(program, *arguments, **environment):
+    """What a program prints: `python("print(1)", KERAS_BACKEND="jax")`."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    return ended([sys.executable, "-c", program, *arguments], env=environment).stdout
+
+
 @pytest.fixture(scope="session")
 def script():
     """Runs a script of the project in a process of its own: `script("recipes/train.py", "--epochs", 1)`."""
+    return lambda path, *arguments, **settings: ended([sys.executable, ROOT / path, *arguments], **settings)
 
-    def run(path, *arguments, cwd=None, start=False):
-        command = [sys.executable, str(ROOT / path), *map(str, arguments)]
-        if start:
-            return subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
-    return run
+def kill_training(condition, path, *arguments):
+    """Runs a script of the project and kills it without warning as soon as the condition holds."""
+    command = [sys.executable, ROOT / path, *arguments]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not condition():
+            assert process.poll() is None, "the training ended before it could be killed"
+            time.sleep(0.01)
+        process.kill()
 
 
 @pytest.fixture
@@ -108,7 +126,6 @@ def finished_run(tmp_path_factory, script):
     """The directory of a small real training. Beside it, `printed` has what the training printed."""
     path = tmp_path_factory.mktemp("run") / "digits"
     finished = script("recipes/train.py", *TINY, "--epochs", 3, "--output", path)
-    assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
     path.with_name("printed").write_text(finished.stdout)
     return path
@@ -117,21 +134,8 @@ def finished_run(tmp_path_factory, script):
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     """An int8 bundle of two depths that have learned digits."""
-    from small_networks import held_out, subnets, trained_ddnn, training
-
-    from ddnn_keras.tflite.export import export_subnets
+    from small_networks import export_bundle
 
     path = tmp_path_factory.mktemp("bundle") / "bundle_int8.tflite"
-    images, labels = held_out()
-    model = trained_ddnn()
-    depths = {f"depth_{depth}": {"depth": depth, "blocks_per_stage": blocks} for depth, blocks in model.depths.items()}
-    export_subnets(
-        subnets(model),
-        path,
-        quantize="int8",
-        calibration_images=training()[0][:100],
-        images=images,
-        labels=labels,
-        facts={"depths": depths, "labels": [f"digit {digit}" for digit in range(10)]},
-    )
+    export_bundle(path)
     return path

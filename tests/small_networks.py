@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from ddnn_keras import DDNN
 from ddnn_keras.tflite.convert import convert
+from ddnn_keras.tflite.export import export_subnets
 from ddnn_keras.tflite.modes import MODES
 
 NUM_TRAINING = 1400
@@ -61,6 +62,15 @@ def trained_ddnn():
 def subnets(model):
     """A network's depths by the signatures that they have in a bundle."""
     return {f"depth_{depth}": model.subnet(depth) for depth in model.depths}
+
+
+def export_bundle(path, crop_pct=1.0, **arguments):
+    """Writes an int8 bundle of the `trained_ddnn`."""
+    (images, labels), model = held_out(), trained_ddnn()
+    depths = {f"depth_{depth}": {"depth": depth, "blocks_per_stage": blocks} for depth, blocks in model.depths.items()}
+    facts = {"depths": depths, "labels": [f"digit {digit}" for digit in range(10)], "crop_pct": crop_pct}
+    held = {"calibration_images": training()[0][:100], "images": images, "labels": labels, "facts": facts}
+    export_subnets(subnets(model), path, quantize="int8", **held, **arguments)
 
 
 @functools.cache

@@ -125,7 +125,6 @@ def test_the_full_net_can_teach_without_labels(examples, loss):
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients with TensorFlow")
 @pytest.mark.parametrize("attention", ["standardized", "activation"])
 def test_distillation_never_moves_what_only_the_full_net_uses(examples, attention):
     import tensorflow as tf
@@ -229,25 +228,6 @@ def test_training_goes_on_after_loading_as_if_never_interrupted(examples, tmp_pa
     assert "depth_a_top2" in histories[0]
 
 
-@keras.saving.register_keras_serializable("tests")
-class CompiledWithMore(DDNN):
-    """As in Keras' guide to distillation: a `compile` with an argument of its own."""
-
-    def compile(self, optimizer, alpha, **arguments):
-        super().compile(optimizer, **arguments)
-        self.alpha = alpha
-
-
-def test_a_compile_of_ones_own_is_called_again_by_hand(examples, tmp_path):
-    model = CompiledWithMore(DEPTHS, "resnet_cifar", num_classes=3, input_shape=(16, 16, 1), width=4)
-    model.compile("sgd", alpha=0.5, distillation=EKD())
-    model.save(tmp_path / "model.keras")
-    with pytest.warns(UserWarning, match=r"`compile\(\)` was not called as part of model loading"):
-        loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.distillation is None
-    check_same_logits(loaded, model, examples[0])
-
-
 # Errors
 
 
@@ -259,19 +239,14 @@ def test_quantization_in_place_is_refused(network):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"depths": ()}, "depths=()"),
         ({"depths": (8, 17)}, "17"),
         ({"backbone": "resnext"}, "backbone='resnext'"),
         ({"stem": "mnist"}, "stem='mnist'"),
         ({"backbone": "vgg", "stem": "strided"}, "`stem` must be one of 'cifar', 'imagenet'. Received: stem='strided'"),
-        ({"width": 0}, "width=0"),
         ({"num_classes": 1}, "num_classes=1"),
         ({"input_shape": (32, 32)}, "input_shape=(32, 32)"),
         ({"input_shape": (None, None, 3)}, "input_shape=(None, None, 3)"),
-        ({"input_shape": (0, 32, 3)}, "input_shape=(0, 32, 3)"),
-        ({"num_classes": True}, "num_classes=True"),
         ({"pixel_std": 0.0}, "pixel_std=0.0"),
-        ({"pixel_std": float("nan")}, "pixel_std=nan"),
         ({"pixel_mean": [1.0, 2.0]}, "pixel_mean=[1.0, 2.0]"),
     ],
 )
@@ -355,10 +330,3 @@ def test_a_loaded_network_says_that_it_is_compiled_without_its_distillation(netw
     keras.saving.save_model(network, path)
     with pytest.warns(UserWarning, match=r"^`distillation` must be given to go on .*EKD\(.*Received: d"):
         keras.saving.load_model(path, custom_objects={"DDNN": DDNN})
-
-
-@pytest.mark.parametrize("reduction", ["sum", None, "mean_with_sample_weight"])
-def test_distillation_wants_losses_that_are_means(network, reduction):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-    with pytest.raises(ValueError, match=r"^`loss` must have the reduction 'sum_over_batch_size' or 'mean' beside "):
-        network.compile("sgd", loss=loss, distillation=EKD())

@@ -5,13 +5,12 @@ import pathlib
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import skimage.data
-from conftest import ROOT
+from conftest import ROOT, ended
 from PIL import Image
 
 from ddnn_keras import backbones
@@ -53,8 +52,8 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "run"
     variables = [f"VENV={sys.prefix}", f"DEMO={folder}", "FLAGS=--width 2 --epochs 1 --depths 10 18"]
     command = ["make", "--no-print-directory", "demo", "--old-file", f"{sys.prefix}/installed-demo", *variables]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    finished = ended(command, cwd=ROOT)
+    assert finished.stderr == ""
     return folder, finished.stdout
 
 
@@ -78,8 +77,7 @@ def test_the_demo_leaves_verified_files_and_shows_them_last(demo):
     *_, bundle, command = screen.splitlines()
     assert bundle.startswith(f"All depths in one file: {folder}/tflite/bundle_int8.tflite, ")
     words = shlex.split(command.removeprefix("Next: "))
-    finished = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    ended([sys.executable, *words[1:]], cwd=ROOT)
 
 
 @pytest.mark.slow
@@ -96,9 +94,8 @@ def test_the_commands_from_photos_to_a_file(tmp_path):
         (tmp_path / folder).symlink_to(ROOT / folder)
     (commands,) = (block for block in blocks("", "") if "finetune.py" in block)
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
-    place = {"cwd": tmp_path, "env": {**os.environ, "PATH": path}, "capture_output": True, "text": True}
-    finished = subprocess.run(["bash", "-ec", commands], **place)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    finished = ended(["bash", "-ec", commands], cwd=tmp_path, env={**os.environ, "PATH": path})
+    assert finished.stderr == ""
     assert "Verified: runs/photos/tflite/bundle_int8.tflite" in finished.stdout
     assert finished.stdout.splitlines()[-1].startswith("photos/cat/1.jpg: cat ")
 
@@ -109,14 +106,13 @@ def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
     folder, _ = demo
     ignored = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "runs", "results")
     shutil.copytree(ROOT, tmp_path / "project", ignore=ignored)
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "board"], check=True)
+    ended([sys.executable, "-m", "venv", tmp_path / "board"])
     (installation,) = (block for block in blocks("ddnn_keras/runtime", "") if "pip install" in block)
     path = {**os.environ, "PATH": f"{tmp_path / 'board' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     environment = {name: value for name, value in path.items() if name != "PYTHONPATH"}
-    place = {"cwd": tmp_path / "project", "env": environment, "capture_output": True, "text": True}
-    finished = subprocess.run(["bash", "-ec", installation], **place)
-    assert finished.returncode == 0, finished.stderr
-    installed = subprocess.run(["bash", "-ec", "pip list"], **place).stdout.lower()
+    place = {"cwd": tmp_path / "project", "env": environment}
+    ended(["bash", "-ec", installation], **place)
+    installed = ended(["bash", "-ec", "pip list"], **place).stdout.lower()
     names = {line.split()[0] for line in installed.splitlines()}
     assert "ai-edge-litert" in names and not names & {"tensorflow", "keras", "jax"}
     for path in folder.glob("tflite/*"):
@@ -124,12 +120,9 @@ def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
     snippets = filter(needs_a_device, blocks("") + blocks("ddnn_keras/runtime"))
     (tmp_path / "project" / "bundle_int8.cascade.json").write_text("[[10, 0.5], [18, 0.0]]")
     for snippet in snippets:
-        snippet = snippet.replace("depth=18", "depth=10")
-        finished = subprocess.run(["python", "-c", snippet.replace("depth_18.tflite", "depth_10.tflite")], **place)
-        assert finished.returncode == 0, finished.stderr
-        assert re.search(r"^\d$", finished.stdout, re.MULTILINE)
-    command = ["python", "export/benchmark_tflite.py", "bundle_int8.tflite", "--runs", "3"]
-    assert subprocess.run(command, **place).returncode == 0
+        snippet = snippet.replace("depth=18", "depth=10").replace("depth_18.tflite", "depth_10.tflite")
+        assert re.search(r"^\d$", ended(["python", "-c", snippet], **place).stdout, re.MULTILINE)
+    ended(["python", "export/benchmark_tflite.py", "bundle_int8.tflite", "--runs", "3"], **place)
 
 
 @pytest.mark.parametrize("folder", ["", "ddnn_keras", "ddnn_keras/backbones", "ddnn_keras/network"])

@@ -2,40 +2,22 @@
 
 import warnings
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from small_networks import held_out, untrained_ddnn
 
+from ddnn_keras.data.array_pipeline import InOrder
 from ddnn_keras.runtime import Runtime
 
-
-def as_array(images, labels):
-    return images, labels
-
-
-def as_dataset(images, labels):
-    return (tf.data.Dataset.from_tensor_slices((images, labels)).batch(4),)
+GIVEN = {
+    "arrays": lambda images, labels: (images, labels),
+    "dataset": lambda *arrays: (tf.data.Dataset.from_tensor_slices(arrays).batch(4),),
+    "py_dataset": lambda images, labels: (InOrder(images, labels, 4),),
+}
 
 
-class Batches(keras.utils.PyDataset):
-    def __init__(self, images, labels):
-        super().__init__()
-        self._batches = [(images[:4], labels[:4]), (images[4:], labels[4:])]
-
-    def __len__(self):
-        return len(self._batches)
-
-    def __getitem__(self, index):
-        return self._batches[index]
-
-
-def as_py_dataset(images, labels):
-    return (Batches(images, labels),)
-
-
-@pytest.mark.parametrize("given", [as_array, as_dataset, as_py_dataset])
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
 def test_fit_warns_of_scaled_images(given):
     model, (images, labels) = untrained_ddnn(width=4), held_out(8)
     model.compile("sgd", run_eagerly=True)

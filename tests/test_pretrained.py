@@ -54,23 +54,6 @@ def resnet(block_type, blocks):
     return classifier(backbone.input, backbone.output)
 
 
-def normalized(source):
-    """The network with batch normalisation, of which ours is an independent copy, between convolution and ReLU."""
-
-    def clone(layer):
-        activation = {"activation": "linear"} if isinstance(layer, keras.layers.Conv2D) else {}
-        return type(layer).from_config({**layer.get_config(), **activation})
-
-    def call(layer, *args, **kwargs):
-        y = layer(*args, **kwargs)
-        if isinstance(layer, keras.layers.Conv2D):
-            y = keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1e-5)(y))
-        return y
-
-    plain = keras.Model(source.inputs, source.outputs)
-    return keras.models.clone_model(plain, clone_function=clone, call_function=call)
-
-
 def check_same_logits(model, source, depth, images):
     # Published networks have some negative scales.
     load_pretrained(model, randomized(source, signs=(-1, 1, 1, 1)), depth)
@@ -103,20 +86,12 @@ def test_a_classifier_whose_backbone_is_one_of_its_layers():
     check_same_logits(model, source, 18, IMAGES)
 
 
-def test_a_backbone_without_classifier_gives_its_features():
-    source = randomized(resnet_backbone("basic_block", (2, 2, 2, 2)), signs=(-1, 1, 1, 1))
-    model = DDNN(depths=(10, 18), num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
-    load_pretrained(model, source)
-    expected = source(IMAGES / 127.5 - 1, training=False)
-    found = model.features(IMAGES)["depth_18"][-1]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.max(expected))
-
-
 def test_mobilenet_v2_is_that_of_keras_applications():
     # Where every strided convolution sees an odd resolution, for which Keras pads on both sides too.
     shape = (97, 97, 3)
-    source = keras.applications.MobileNetV2(input_shape=shape, weights=None, classes=7, classifier_activation=None)
-    model = DDNN(depths=(53,), backbone="mobilenet_v2", num_classes=7, input_shape=shape, stem="imagenet")
+    settings = {"weights": None, "classes": 7, "classifier_activation": None}
+    source = keras.applications.MobileNetV2(input_shape=shape, alpha=0.5, **settings)
+    model = DDNN(depths=(53,), backbone="mobilenet_v2", num_classes=7, input_shape=shape, width=16, stem="imagenet")
     check_same_logits(model, source, 53, np.random.default_rng(1).integers(0, 256, (2, *shape)).astype("float32"))
 
 
@@ -144,17 +119,13 @@ def test_efficientnet_lite_is_kerashubs():
     check_same_logits(model, source, 12, np.random.default_rng(1).integers(0, 256, (2, *shape)).astype("float32"))
 
 
-@pytest.mark.parametrize(
-    ("layers", "variant"),
-    [(16, lambda source: source), (19, normalized)],
-    ids=["16", "19-normalized"],
-)
-def test_vgg_is_that_of_keras_applications(layers, variant):
+@pytest.mark.parametrize("layers", [16, 19])
+def test_vgg_is_that_of_keras_applications(layers):
     source = getattr(keras.applications, f"VGG{layers}")(
         input_shape=(32, 32, 3), weights=None, classes=7, classifier_activation=None
     )
     model = DDNN(depths=(11, layers), backbone="vgg", num_classes=7, stem="imagenet")
-    check_same_logits(model, variant(source), layers, IMAGES[:, :32, :32])
+    check_same_logits(model, source, layers, IMAGES[:, :32, :32])
 
 
 @pytest.mark.slow
@@ -182,16 +153,6 @@ def small_vgg(depths=(16,), **arguments):
     return DDNN(**{"depths": depths, "backbone": "vgg", "num_classes": 5, "width": 4, **arguments})
 
 
-def test_another_number_of_classes_keeps_the_new_classifier():
-    source = resnet("basic_block", (1, 1, 1, 1))
-    model = DDNN(depths=(10,), num_classes=4, input_shape=(64, 64, 3), stem="imagenet")
-    kernel = model.get_layer("depth_10").get_weights()[0]
-    load_pretrained(model, source)
-    np.testing.assert_array_equal(model.get_layer("depth_10").get_weights()[0], kernel)
-    stem, their_stem = model.get_layer("stem_conv"), source.get_layer("conv1_conv")
-    np.testing.assert_array_equal(stem.get_weights()[0], their_stem.get_weights()[0])
-
-
 def test_a_sub_net_takes_weights_and_shares_them():
     source, model = small_source(), small_vgg(depths=(11, 16, 19))
     load_pretrained(model, source, depth=16)
@@ -209,7 +170,10 @@ def test_a_sub_net_of_another_network():
     source, model = randomized(small_ddnn()), small_ddnn(num_classes=5)
     # A combination's graph is a second one of the same layers.
     source.subnet((1, 2, 1))
+    kernel = model.get_layer("depth_8").get_weights()[0]
     load_pretrained(model, source.subnet(8), depth=8)
+    # A classifier for another number of classes stays.
+    np.testing.assert_array_equal(model.get_layer("depth_8").get_weights()[0], kernel)
     images = IMAGES[:, :32, :32]
     features = [network.features(images)["depth_8"][-1] for network in (model, source)]
     np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-4)
@@ -275,13 +239,6 @@ def test_mixed_precision(ours, theirs):
     load_pretrained(model, randomized(classifier(backbone.input, backbone.output)))
 
 
-def test_padding_of_even_sizes_is_found_out():
-    source = keras.applications.MobileNetV2(input_shape=(96, 96, 3), weights=None, include_top=False)
-    model = DDNN(depths=(53,), backbone="mobilenet_v2", input_shape=(96, 96, 3), stem="imagenet")
-    with pytest.raises(ValueError, match=r"look at strides, padding \(of even sizes too\)"):
-        load_pretrained(model, randomized(source))
-
-
 @pytest.mark.parametrize(
     ("arguments", "layer"),
     [
@@ -295,11 +252,11 @@ def test_the_first_layer_that_differs_is_named_and_nothing_changes(arguments, la
     check_not_taken(small_source(), sentence, small_vgg(**arguments))
 
 
-def check_not_taken(source, sentence, model=None, error=ValueError, **arguments):
+def check_not_taken(source, sentence, model=None, **arguments):
     """That a message says `sentence`, and that the network is as it was."""
     model = model or small_vgg()
     before = model.get_weights()
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(ValueError, match=sentence):
         load_pretrained(model, source, **arguments)
     np.testing.assert_equal(model.get_weights(), before)
 
@@ -326,21 +283,6 @@ def test_the_first_layer_that_computes_something_else_is_named(changed, change, 
     check_not_taken(source, f"with the same weights and images, {sentence}", model)
 
 
-class Fails(keras.layers.Layer):
-    """Cannot compute, though it says what shape it would give."""
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def call(self, inputs):
-        raise RuntimeError("never")
-
-
-def test_whatever_goes_wrong_the_network_is_as_it_was():
-    plain = small_source()
-    check_not_taken(keras.Model(plain.inputs, Fails()(plain.output)), "never", error=RuntimeError)
-
-
 def test_sources_and_depths_that_cannot_be():
     class Subclass(keras.Model):
         pass
@@ -358,30 +300,3 @@ def test_sources_and_depths_that_cannot_be():
     with pytest.raises(ValueError, match=r"`model` must be a ddnn_keras.DDNN. Received: model=<Functional name=vgg16"):
         load_pretrained(plain, small_vgg())
     check_not_taken(plain, "`model` must not be quantization-aware yet", small_vgg(quantization_aware=True))
-
-
-def test_a_source_without_scales_offsets_and_a_bias():
-    image = keras.Input((32, 32, 3))
-    x = keras.layers.ReLU()(normalization()(keras.layers.Conv2D(16, 3, padding="same", use_bias=False)(image)))
-    for number, filters in enumerate((16, 32, 64)):
-        shortcut = x
-        convolution = {"filters": filters, "padding": "same", "use_bias": False}
-        strided = convolution | {"strides": 1 if number == 0 else 2, "padding": "valid" if number else "same"}
-        y = keras.layers.ZeroPadding2D(1)(x) if number else x
-        y = keras.layers.ReLU()(normalization()(keras.layers.Conv2D(kernel_size=3, **strided)(y)))
-        y = normalization()(keras.layers.Conv2D(kernel_size=3, **convolution)(y))
-        if number:
-            shortcut = normalization()(keras.layers.Conv2D(kernel_size=1, **strided)(x))
-        x = keras.layers.ReLU()(keras.layers.Add()([y, shortcut]))
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    source = keras.Model(image, keras.layers.Dense(7, use_bias=False)(x))
-    model = DDNN(depths=(8, 14), backbone="resnet_cifar", num_classes=7)
-    load_pretrained(model, source, depth=8)
-    images = IMAGES[:, :32, :32]
-    expected = source(images / 127.5 - 1, training=False)
-    np.testing.assert_allclose(model.subnet(8)(images, training=False), expected, rtol=1e-4, atol=1e-4)
-
-
-def normalization():
-    """Without a scale or an offset, and with a statistic to take over."""
-    return keras.layers.BatchNormalization(scale=False, center=False, epsilon=1e-3, moving_mean_initializer="ones")

@@ -1,13 +1,11 @@
 """Quantization-aware networks: what they round, and that their int8 files compute what they computed in training."""
 
 import functools
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+from conftest import python
 from keras import ops
 from small_networks import held_out, subnets, trained_ddnn, training
 
@@ -244,10 +242,7 @@ model.compile("adam", distillation=EKD())
 model.fit(images, labels, batch_size=8, epochs=1, verbose=0)
 print({float(layer.batches) for layer in model.layers if isinstance(layer, FakeQuantization)})
 """
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    finished = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "{3.0}\n"
+    assert python(program, KERAS_BACKEND="jax") == "{3.0}\n"
 
 
 def test_mistakes():

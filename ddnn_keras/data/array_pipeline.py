@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from ddnn_keras.data.crops import centre_box
-from ddnn_keras.data.image_data import ImageData, check_seed
+from ddnn_keras.data.image_data import ImageData
 
 # Images are resized this many at a time.
 RESIZE_BATCH = 1024
@@ -32,7 +32,6 @@ class BackendPipelines(ImageData):
 
     def train(self, batch_size, seed=0, first_epoch=0):
         """See `ImageData`."""
-        check_seed(seed)
         return self._batches(self.steps_per_epoch(batch_size), batch_size, seed, first_epoch)
 
     def _in_order(self, split, batch_size):

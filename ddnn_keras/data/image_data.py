@@ -1,7 +1,6 @@
 """A data set as a model sees it."""
 
 import abc
-import numbers
 
 import numpy as np
 
@@ -82,12 +81,10 @@ class ImageData(abc.ABC):
 
     def validation(self, batch_size):
         """All validation images once, as they are and in a fixed order; the last batch may be smaller."""
-        check_batch_size(batch_size)
         return self._in_order(self._source.validation, batch_size)
 
     def test(self, batch_size):
         """All test images once, as they are and in a fixed order; the last batch may be smaller."""
-        check_batch_size(batch_size)
         return self._in_order(self._source.test, batch_size)
 
     def calibration_images(self, count):
@@ -155,15 +152,3 @@ def check_count(argument, count, most, things):
     """Raises a `ValueError` unless `count` is a number of these things."""
     if not (is_positive_integer(count) and count <= most):
         raise ValueError(f"`{argument}` must be from 1 to {most}, the number of {things}. Received: {count!r}")
-
-
-def check_batch_size(batch_size):
-    """Raises a `ValueError` if evaluation cannot have batches of this size."""
-    if not is_positive_integer(batch_size):
-        raise ValueError(f"`batch_size` must be a positive integer. Received: {batch_size!r}")
-
-
-def check_seed(seed):
-    """Raises a `ValueError` unless `seed` is an integer of 0 or more."""
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"`seed` must be an integer of 0 or more. Received: seed={seed!r}")

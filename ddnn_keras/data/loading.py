@@ -6,7 +6,7 @@ import importlib
 import keras
 
 from ddnn_keras.data.array_pipeline import BackendPipelines
-from ddnn_keras.data.image_data import ImageData, check_count, check_seed
+from ddnn_keras.data.image_data import ImageData, check_count
 from ddnn_keras.data.sources.in_memory import InMemory
 from ddnn_keras.data.sources.source import Options
 from ddnn_keras.depths import is_positive_integer
@@ -74,13 +74,10 @@ def load(
     >>> tuple(images.shape), tuple(labels.shape)
     ((64, 16, 16, 1), (64,))
     """
-    if not isinstance(name, str):
-        raise ValueError(f"`name` must be a string, such as 'digits' or 'folder:PATH'. Received: name={name!r}")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"`validation_fraction` must be more than 0 and less than 1. Received: {validation_fraction}")
     if image_size is not None and not is_positive_integer(image_size):
         raise ValueError(f"`image_size` must be a positive integer or None. Received: {image_size!r}")
-    check_seed(seed)
     options = Options(data_dir, manual_dir, validation_fraction, seed)
     kind, colon, location = name.partition(":")
     module = SOURCES.get(kind + colon, "tfds")

@@ -7,7 +7,7 @@ that is resumed sees what it would have seen.
 import tensorflow as tf
 
 from ddnn_keras.data.crops import centre_box, size_before_crop
-from ddnn_keras.data.image_data import ImageData, check_seed
+from ddnn_keras.data.image_data import ImageData
 
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
@@ -22,7 +22,6 @@ class TFPipelines(ImageData):
 
     def train(self, batch_size, seed=0, first_epoch=0):
         """See `ImageData`."""
-        check_seed(seed)
         epoch_size = self.steps_per_epoch(batch_size) * batch_size
         order_seed, variation_seed = tf.unstack(tf.random.split(tf.constant([seed, 0], tf.int64), 2))
 

@@ -8,8 +8,6 @@ import itertools
 
 import keras
 
-from ddnn_keras.network.paths import comparable
-
 
 def frozen_config(model):
     """Which layers of a network are frozen: the arguments of `freeze` as a dict."""
@@ -109,3 +107,11 @@ def can_change(layer, before, changed):
 def parts(settings):
     """The configuration of a layer and the settings of its variables."""
     return {name: settings[name] for name in settings if name != "variables"}, settings.get("variables", ())
+
+
+def comparable(settings):
+    """Serialized settings without what is frozen, and without the memory addresses that Keras adds in a file."""
+    if isinstance(settings, dict):
+        left_out = ("shared_object_id", "trainable")
+        return {name: comparable(value) for name, value in settings.items() if name not in left_out}
+    return [comparable(value) for value in settings] if isinstance(settings, list | tuple) else settings

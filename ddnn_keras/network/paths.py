@@ -10,7 +10,8 @@ differently once paths have parted.
 import itertools
 import zlib
 
-import keras
+# Arguments of these types are compared where a layer is asked for again. Two initializers may say the same.
+PLAIN = int | float | str | tuple | list
 
 
 class Path:
@@ -49,7 +50,7 @@ class Path:
         Raises:
             ValueError: If another layer has that name.
         """
-        asked = layer_class.__name__, comparable(keras.saving.serialize_keras_object(arguments))
+        asked = layer_class.__name__, {key: value for key, value in arguments.items() if isinstance(value, PLAIN)}
         if name not in self._layers:
             self._layers[name] = layer_class(name=name, **{"dtype": self.dtype, **arguments}), asked
         layer, made = self._layers[name]
@@ -91,11 +92,3 @@ def grow(backbone, path, x, depths, stage=0):
 def deepest(depths):
     """The full-net's key: the last one, since depths are sorted from the shallowest to the deepest."""
     return list(depths)[-1]
-
-
-def comparable(settings):
-    """Serialized settings without what is frozen, and without the memory addresses that Keras adds in a file."""
-    if isinstance(settings, dict):
-        left_out = ("shared_object_id", "trainable")
-        return {name: comparable(value) for name, value in settings.items() if name not in left_out}
-    return [comparable(value) for value in settings] if isinstance(settings, list | tuple) else settings

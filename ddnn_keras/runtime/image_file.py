@@ -21,12 +21,9 @@ def open_image(path, channels=3):
     """
     try:
         with Image.open(path) as image:
-            # A GIF's first frame may be smaller than its canvas, which is transparent around it.
-            frame = image.tile[0][1] if image.format == "GIF" else None
             image.load()
             turn_upright(image)
-            image = on_black(eight_bits(image), MODES[channels])
-            return image if frame is None else on_canvas(image, frame)
+            return on_black(eight_bits(image), MODES[channels])
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
@@ -70,10 +67,3 @@ def on_black(image, mode):
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
     return image if image.mode == mode else image.convert(mode)
-
-
-def on_canvas(image, frame):
-    """An image with black outside of its frame, `(left, upper, right, lower)`."""
-    canvas = Image.new(image.mode, image.size)
-    canvas.paste(image.crop(frame), frame[:2])
-    return canvas

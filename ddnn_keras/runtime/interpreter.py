@@ -1,8 +1,6 @@
 """Runs a `.tflite` file on raw pixels."""
 
-import contextlib
 import dataclasses
-import threading
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -10,9 +8,6 @@ from ai_edge_litert.interpreter import Interpreter
 from ddnn_keras.pixels import checked_images
 from ddnn_keras.runtime.quiet import hushed
 from ddnn_keras.runtime.tflite_file import content_of, description
-
-# The first interpreter of a process writes a line about XNNPACK to standard error.
-_HAS_ANNOUNCED_ITSELF = threading.Event()
 
 
 class LiteModel:
@@ -71,11 +66,10 @@ def open_interpreter(model, num_threads, allocate=True):
     # A file is mapped, not read: on a small device its weights then take memory only while they are used.
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
     try:
-        with contextlib.nullcontext() if _HAS_ANNOUNCED_ITSELF.is_set() else hushed():
+        with hushed():  # of a line about XNNPACK
             interpreter = Interpreter(**source, num_threads=num_threads)
             if allocate:
                 interpreter.allocate_tensors()  # fails if an operator is unknown
-                _HAS_ANNOUNCED_ITSELF.set()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             "`model` must be a whole TFLite file with operators that this interpreter has. "

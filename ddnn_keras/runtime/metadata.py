@@ -13,22 +13,17 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 def write_metadata(content, facts):
-    """Adds a description, a dict that JSON can hold, to a file's bytes. An older description is replaced."""
+    """Adds a description, a dict that JSON can hold, to a file's bytes, which have none."""
     tree = parse(content)
-    document = schema.BufferT(data=np.frombuffer(to_json(facts).encode(), np.uint8))
-    entry = _entry(tree)
-    if entry is None:
-        entry = schema.MetadataT(name=NAME, buffer=len(tree.buffers))
-        tree.metadata = [*(tree.metadata or []), entry]
-        tree.buffers.append(document)
-    tree.buffers[entry.buffer] = document
+    tree.metadata = [*(tree.metadata or []), schema.MetadataT(name=NAME, buffer=len(tree.buffers))]
+    tree.buffers.append(schema.BufferT(data=np.frombuffer(to_json(facts).encode(), np.uint8)))
     return serialize(tree)
 
 
 def read_metadata(model):
     """The description in a `.tflite` file, a path or bytes: a dict."""
     tree = parse(model)
-    entry = _entry(tree)
+    entry = next((entry for entry in tree.metadata or [] if entry.name == NAME.encode()), None)
     if entry is None:
         raise ValueError(f"`model` must be a file with {NAME}. Received: {description(model)}, which has none")
     return json.loads(bytes(tree.buffers[entry.buffer].data))
@@ -47,7 +42,3 @@ def named_depths(facts):
 def to_json(facts):
     """A description as the text that files and their sidecars hold."""
     return json.dumps(facts, indent=2, allow_nan=False)
-
-
-def _entry(tree):
-    return next((entry for entry in tree.metadata or [] if entry.name in (NAME, NAME.encode())), None)

@@ -4,7 +4,6 @@ import dataclasses
 import statistics
 import threading
 import time
-import warnings
 
 import numpy as np
 
@@ -68,10 +67,6 @@ class Runtime:
         facts, networks = read_metadata(model), lite_models(model, num_threads, accelerator)
         if not (depths := named_depths(facts)):
             raise ValueError(f"`model` must be a file that names its depths. Received: {description(model)}")
-        if "digest" not in facts:
-            warnings.warn(
-                f"`model` has no digest, so that damage to it would not be noticed: {description(model)}", stacklevel=2
-            )
         self._networks = {depth: networks[signature] for signature, depth in depths.items()}
         self._labels = facts["labels"]
         self._lock = threading.Lock()

@@ -9,20 +9,6 @@ import threading
 import keras
 from keras import ops
 
-MEANS = ("sum_over_batch_size", "mean")  # Keras has two names for it
-
-
-def check_reductions(losses):
-    """Raises a `ValueError` if a loss in a dict by output key is not a mean over the batch, as distillation is."""
-    for key, loss in losses.items():
-        reduction = getattr(loss, "reduction", MEANS[0])
-        if reduction not in MEANS:
-            known = " or ".join(map(repr, MEANS))
-            raise ValueError(
-                f"`loss` must have the reduction {known} beside `distillation`, whose terms are means over the batch. "
-                f"Received: {reduction!r} for {key}"
-            )
-
 
 class LatestPass(threading.local):
     """A network's latest forward pass. Each thread has its own, for tf.distribute's replicas."""

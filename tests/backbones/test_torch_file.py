@@ -36,7 +36,7 @@ def test_a_tensor_is_a_view_of_its_storage(tmp_path):
 )
 def test_a_tensor_beyond_its_storage(offset, shape, strides, tmp_path):
     path = written(tmp_path / "net.pth", tensor(offset, shape, strides))
-    with pytest.raises(ValueError, match=r"net\.pth, which cannot be read: a tensor reaches beyond its storage$"):
+    with pytest.raises(ValueError, match=r"net\.pth, which cannot be read: [^\n]*(strides|offset)[^\n]*$"):
         read_torch_file(path)
 
 

@@ -1,16 +1,9 @@
 """Both kinds of pipelines: the same promises on tf.data and on arrays of Keras' own backend."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from ddnn_keras.data import tensorflow_pipeline
 from ddnn_keras.data.array_pipeline import BackendPipelines
@@ -214,42 +207,3 @@ def test_evaluation_shows_the_middle_of_small_and_thin_images(height, width):
     shown = tensorflow_pipeline.resized_centre(tf.constant(gradient(height, width)), (224, 224)).numpy()
     assert shown.shape == (224, 224, 3)
     np.testing.assert_allclose(shown[..., :2].mean((0, 1)), 0.5, atol=0.01)
-
-
-# Runs a script where TensorFlow is not installed.
-WITHOUT_TENSORFLOW = """
-import runpy, sys
-
-class NotInstalled:
-
-    def find_spec(self, name, *_):
-        if name.partition(".")[0].startswith("tensorflow"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, NotInstalled())
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def without_tensorflow(*flags):
-    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(ROOT / "recipes" / "train.py"), *map(str, flags)]
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-
-@pytest.mark.slow
-def test_a_recipe_trains_and_resumes_on_jax_without_tensorflow(tmp_path):
-    pytest.importorskip("jax")
-    digits = load_digits()
-    images, labels = (digits.images[:300] * 15).astype(np.uint8), digits.target[:300]
-    np.savez(tmp_path / "digits.npz", x_train=images[:200], y_train=labels[:200], x_test=images, y_test=labels)
-    flags = ["--dataset", f"npz:{tmp_path / 'digits.npz'}", "--backbone", "resnet_cifar", "--depths", 8, 14]
-    flags += ["--width", 2, "--batch-size", 60, "--epochs", 1, "--output", tmp_path / "run"]
-    finished = without_tensorflow(*flags)
-    assert finished.returncode == 0, finished.stderr
-    assert without_tensorflow("--resume", tmp_path / "run").returncode == 0
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["backend"] == "jax" and "jax" in config["versions"]
-    assert (tmp_path / "run" / "history.csv").read_text().count("\n") == 2
-    assert set(json.loads((tmp_path / "run" / "metrics.json").read_text())) == {"depth_8", "depth_14"}

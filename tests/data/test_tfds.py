@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from test_folder import numbers
 
 from ddnn_keras import data
 from ddnn_keras.data.sources.streamed import Streamed
@@ -46,24 +47,19 @@ class NumberedImages(tfds.core.GeneratorBasedBuilder):
 
 
 class NumberedImagesOfOneSize(NumberedImages):
-    VERSION = tfds.core.Version("1.0.0")
     COUNTS = {"train": 40, "validation": 8}  # noqa: RUF012
     SHAPE = (12, 10, 1)
 
 
 class NumberedImagesUnparted(NumberedImages):
-    VERSION = tfds.core.Version("1.0.0")
     COUNTS = {"train": 50}  # noqa: RUF012
 
 
 class NumberedImagesToTest(NumberedImages):
-    VERSION = tfds.core.Version("1.0.0")
     COUNTS = {"test": 5}  # noqa: RUF012
 
 
 class FailsToPrepare(NumberedImages):
-    VERSION = tfds.core.Version("1.0.0")
-
     def _split_generators(self, dl_manager):
         raise RuntimeError("a reason\nin two lines")
 
@@ -80,11 +76,6 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def streamed(data_dir):
     return data.load("numbered_images", data_dir=data_dir, image_size=8)
-
-
-def numbers(dataset):
-    """The grey values of a dataset's images."""
-    return [round(float(image.max())) for images, _ in dataset.as_numpy_iterator() for image in images]
 
 
 def test_images_of_any_size_are_streamed(streamed):

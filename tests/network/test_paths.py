@@ -1,5 +1,3 @@
-import itertools
-
 import keras
 import pytest
 
@@ -73,32 +71,3 @@ def test_two_layers_must_not_have_one_name():
         path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=5, kernel_initializer=start)
     with pytest.raises(ValueError, match=r"of a DepthwiseConv2D with .* before of a Conv2D"):
         path.shared(keras.layers.DepthwiseConv2D, "conv", kernel_size=3)
-
-
-def test_a_layer_with_a_function_that_has_a_name_for_another():
-    def activation():
-        relu = keras.ops.relu
-        return lambda x: relu(x) / 2
-
-    path = Path("depth_a", (1, 1), {}, None, seed=0)
-    with pytest.warns(UserWarning, match="lambda"):  # of Keras: a file with one is not safe
-        layers = [path.shared(keras.layers.Activation, "half", activation=activation()) for _ in range(2)]
-    assert layers[0] is layers[1]
-
-
-@keras.saving.register_keras_serializable("tests")
-class TwoPaths(keras.layers.Identity):
-    """Asks twice for two layers, of which both begin as one initializer says, and then as one that equals it does."""
-
-    def __init__(self, **arguments):
-        super().__init__(**arguments)
-        path = Path("deep", (1,), {}, None, seed=0)
-        starts = [keras.initializers.HeNormal(seed=7) for _ in range(2)]
-        for start, name in itertools.product(starts, ("conv1", "conv2")):
-            path.shared(keras.layers.Conv2D, name, filters=2, kernel_size=3, kernel_initializer=start)
-
-
-def test_a_layer_is_itself_while_a_file_is_read(tmp_path):
-    """Keras then numbers what it meets by where it lies in memory, and a new object may lie where a former one did."""
-    keras.Sequential([keras.Input((8, 8, 1)), TwoPaths()]).save(tmp_path / "model.keras")
-    keras.saving.load_model(tmp_path / "model.keras")

@@ -1,12 +1,10 @@
 """Blocks that were not trained together: whose weights they have, and what calibration may touch."""
 
-import random
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
-from small_networks import held_out, trained_ddnn, training
+from small_networks import held_out, trained_ddnn, training, untrained_ddnn
 
 from ddnn_keras import DDNN
 from ddnn_keras.network.cost import count_macs, count_parameters
@@ -60,7 +58,7 @@ def test_statistics_are_those_of_its_own_activations():
 
 
 def test_trained_depths_by_their_blocks_are_not_calibrated():
-    model = untrained()
+    model = untrained_ddnn((8, 20), width=4)
     assert model.subnet((1, 1, 1)).name == "depth_8"
     for depth in (20, (3, 3, 3)):
         with pytest.raises(ValueError, match=r"^`depth` must be an untrained one, .* Received: 20$"):
@@ -68,7 +66,7 @@ def test_trained_depths_by_their_blocks_are_not_calibrated():
 
 
 def test_calibration_after_more_training_sees_all_that_changed(tmp_path):
-    model, images = untrained(), training()[0]
+    model, images = untrained_ddnn((8, 20), width=4), training()[0]
     model.calibrate(images[:64], (1, 3, 2))
     model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
     model.fit(images[:64], training()[1][:64], verbose=0)
@@ -78,14 +76,9 @@ def test_calibration_after_more_training_sees_all_that_changed(tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def untrained():
-    keras.utils.set_random_seed(1)
-    return DDNN((8, 20), "resnet_cifar", input_shape=(16, 16, 1), width=4)
-
-
 def test_a_frozen_network_is_calibrated_and_stays_frozen():
     images, blocks = training()[0][:100], (1, 3, 2)
-    free, frozen = untrained(), untrained()
+    free, frozen = untrained_ddnn((8, 20), width=4), untrained_ddnn((8, 20), width=4)
     frozen.trainable = False
     subnet = frozen.calibrate(images, blocks)
     np.testing.assert_equal(weights_of(subnet), weights_of(free.calibrate(images, blocks)))
@@ -123,12 +116,6 @@ def test_blocks_that_the_network_does_not_hold(blocks):
         trained_ddnn().subnet(blocks)
 
 
-def test_blocks_of_numpy():
-    model = untrained()
-    assert model.subnet(np.array([1, 3, 2])) is model.subnet((1, 3, 2))
-    assert model.subnet(np.int64(20)).name == model.subnet(np.array([3, 3, 3])).name == "depth_20"
-
-
 def test_other_mistakes():
     for depth in ({8}, {"depth": 8}, np.array(8.5), 8.0, np.float64(8), True, ((1, 2), 3, 4)):
         with pytest.raises(ValueError, match=r"^`depth` must be (one of 8, 14, or )?blocks per stage"):
@@ -141,21 +128,3 @@ def test_other_mistakes():
     for refused in (lambda: rounded.subnet((1, 2, 1)), lambda: rounded.calibrate(training()[0], (1, 2, 1))):
         with pytest.raises(ValueError, match=r"^`depth` must be a trained one of a quantization-aware network\. Rec"):
             refused()
-
-
-def test_combinations_and_calibration_draw_nothing_at_random():
-    """A network with dropout trains on as if nobody had looked at its combinations or calibrated it."""
-    model = DDNN((11, 13), "vgg", width=2, stem="imagenet")
-    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
-    state, variables = random.getstate(), [ops.convert_to_numpy(value) for value in states(model)]
-    assert variables
-    model.calibrate(images, (1, 2, 2, 2, 2))
-    assert random.getstate() == state
-    np.testing.assert_equal([ops.convert_to_numpy(value) for value in states(model)], variables)
-    seeds = [layer.seed for layer in model.subnet((1, 2, 2, 2, 2)).layers if isinstance(layer, keras.layers.Dropout)]
-    assert len(set(seeds)) == 2
-
-
-def states(model):
-    """Those of its random generators."""
-    return [variable for variable in model.variables if "seed_generator" in variable.path]

@@ -1,10 +1,7 @@
 """Every script's command line is read before Keras and TensorFlow are imported."""
 
-import subprocess
-import sys
-
 import pytest
-from conftest import ROOT
+from conftest import ROOT, python
 
 # Parses a wrong flag with every script in one process.
 PARSING = """
@@ -29,5 +26,4 @@ def test_a_wrong_flag_is_told_before_anything_heavy_is_imported(folder):
     # What has a command line gives it its docstring.
     scripts = [str(path) for path in (ROOT / folder).glob("*.py") if "__doc__" in path.read_text()]
     assert len(scripts) >= 6
-    finished = subprocess.run([sys.executable, "-c", PARSING, *scripts], capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    python(PARSING, *scripts)

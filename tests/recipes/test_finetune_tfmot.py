@@ -1,13 +1,11 @@
 """recipes/finetune_tfmot.py: what its techniques leave in the files."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from conftest import ROOT
+from conftest import ROOT, python
 
 from ddnn_keras.runtime.metadata import read_metadata
 from ddnn_keras.runtime.tflite_file import parse
@@ -36,10 +34,8 @@ def files(finished_run, tmp_path_factory):
     common = ["--run", finished_run, "--depth", 10, "--epochs", 1, "--output", output]
     commands = [[*common, "--technique", name, *more] for name, more in techniques.items()]
     texts = [json.dumps([*map(str, words)]) for words in commands]
-    command = [sys.executable, "-c", COMMANDS, str(ROOT / SCRIPT), *texts]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr  # the toolkit warns of kernels that clustering replaces
-    assert finished.stdout.count("Verified: ") == 2 and "gzipped" in finished.stdout
+    printed = python(COMMANDS, ROOT / SCRIPT, *texts)
+    assert printed.count("Verified: ") == 2 and "gzipped" in printed
     return {name: output / f"depth_10_{name}_int8.tflite" for name in techniques}
 
 
@@ -98,10 +94,7 @@ except ValueError as error:
 
 @pytest.mark.slow
 def test_the_full_net_teaches_and_a_diverged_training_ends():
-    command = [sys.executable, "-c", LESSONS]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    found = [line for line in finished.stdout.splitlines() if line.startswith("found")]
+    found = [line for line in python(LESSONS).splitlines() if line.startswith("found")]
     assert found[:2] == ["found 0 0 0 0", "found 0 1 2 3"]
     assert found[2:] == ["found The loss is not finite any more. A smaller --learning-rate may help."]
 
@@ -118,11 +111,3 @@ def test_the_full_net_teaches_and_a_diverged_training_ends():
 )
 def test_mistakes(finished_run, mistake, depth, flags, sentence):
     assert sentence in mistake(SCRIPT, "--run", finished_run, "--depth", depth, "--technique", *flags)
-
-
-@pytest.mark.slow
-def test_another_backend(finished_run, script, monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    finished = script(SCRIPT, "--run", finished_run, "--depth", 10, "--technique", "prune")
-    assert finished.returncode == 2, finished.stderr
-    assert "needs the TensorFlow backend" in finished.stderr.splitlines()[-1]

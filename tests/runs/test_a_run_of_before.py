@@ -9,13 +9,9 @@ from conftest import ROOT
 from ddnn_keras.runs.run_directory import RunDirectory
 
 
-@pytest.fixture
-def run(tmp_path):
-    return shutil.copytree(ROOT / "tests/files_of_before/run", tmp_path / "run")
-
-
 @pytest.mark.slow
-def test_it_is_resumed_and_exported(printed, run):
+def test_it_is_resumed_exported_and_fine_tuned(printed, tmp_path):
+    run = shutil.copytree(ROOT / "tests/files_of_before/run", tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
     config["arguments"]["epochs"] = 3  # one more than it has
     (run / "config.json").write_text(json.dumps(config))
@@ -26,9 +22,5 @@ def test_it_is_resumed_and_exported(printed, run):
     assert after[2]["loss"] < before[1]["loss"]
     shown = printed("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all")
     assert shown.count("Verified: ") == 2
-
-
-@pytest.mark.slow
-def test_it_is_fine_tuned(printed, run):
     printed("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
     assert RunDirectory(run.with_name("run_qat")).metrics.exists()

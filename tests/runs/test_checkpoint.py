@@ -20,15 +20,6 @@ def saved(tmp_path_factory):
     return model, path
 
 
-def test_the_last_epoch_is_saved_whole(saved):
-    model, path = saved
-    loaded = load_network(path)
-    assert read_progress(path)["finished_epochs"] == 2
-    for ours, theirs in zip(model.get_weights(), loaded.get_weights()):
-        np.testing.assert_array_equal(ours, theirs)
-    assert [file.name for file in path.parent.iterdir()] == ["model.keras"]
-
-
 def test_a_file_of_other_making_does_not_tell_its_epoch(saved, tmp_path):
     saved[0].save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="does not say how far"):

@@ -2,9 +2,8 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 
-from ddnn_keras.runs.curves import draw, draw_curves, names_ending
+from ddnn_keras.runs.curves import draw, names_ending
 
 
 def history(**names):
@@ -22,15 +21,6 @@ def test_names():
     assert names_ending("accuracy", logged) == ["depth_8_accuracy", "depth_14_accuracy", "depth_20_accuracy"]
     logged = history(depth_tiny_accuracy=0.5, depth_small_accuracy=0.5)
     assert names_ending("accuracy", logged) == ["depth_tiny_accuracy", "depth_small_accuracy"]
-
-
-def test_the_picture_shows_different_things_for_different_histories(tmp_path):
-    pictures = []
-    for scale in (1.0, 2.0):
-        logged = history(depth_18_loss=scale, val_depth_18_loss=1.0, depth_18_accuracy=0.4, val_depth_18_accuracy=0.5)
-        draw_curves(logged, tmp_path / "curves.png")
-        pictures.append(imread(tmp_path / "curves.png"))
-    assert (pictures[0] != pictures[1]).any()
 
 
 def test_epochs_without_validation_do_not_hide_the_others(tmp_path):

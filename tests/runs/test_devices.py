@@ -1,6 +1,5 @@
 """Training on several devices: true processes over the loopback address, and two logical processors."""
 
-import csv
 import os
 import signal
 import socket
@@ -10,7 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, python
+
+from ddnn_keras.runs.run_directory import RunDirectory
 
 # Few steps: after some tens, rounding shows in the losses, as it does if only the order of a batch's images differs.
 NETWORK = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", "8", "14", "--width", "4"]
@@ -72,8 +73,7 @@ def hosts():
 
 
 def history(folder):
-    with open(folder / "history.csv", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return RunDirectory(folder).read_history()
 
 
 def check_finished(*processes):
@@ -147,9 +147,7 @@ def test_two_devices_of_one_machine_with_tensorflow(tmp_path):
     flags = [*SETTINGS, "--learning-rate", "0.02", "--warmup-epochs", "0", "--epochs", "3"]
     losses = {}
     for name, distribute in {"one": [], "two": ["--distribute"]}.items():
-        command = [sys.executable, "-c", LOGICAL, str(ROOT / "recipes/train.py"), *flags, *distribute]
-        finished = subprocess.run([*command, "--output", str(tmp_path / name)], capture_output=True, text=True)
-        assert finished.returncode == 0, finished.stderr
+        python(LOGICAL, ROOT / "recipes/train.py", *flags, *distribute, "--output", tmp_path / name)
         losses[name] = [row["loss"] for row in history(tmp_path / name)]
     assert losses["one"][2] < 0.9 * losses["one"][0]
     np.testing.assert_allclose(losses["two"], losses["one"], rtol=0.01)

@@ -1,22 +1,21 @@
 """recipes/train.py, as a user runs it."""
 
-import csv
+import functools
 import json
+import math
 import shutil
-import time
 
 import filelock
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
-from test_tfds import write_metadata
+from conftest import ROOT, TINY, kill_training, python
 
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.runs.arguments import argument_parser
 from ddnn_keras.runs.checkpoint import load_network, read_progress
 from ddnn_keras.runs.provenance import processor
-from ddnn_keras.runs.run_directory import new_output
+from ddnn_keras.runs.run_directory import RunDirectory, new_output
 from ddnn_keras.runs.trainer import compiled_network, final_metrics
 
 FILES = {"model.keras", "config.json", "history.csv", "metrics.json", "curves.png", ".lock"}
@@ -68,35 +67,21 @@ def test_metrics_are_those_of_the_saved_model_on_the_test_split(finished_run):
 
 
 def test_the_history_has_a_row_an_epoch_and_learning_shows(finished_run):
-    with open(finished_run / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    rows = RunDirectory(finished_run).read_history()
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert {"loss", "depth_10_kl_loss", "depth_10_attention_loss", "val_depth_18_accuracy"} <= set(rows[0])
-    assert float(rows[-1]["depth_18_loss"]) < float(rows[0]["depth_18_loss"])
-
-
-def wait_for(condition, process, seconds=180):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, "the training ended before it could be killed"
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    assert rows[-1]["depth_18_loss"] < rows[0]["depth_18_loss"]
 
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(finished_run, script, tmp_path):
     """Killed without warning as the first epoch ends."""
     run = tmp_path / "killed"
-    history = run / "history.csv"
-    process = script("recipes/train.py", *TINY, "--epochs", 3, "--output", run, start=True)
     # The log is written before the model is saved: this kill falls into the saving, or just behind it.
-    wait_for(lambda: history.exists() and history.read_text().count("\n") >= 2, process)
-    process.kill()
-    process.wait()
+    kill_training(RunDirectory(run).read_history, "recipes/train.py", *TINY, "--epochs", 3, "--output", run)
     assert not (run / "metrics.json").exists()
-    finished = script("recipes/train.py", "--resume", run)
-    assert finished.returncode == 0, finished.stderr
-    assert history.read_bytes() == (finished_run / "history.csv").read_bytes()
+    script("recipes/train.py", "--resume", run)
+    assert (run / "history.csv").read_bytes() == (finished_run / "history.csv").read_bytes()
     assert (run / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
     assert {path.name for path in run.iterdir()} == FILES
 
@@ -106,19 +91,14 @@ def test_a_full_net_that_is_trained_first_teaches_also_after_a_kill(script, tmp_
     flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--stem", "strided"]
     flags += ["--epochs", 3, "--teacher-epochs", 2]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finished = script("recipes/train.py", *flags, "--output", whole)
-    assert finished.returncode == 0, finished.stderr
+    script("recipes/train.py", *flags, "--output", whole)
     alone, taught = ((run / "history.csv").read_text() for run in (whole / "teacher", whole))
     assert "kl" not in alone and "depth_14_kl_loss" in taught
     assert (alone.count("\n"), taught.count("\n")) == (3, 4)
     assert list(json.loads((whole / "teacher" / "metrics.json").read_text())) == ["depth_14"]
-    process = script("recipes/train.py", *flags, "--output", killed, start=True)
-    history = killed / "history.csv"
-    wait_for(lambda: history.exists() and history.read_text().count("\n") >= 2, process)
-    process.kill()
-    process.wait()
-    assert script("recipes/train.py", "--resume", killed).returncode == 0
-    assert history.read_text() == taught
+    kill_training(RunDirectory(killed).read_history, "recipes/train.py", *flags, "--output", killed)
+    script("recipes/train.py", "--resume", killed)
+    assert (killed / "history.csv").read_text() == taught
 
 
 def test_every_setting_reaches_the_network():
@@ -245,9 +225,7 @@ def test_fewer_training_images_and_validations(printed, tmp_path):
     flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, "--width", 2, "--stem", "strided"]
     flags += ["--train-images", 100, "--batch-size", 50, "--epochs", 3, "--validation-freq", 2]
     shown = printed("recipes/train.py", *flags, "--evaluate-on", "validation", "--output", run)
-    with open(run / "history.csv", newline="") as file:
-        validated = [row["val_accuracy"] != "NA" for row in csv.DictReader(file)]
-    assert validated == [False, True, False]
+    assert [math.isfinite(row["val_accuracy"]) for row in RunDirectory(run).read_history()] == [False, True, False]
     rows = [line.split() for line in shown.splitlines() if "/3 " in line]
     assert [len(row) for row in rows] == [4, 5, 4]  # the table of epochs leaves them blank, too
     assert "validation accuracy" in shown
@@ -257,34 +235,32 @@ def test_fewer_training_images_and_validations(printed, tmp_path):
     assert accuracy == pytest.approx(np.mean(logits.argmax(-1) == labels), abs=1e-6)
 
 
+# Runs a script where TensorFlow is not installed.
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+
+class NotInstalled:
+
+    def find_spec(self, name, *_):
+        if name.partition(".")[0].startswith("tensorflow"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.mark.slow
-def test_imagenet_on_data_that_tensorflow_datasets_makes_up(printed, tmp_path):
-    import tensorflow_datasets as tfds
-
-    write_metadata(tmp_path, "imagenet2012", {"train": 33, "validation": 30, "test": 30})
-    run = tmp_path / "run"
-    flags = ["--depths", 10, 18, "--width", 2, "--epochs", 1, "--batch-size", 15, "--data-dir", tmp_path]
-    with tfds.testing.mock_data(num_examples=30, data_dir=str(tmp_path)):
-        printed("recipes/imagenet.py", *flags, "--output", run)
-    assert json.loads((run / "config.json").read_text())["image_shape"] == [224, 224, 3]
-    assert json.loads((run / "metrics.json").read_text())["depth_18"]["parameters"] > 0
-
-
-@pytest.mark.slow
-def test_a_run_on_jax_resumes_with_the_same_history_and_exports_with_tensorflow(printed, script, tmp_path, monkeypatch):
-    pytest.importorskip("jax")
+def test_a_run_on_jax_without_tensorflow_resumes_with_the_same_history_and_exports(printed, tmp_path, monkeypatch):
     run, killed = tmp_path / "run", tmp_path / "killed"
     flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, "--width", 4, "--epochs", 2]
     flags += ["--precision", "mixed_bfloat16", "--train-images", 320]
-    with monkeypatch.context() as patch:
-        patch.setenv("KERAS_BACKEND", "jax")
-        finished = script("recipes/train.py", *flags, "--output", run)
-        assert (finished.returncode, finished.stderr) == (0, "")
-        process = script("recipes/train.py", *flags, "--output", killed, start=True)
-        wait_for((killed / "model.keras").exists, process)
-        process.kill()
-        process.wait()
-        finished = script("recipes/train.py", "--resume", killed)
-        assert finished.returncode == 0, finished.stderr
+    train = functools.partial(python, WITHOUT_TENSORFLOW, ROOT / "recipes/train.py", KERAS_BACKEND="jax")
+    train(*flags, "--output", run)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    kill_training((killed / "model.keras").exists, "recipes/train.py", *flags, "--output", killed)
+    train("--resume", killed)
+    assert json.loads((run / "config.json").read_text())["backend"] == "jax"
     assert (killed / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
     printed("export/to_tflite.py", "--model", run / "model.keras", "--depth", 8)

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from small_networks import converted, held_out
+from small_networks import held_out
 
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.interpreter import LiteModel
-from ddnn_keras.runtime.metadata import read_metadata, write_metadata
+from ddnn_keras.runtime.metadata import read_metadata
 
 
 def cut(content, random, start, end):
@@ -72,13 +72,3 @@ def test_every_door_refuses_a_damaged_file(bundle, mistake, tmp_path):
         assert "damaged.tflite', which is damaged" in mistake(f"export/{script}", path, *arguments)
     with pytest.raises(ValueError, match=r"^`model` must be a whole TFLite file\. Received: \d+ bytes, which is dam"):
         LiteModel(bytes(content), "depth_8")
-
-
-def test_a_file_of_before_has_no_digest_and_runs(printed, tmp_path):
-    facts = {"depths": {"serving_default": {"depth": 8}}, "labels": list("0123456789")}
-    path, (images, _) = tmp_path / "before.tflite", held_out(4)
-    path.write_bytes(write_metadata(converted("int8"), facts))
-    with pytest.warns(UserWarning, match=r"^`model` has no digest, so that damage to it would not be noticed"):
-        runtime = Runtime(path)
-    np.testing.assert_array_equal(runtime.logits(images, 8), LiteModel(converted("int8"))(images))
-    assert "The file has no digest" in printed("export/inspect_tflite.py", path)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from small_networks import converted, held_out
 
 from ddnn_keras.runtime import tflite_file
@@ -44,15 +43,6 @@ def test_a_file_without_signatures():
     tree.signatureDefs = None
     with pytest.raises(ValueError, match=r"^`model` must be a TFLite file with signatures\. Received: \d+ bytes"):
         lite_models(tflite_file.serialize(tree))
-
-
-def test_an_operator_that_the_interpreter_does_not_have():
-    tree = tflite_file.parse(converted("none"))
-    code = tree.operatorCodes[0]
-    custom = schema.BuiltinOperator.CUSTOM
-    code.builtinCode, code.deprecatedBuiltinCode, code.customCode = custom, custom, "FlexErf"
-    with pytest.raises(ValueError, match=r"^`model` must be a whole TFLite file with operators .*FlexErf"):
-        LiteModel(tflite_file.serialize(tree))
 
 
 @pytest.mark.parametrize("num_threads", [0, 1.5])

@@ -31,14 +31,6 @@ def test_metadata_of_others_stay():
     assert [entry.name for entry in parse(write_metadata(converted("none"), {})).metadata] == [*names, b"DDNN_METADATA"]
 
 
-def test_a_second_description_replaces_the_first():
-    once = write_metadata(converted("none"), {"note": "x" * 10_000})
-    twice = write_metadata(once, {"depth": 34})
-    assert read_metadata(twice) == {"depth": 34}
-    assert len(parse(twice).buffers) == len(parse(once).buffers)
-    assert len(twice) < len(once) - 9000
-
-
 def test_equal_vectors_are_stored_once():
     """The zero points of int8 weights above all. They take more than the description and the alignment add."""
     # The converter's own file: of an int8 one, biases have been corrected, and its vectors are stored once already.

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -55,15 +54,6 @@ def test_few_combinations_and_one_depth(finished_run):
     assert len(combinations(network, 3)) == 3
     assert len(combinations(network, 99)) == 16
     assert combinations(DDNN((18,), width=4), 30) == trained[1:]
-
-
-def test_a_family_without_other_subnets_is_refused_before_any_is_evaluated(finished_run, main, tmp_path):
-    run = shutil.copytree(finished_run, tmp_path / "run")
-    network = DDNN({"a": (1, 1, 1, 1), "b": (2, 2, 2, 2)}, "densenet", width=4, input_shape=(16, 16, 1))
-    network.save(run / "model.keras")
-    code, printed, errors = main(SCRIPT, "--run", run, "--combinations", 3, "--output", tmp_path / "pareto")
-    assert code == 2 and "must be a trained one where kernels depend on it" in errors
-    assert printed == ""
 
 
 def test_mistakes(mistake, finished_run, tmp_path):

@@ -143,21 +143,6 @@ def test_files_of_other_networks_share_nothing_and_keep_what_they_do():
         np.testing.assert_array_equal(LiteModel(content, name)(images), LiteModel(own[name])(images))
 
 
-def test_weights_of_one_shape_for_different_numbers_of_channels():
-    """The depthwise weights of eight channels and one filter for eight channels, of which no channel is the other's."""
-    keras.utils.set_random_seed(0)
-    image = keras.Input((8, 8, 1))
-    x = keras.layers.Conv2D(8, 3, padding="same")(keras.layers.Rescaling(1 / 255)(image))
-    nets = {}
-    for name, layer in {
-        "a": keras.layers.DepthwiseConv2D(3, padding="same"),
-        "b": keras.layers.Conv2D(1, 3, padding="same"),
-    }.items():
-        nets[name] = keras.Model(image, keras.layers.Flatten()(layer(x)))
-    one, other = stored_weights(checked_bundle(nets, images=pixels(10, 8, 8, 1)))
-    assert len({*one, *other}) == 3
-
-
 def test_dense_layers_without_bias_and_products_of_activations():
     keras.utils.set_random_seed(0)
     image = keras.Input((4, 4, 1))

@@ -3,10 +3,6 @@
 import hashlib
 import json
 import os
-import random
-import subprocess
-import sys
-import time
 
 import keras
 import numpy as np
@@ -18,8 +14,7 @@ from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import read_metadata, write_metadata
 from ddnn_keras.runtime.tflite_file import parse, serialize
 from ddnn_keras.tflite.export import check_same_outputs, export_subnets
-from ddnn_keras.tflite.modes import MODES
-from ddnn_keras.tflite.verify import VerificationError, verify
+from ddnn_keras.tflite.verify import VerificationError
 
 FACTS = {"blocks": [1, 1], "labels": [f"digit {digit}" for digit in range(10)], "source": "run/model.keras"}
 
@@ -38,11 +33,6 @@ def linear_net(scale=1.0):
     model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))))
     model.set_weights([scale * weights for weights in model.get_weights()])
     return model
-
-
-def two_depths(scale=1.0):
-    """What goes into one file of two signatures."""
-    return {"depth_1": linear_net(), "depth_2": linear_net(scale)}
 
 
 def names(folder):
@@ -140,7 +130,8 @@ def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
 
 def test_depths_and_labels_have_names_if_no_others_are_given(tmp_path):
     images, labels = held_out(8)
-    export_subnets(two_depths(), tmp_path / "bundle.tflite", images=images, labels=labels, facts={})
+    subnets = {"depth_1": linear_net(), "depth_2": linear_net()}
+    export_subnets(subnets, tmp_path / "bundle.tflite", images=images, labels=labels, facts={})
     runtime = Runtime(tmp_path / "bundle.tflite")
     assert runtime.depths == ["depth_1", "depth_2"]
     assert runtime.predict(images[0], depth="depth_2").label in "0123456789"
@@ -160,37 +151,3 @@ def test_depths_that_a_device_could_not_tell_apart(tmp_path, facts):
     with pytest.raises(ValueError, match=r"^`facts` must name each depth once, the shallowest first\. .* of \d+,"):
         export_subnets(subnets, tmp_path / "bundle.tflite", images=images, labels=labels, facts=facts)
     assert names(tmp_path) == []
-
-
-# Without end, in turn a file that passes and one that does not. Tells when the first file has its name.
-EXPORT_FOREVER = """
-import contextlib, sys
-from test_export import FACTS, export_subnets, held_out, training, two_depths
-from ddnn_keras.tflite.verify import VerificationError
-path, right, wrong = sys.argv[1], two_depths(), two_depths(1e6)
-images, labels = held_out(8)
-held = {"images": images, "labels": labels, "facts": FACTS, "calibration_images": training()[0][:20]}
-export_subnets(right, path, quantize="int8", **held)
-print("written", flush=True)
-while True:
-    with contextlib.suppress(VerificationError):
-        export_subnets(wrong, path, quantize="float16", **held)
-        sys.exit("a wrong file passed")
-    export_subnets(right, path, quantize="int8", **held)
-"""
-
-
-@pytest.mark.slow
-def test_kill_never_leaves_an_unverified_file(tmp_path):
-    path = tmp_path / "net.tflite"
-    command = [sys.executable, "-c", EXPORT_FOREVER, path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path, env=environment) as process:
-        assert process.stdout.readline() == b"written\n"
-        time.sleep(random.uniform(0, 1.5))
-        assert process.poll() is None
-        process.kill()
-    for signature, subnet in two_depths().items():
-        verify(path.read_bytes(), subnet, *held_out(8), MODES["int8"], signature)
-    sidecar = path.with_suffix(".json")
-    assert not sidecar.exists() or json.loads(sidecar.read_text()) == read_metadata(path)

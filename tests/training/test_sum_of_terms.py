@@ -25,31 +25,18 @@ def history(model):
     return model.fit(IMAGES, LABELS, batch_size=4, shuffle=False, verbose=0).history
 
 
-def png_files():
+def png_files(size=16):
     """Images of which TensorFlow knows no size when it traces a step, as most pipelines have them before a resize."""
     import tensorflow as tf
 
-    files = [tf.io.encode_png(image).numpy() for image in IMAGES.astype("uint8")]
+    files = [tf.io.encode_png(image).numpy() for image in IMAGES[:, :size, :size].astype("uint8")]
     return tf.data.Dataset.from_tensor_slices((files, LABELS)).map(lambda file, label: (tf.io.decode_png(file), label))
 
 
-def generator(size=16):
-    """The same images from Python, with sizes left open."""
-    import tensorflow as tf
-
-    images, labels = (tf.TensorSpec(shape, dtype) for shape, dtype in (((None, None, 1), "uint8"), ((), "int64")))
-    return tf.data.Dataset.from_generator(
-        lambda: zip(IMAGES[:, :size, :size].astype("uint8"), LABELS), output_signature=(images, labels)
-    )
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX knows all sizes")
-@pytest.mark.parametrize(
-    ("pipeline", "attention", "jit_compile"), [(png_files, "standardized", False), (generator, "activation", True)]
-)
-def test_images_of_sizes_that_the_pipeline_leaves_open(pipeline, attention, jit_compile):
+@pytest.mark.parametrize(("attention", "jit_compile"), [("standardized", False), ("activation", True)])
+def test_images_of_sizes_that_the_pipeline_leaves_open(attention, jit_compile):
     model = compiled(distillation=EKD(attention=attention), jit_compile=jit_compile)
-    images = pipeline().batch(4)
+    images = png_files().batch(4)
     wanted = model.evaluate(IMAGES.astype("uint8"), LABELS, batch_size=4, verbose=0)
     assert model.evaluate(images, verbose=0) == pytest.approx(wanted, rel=1e-5)
     if not jit_compile:  # for its time
@@ -57,13 +44,11 @@ def test_images_of_sizes_that_the_pipeline_leaves_open(pipeline, attention, jit_
         assert np.isfinite(logs["loss"]) and logs["depth_c_attention_loss"][0] > 0
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX knows all sizes")
 def test_images_of_another_size_are_refused_also_where_the_pipeline_leaves_it_open():
     with pytest.raises(Exception, match=r"\[4,8,8,1\] is not compatible with expected shape \[\?,16,16,1\]"):
-        compiled(jit_compile=False).evaluate(generator(size=8).batch(4), verbose=0)
+        compiled(jit_compile=False).evaluate(png_files(size=8).batch(4), verbose=0)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX' is in test_backends.py")
 def test_a_step_of_ones_own_distills():
     import tensorflow as tf
 
