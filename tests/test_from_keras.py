@@ -7,6 +7,7 @@ from keras import applications
 
 from ddnn_keras import DDNN, EKD
 from ddnn_keras.network.division import divide
+from ddnn_keras.network.preprocessing import MODES as MODES_OF_PIXELS
 from ddnn_keras.network.preprocessing import preprocessing_of
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import parse, serialize
@@ -194,6 +195,15 @@ def test_a_source_for_images_of_any_size():
     assert model.input_shape == (None, 48, 48, 3)
     with pytest.raises(ValueError, match=r"^`source` must take images of the shape \(None, None, 3\)"):
         DDNN.from_keras(source, num_classes=5)
+
+
+def test_kerashubs_backbones_want_the_pixels_that_their_weights_were_trained_on():
+    from keras_hub import models
+
+    assert preprocessing_of(hub_source("EfficientNetBackbone")) == MODES_OF_PIXELS["torch"]
+    for v2, mode in ((False, "torch"), (True, "tf")):
+        source = models.ResNetBackbone([8], [3], [8], [1], [1], "basic_block", use_pre_activation=v2)
+        assert preprocessing_of(source) == MODES_OF_PIXELS[mode]
 
 
 def test_mistakes():

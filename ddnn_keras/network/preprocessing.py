@@ -25,7 +25,7 @@ MODES = {
 
 # What a source's name, or its class in KerasHub, says of it.
 KNOWN = {
-    r"resnet\d+v2|mobilenet_\d|mobilenetv2|xception|inception|nasnet": "tf",
+    r"resnet\d+v2|resnetbackbonev2|mobilenet_\d|mobilenetv2|xception|inception|nasnet": "tf",
     r"resnet\d+|vgg": "caffe",
     r"densenet": "torch",
     r"resnetbackbone|mobilenetbackbone|efficientnetbackbone": "torch",
@@ -43,7 +43,8 @@ def preprocessing_of(source, preprocessing="auto"):
         raise ValueError(f"`preprocessing` must be {allowed}. Received: preprocessing={preprocessing!r}")
     if any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in source.layers[:3]):
         return MODES[None]
-    for name in (source.name.lower(), type(source).__name__.lower()):
+    version = "v2" if getattr(source, "use_pre_activation", False) else ""  # of KerasHub's ResNets
+    for name in (source.name.lower(), type(source).__name__.lower() + version):
         for pattern, mode in KNOWN.items():
             if re.match(pattern, name):
                 return MODES[mode]
