@@ -5,6 +5,7 @@ import functools
 import importlib.abc
 import math
 import os
+import platform
 import re
 import signal
 import sys
@@ -13,6 +14,9 @@ import tempfile
 # TensorFlow's, XLA's and JAX's logs would stand between our lines. Scripts import this module before them. With 0 in
 # the environment everything is shown.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow leaves oneDNN off on x86 processors without AVX512-VNNI, which train about twice as fast with it.
+if platform.machine() in ("x86_64", "AMD64"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):

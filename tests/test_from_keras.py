@@ -202,7 +202,7 @@ def test_kerashubs_backbones_want_the_pixels_that_their_weights_were_trained_on(
 
     assert preprocessing_of(hub_source("EfficientNetBackbone")) == MODES_OF_PIXELS["torch"]
     for v2, mode in ((False, "torch"), (True, "tf")):
-        source = models.ResNetBackbone([8], [3], [8], [1], [1], "basic_block", use_pre_activation=v2)
+        source = models.ResNetBackbone([64], [3], [64], [1], [1], "basic_block", use_pre_activation=v2)
         assert preprocessing_of(source) == MODES_OF_PIXELS[mode]
 
 
