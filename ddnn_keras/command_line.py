@@ -14,7 +14,7 @@ import tempfile
 # TensorFlow's, XLA's and JAX's logs would stand between our lines. Scripts import this module before them. With 0 in
 # the environment everything is shown.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow leaves oneDNN off on x86 processors without AVX512-VNNI, which train about twice as fast with it.
+# TensorFlow leaves oneDNN off on x86 processors without AVX512-VNNI, which train faster with it.
 if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
