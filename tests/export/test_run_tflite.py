@@ -1,7 +1,9 @@
 """export/run_tflite.py, as a user runs it."""
 
+import sys
+
 import pytest
-from conftest import ROOT, python
+from conftest import ROOT, ended
 from PIL import Image
 from small_networks import held_out
 
@@ -43,7 +45,9 @@ for name in ("keras", "tensorflow", "jax", "sklearn", "matplotlib", "rich"):
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    assert answer in python(bare, ROOT / SCRIPT, bundle, path)
+    finished = ended([sys.executable, "-c", bare, ROOT / SCRIPT, bundle, path], cwd=ROOT)
+    assert finished.stderr == ""
+    assert answer in finished.stdout
 
 
 def test_mistakes(bundle, photos, mistake, tmp_path):

@@ -2,10 +2,11 @@
 
 import concurrent.futures
 import os
+import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, python
+from conftest import ROOT, ended
 from small_networks import converted, held_out
 
 from ddnn_keras.runtime import Runtime
@@ -103,6 +104,9 @@ print(runtime.predict(image, depth=8).depth, runtime.predict(image, budget_ms=1e
 cascade = Cascade.calibrate(runtime, np.full((4, 16, 16, 1), 255), [0, 1, 2, 3], accuracy=0.0)
 print(cascade.predict(image).depth, *(found.depth for found in benchmark([sys.argv[1]], runs=2, warm_up=0)))
 """
-    first, second = python(program, bundle, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)])).splitlines()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    finished = ended([sys.executable, "-c", program, bundle], cwd=tmp_path, env=environment)
+    assert finished.stderr == ""
+    first, second = finished.stdout.splitlines()
     assert first.split() == ["8", "14"]
     assert second.split()[1:] == ["8", "14"]
