@@ -138,12 +138,6 @@ def test_the_mean_of_all_depths_teaches_every_depth(outputs):
     assert names == {f"{key}_kl_loss" for key in KEYS} | {f"{key}_attention_loss" for key in KEYS[:2]}
 
 
-def test_ekd_survives_serialization():
-    ekd = EKD(temperature=2.0, kl_weight=0.1, attention_weight=3.0, attention="activation")
-    config = keras.saving.serialize_keras_object(ekd)
-    assert keras.saving.deserialize_keras_object(config) == ekd
-
-
 @pytest.mark.parametrize(
     "argument",
     [
@@ -156,11 +150,7 @@ def test_ekd_survives_serialization():
         {"attention": "softmax"},
         {"teacher": "shallowest"},
         {"teacher": keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])},
-        {
-            "teacher": keras.Sequential(
-                [keras.Input((4,)), keras.Sequential([keras.Input((4,)), keras.layers.Softmax()])]
-            )
-        },
+        {"teacher": keras.Sequential([keras.Sequential([keras.layers.Softmax()])])},
     ],
 )
 def test_errors_name_the_argument_and_the_value(argument):

@@ -31,30 +31,35 @@ STAGES = {
 }
 
 
-def hub_source(name):
+def efficientnet_lite(width, repeats, shape):
+    """KerasHub's EfficientNet without squeeze-and-excite, as in the lite ones."""
+    from keras_hub import models
+
+    channels = [32, 16, 24, 40, 80, 112, 192, 320]
+    return models.EfficientNetBackbone(
+        stackwise_width_coefficients=[width] * 7,
+        stackwise_depth_coefficients=[1.0] * 7,
+        stackwise_squeeze_and_excite_ratios=[0] * 7,
+        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+        stackwise_num_repeats=repeats,
+        stackwise_input_filters=channels[:-1],
+        stackwise_output_filters=channels[1:],
+        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+        stackwise_block_types=["v1"] * 7,
+        activation="relu6",
+        input_shape=shape,
+    )
+
+
+def hub_source(name, shape=(64, 64, 3)):
     """A small backbone of KerasHub."""
     from keras_hub import models
 
     if name == "ResNetBackbone":
-        return models.ResNetBackbone(
-            [64], [7], [64, 64, 64], [2, 3, 2], [1, 2, 2], "basic_block", image_shape=(64, 64, 3)
-        )
+        return models.ResNetBackbone([64], [7], [64] * 3, [2, 3, 2], [1, 2, 2], "basic_block", image_shape=shape)
     if name == "EfficientNetBackbone":
-        return models.EfficientNetBackbone(
-            stackwise_width_coefficients=[0.5] * 7,
-            stackwise_depth_coefficients=[1.0] * 7,
-            # Without squeeze-and-excite, as in the lite ones.
-            stackwise_squeeze_and_excite_ratios=[0] * 7,
-            stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
-            stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
-            stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
-            stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
-            stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
-            stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
-            stackwise_block_types=["v1"] * 7,
-            activation="relu6",
-            input_shape=(64, 64, 3),
-        )
+        return efficientnet_lite(0.5, [1, 2, 2, 3, 3, 4, 1], shape)
     return models.MobileNetBackbone(
         stackwise_expansion=[[8, 24], [24, 48, 48], [48, 96]],
         stackwise_num_blocks=[2, 3, 2],
@@ -70,7 +75,7 @@ def hub_source(name):
         depthwise_residual=False,
         last_layer_filter=64,
         squeeze_and_excite=0.5,
-        image_shape=(64, 64, 3),
+        image_shape=shape,
     )
 
 
@@ -217,11 +222,7 @@ def test_mistakes():
         (blocks, {}, r"^`preprocessing` must be given for a source called 'mine'"),
         (blocks, {"preprocessing": "torchvision"}, r"^`preprocessing` must be None, 'tf'"),
         (blocks, {"preprocessing": None, "depths": 1}, r"^`num_classes` must be an integer of 2 or more"),
-        (
-            blocks,
-            {"preprocessing": None, "num_classes": 3, "depths": 2},
-            r"^`depths` must be from 1 to 1 for",
-        ),
+        (blocks, {"preprocessing": None, "num_classes": 3, "depths": 2}, r"^`depths` must be from 1 to 1 for"),
     ]:
         with pytest.raises(ValueError, match=message):
             DDNN.from_keras(source, **arguments)

@@ -51,15 +51,6 @@ def network():
     return small_network()
 
 
-def test_outputs_are_a_dict_of_logits(network, examples):
-    logits = network.predict(examples[0], verbose=0)
-    assert sorted(logits) == sorted(KEYS)
-    assert all(value.shape == (48, 3) for value in logits.values())
-    assert sorted(network.output_names) == sorted(KEYS)
-    assert network.output_keys == KEYS
-    assert network.depths == DEPTHS
-
-
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_a_subnet_is_a_plain_model_with_the_same_logits_and_variables(network, examples, depth):
     subnet = network.subnet(depth)
@@ -76,6 +67,30 @@ def test_all_subnets_together_hold_the_whole_network(network):
     assert held == {id(variable) for variable in network.variables}
 
 
+def test_convolutions_are_shared_and_normalisation_is_private_once_paths_have_parted(network):
+    names = {depth: {layer.name for layer in network.subnet(depth).layers if layer.weights} for depth in DEPTHS}
+    convolutions = {depth: {name for name in names[depth] if "conv" in name} for depth in DEPTHS}
+    assert convolutions["c"] < convolutions["b"] < convolutions["a"]
+    # Up to the first block of stage 1 everything is common; from stage 2 on, `c` has its own normalisation.
+    assert "stage1_block1_bn1_depth_a" in names["c"] & names["b"] & names["a"]
+    assert "stage2_block1_bn1_depth_c" in names["c"] - names["b"] - names["a"]
+    # `b` and `a` part in stage 2.
+    assert "stage2_block1_bn1_depth_a" in (names["b"] & names["a"]) - names["c"]
+    assert "stage3_block1_bn1_depth_b" in names["b"] - names["a"]
+
+
+def test_pixels_are_normalised_within():
+    images = np.random.default_rng(3).uniform(0, 255, (8, 16, 16, 1))
+    raw = small_network(pixel_mean=127.5, pixel_std=127.5)
+    ready = small_network(pixel_mean=0.0, pixel_std=1.0)
+    ready.set_weights(raw.get_weights())
+    expected = ready.predict(images / 127.5 - 1, verbose=0)["depth_a"]
+    np.testing.assert_allclose(raw.predict(images, verbose=0)["depth_a"], expected, atol=1e-5)
+    colour = small_network(input_shape=(16, 16, 3), pixel_mean=[1.0, 2.0, 3.0], pixel_std=[4.0, 5.0, 6.0])
+    layer = colour.get_layer("normalize_pixels")
+    np.testing.assert_allclose(layer(np.full((1, 1, 1, 3), 9.0))[0, 0, 0], [2.0, 1.4, 1.0], rtol=1e-6)
+
+
 def test_a_saved_subnet_needs_no_library_of_ours(network, examples, tmp_path):
     network.compile("sgd", distillation=EKD())
     subnet = network.subnet("b")
@@ -83,9 +98,6 @@ def test_a_saved_subnet_needs_no_library_of_ours(network, examples, tmp_path):
     assert "ddnn_keras" not in str(subnet.get_config())
     loaded = keras.saving.load_model(tmp_path / "subnet.keras")
     np.testing.assert_array_equal(loaded(examples[0]), subnet(examples[0]))
-
-
-# Training
 
 
 def test_fit_learns_and_logs_every_term_and_metric_of_every_depth(examples):
@@ -96,14 +108,6 @@ def test_fit_learns_and_logs_every_term_and_metric_of_every_depth(examples):
     assert set(history) == {prefix + name for prefix in ("", "val_") for name in ["loss", *quantities]}
     assert history["loss"][-1] < history["loss"][0] / 2
     assert all(history[f"{key}_accuracy"][-1] > 0.9 for key in KEYS)
-
-
-def test_the_loss_is_the_sum_of_the_logged_terms(examples):
-    model = compiled(small_network(), distillation=EKD(temperature=2.0, kl_weight=0.5, attention_weight=0.25))
-    logs = model.evaluate(*examples, batch_size=16, return_dict=True, verbose=0)
-    expected = sum(logs[f"{key}_loss"] for key in KEYS)
-    expected += sum(0.5 * logs[f"{key}_kl_loss"] + 0.25 * logs[f"{key}_attention_loss"] for key in KEYS[:2])
-    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_without_distillation_the_loss_is_joint_cross_entropy(examples):
@@ -151,9 +155,6 @@ def test_sample_weights_scale_all_that_a_sample_adds(examples):
     # Keras divides by the number of samples, not by the sum of weights: 24 samples of weight 2 over 48.
     for name in ("loss", "depth_c_loss", "depth_c_kl_loss", "depth_b_attention_loss"):
         assert weighted[name] == pytest.approx(heavy_half[name], rel=1e-4), name
-    assert weighted["depth_c_accuracy"] == pytest.approx(
-        model.evaluate(images, labels, return_dict=True, verbose=0)["depth_c_accuracy"]
-    )
 
 
 def test_class_weights(examples):
@@ -210,12 +211,9 @@ def test_a_single_depth_trains_like_any_model(examples):
     assert set(model.fit(*examples, verbose=0).history) == {"loss", "accuracy"}
 
 
-# Saving
-
-
 def test_training_goes_on_after_loading_as_if_never_interrupted(examples, tmp_path):
     metric = keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")
-    distillation = EKD(temperature=2.0, attention="activation", attention_weight=5.0)
+    distillation = EKD(temperature=2.0, kl_weight=0.1, attention="activation", attention_weight=5.0)
     model = compiled(small_network(), distillation=distillation, metrics=[metric])
     model.fit(*examples, batch_size=16, verbose=0)
     model.save(tmp_path / "model.keras")
@@ -226,9 +224,6 @@ def test_training_goes_on_after_loading_as_if_never_interrupted(examples, tmp_pa
     histories = [each.fit(*examples, shuffle=False, batch_size=16, verbose=0).history for each in (model, loaded)]
     assert histories[1] == pytest.approx(histories[0], rel=1e-4)
     assert "depth_a_top2" in histories[0]
-
-
-# Errors
 
 
 def test_quantization_in_place_is_refused(network):
@@ -257,13 +252,10 @@ def test_constructor_errors_name_the_value(arguments, named):
     assert "\n" not in str(error.value)
 
 
-def test_channels_first():
-    keras.config.set_image_data_format("channels_first")
-    try:
-        with pytest.raises(ValueError, match=r"image_data_format\(\)` must be 'channels_last'\. Received: 'ch"):
-            small_network()
-    finally:
-        keras.config.set_image_data_format("channels_last")
+def test_channels_first(monkeypatch):
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(ValueError, match=r"image_data_format\(\)` must be 'channels_last'\. Received: 'ch"):
+        small_network()
 
 
 @pytest.mark.parametrize("distillation", ["ekd", EKD])
@@ -317,9 +309,7 @@ def test_a_clone_of_a_compiled_network_is_a_plain_model_with_its_losses(network,
 def test_hdf5_is_refused_where_it_would_lose_the_distillation(network, tmp_path):
     compiled(network)
     for name in ("model.h5", "model.hdf5"):
-        with pytest.raises(
-            ValueError, match=r"^`filepath` must end in \.keras, .* `distillation`\. Received: .*/model"
-        ):
+        with pytest.raises(ValueError, match=r"^`filepath` must end in \.keras, .* Received: .*/model"):
             network.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

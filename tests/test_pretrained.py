@@ -3,11 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from test_from_keras import efficientnet_lite
 
 from ddnn_keras import DDNN
 from ddnn_keras.pretrained import load_pretrained
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3)).astype("float32")
+UNTRAINED = {"weights": None, "classes": 7, "classifier_activation": None}
 
 
 def randomized(source, signs=(1,)):
@@ -30,28 +32,15 @@ def randomized(source, signs=(1,)):
 
 def resnet_backbone(block_type, blocks, dtype=None):
     """KerasHub's, whose first stage has 64 channels."""
-    keras_hub = pytest.importorskip("keras_hub")
-    return keras_hub.models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 128, 256, 512][: len(blocks)],
-        stackwise_num_blocks=list(blocks),
-        stackwise_num_strides=[1, 2, 2, 2][: len(blocks)],
-        block_type=block_type,
-        image_shape=(None, None, 3),
-        dtype=dtype,
-    )
+    keras_hub, settings = pytest.importorskip("keras_hub"), {"image_shape": (None, None, 3), "dtype": dtype}
+    stages = [64, 128, 256, 512], list(blocks), [1, 2, 2, 2]
+    return keras_hub.models.ResNetBackbone([64], [7], *stages, block_type, **settings)
 
 
-def classifier(image, features):
+def classifier(backbone):
     """A network whose features are averaged over positions."""
-    return keras.Model(image, keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(features)))
-
-
-def resnet(block_type, blocks):
-    """That backbone with a classifier."""
-    backbone = resnet_backbone(block_type, blocks)
-    return classifier(backbone.input, backbone.output)
+    features = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    return keras.Model(backbone.input, keras.layers.Dense(7)(features))
 
 
 def check_same_logits(model, source, depth, images):
@@ -76,7 +65,7 @@ def check_same_logits(model, source, depth, images):
 )
 def test_resnets_are_kerashubs(backbone, block_type, depths, blocks):
     model = DDNN(depths=depths, backbone=backbone, num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
-    check_same_logits(model, resnet(block_type, blocks), depths[-1], IMAGES)
+    check_same_logits(model, classifier(resnet_backbone(block_type, blocks)), depths[-1], IMAGES)
 
 
 def test_a_classifier_whose_backbone_is_one_of_its_layers():
@@ -89,41 +78,22 @@ def test_a_classifier_whose_backbone_is_one_of_its_layers():
 def test_mobilenet_v2_is_that_of_keras_applications():
     # Where every strided convolution sees an odd resolution, for which Keras pads on both sides too.
     shape = (97, 97, 3)
-    settings = {"weights": None, "classes": 7, "classifier_activation": None}
-    source = keras.applications.MobileNetV2(input_shape=shape, alpha=0.5, **settings)
+    source = keras.applications.MobileNetV2(input_shape=shape, alpha=0.5, **UNTRAINED)
     model = DDNN(depths=(53,), backbone="mobilenet_v2", num_classes=7, input_shape=shape, width=16, stem="imagenet")
     check_same_logits(model, source, 53, np.random.default_rng(1).integers(0, 256, (2, *shape)).astype("float32"))
 
 
 def test_efficientnet_lite_is_kerashubs():
-    keras_hub = pytest.importorskip("keras_hub")
-    channels = (32, 16, 24, 40, 80, 112, 192, 320)
     # As above, at an odd resolution. KerasHub pads even ones on both sides.
     shape = (97, 97, 3)
-    backbone = keras_hub.models.EfficientNetBackbone(
-        stackwise_width_coefficients=[1.0] * 7,
-        stackwise_depth_coefficients=[1.0] * 7,
-        stackwise_squeeze_and_excite_ratios=[0] * 7,
-        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
-        stackwise_num_repeats=[1, 2, 2, 2, 2, 2, 1],
-        stackwise_input_filters=channels[:-1],
-        stackwise_output_filters=channels[1:],
-        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
-        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
-        stackwise_block_types=["v1"] * 7,
-        activation="relu6",
-        input_shape=shape,
-    )
-    source = classifier(backbone.input, backbone.output)
+    source = classifier(efficientnet_lite(1.0, [1, 2, 2, 2, 2, 2, 1], shape))
     model = DDNN((7, 12), "efficientnet_lite", num_classes=7, input_shape=shape, stem="imagenet")
     check_same_logits(model, source, 12, np.random.default_rng(1).integers(0, 256, (2, *shape)).astype("float32"))
 
 
 @pytest.mark.parametrize("layers", [16, 19])
 def test_vgg_is_that_of_keras_applications(layers):
-    source = getattr(keras.applications, f"VGG{layers}")(
-        input_shape=(32, 32, 3), weights=None, classes=7, classifier_activation=None
-    )
+    source = getattr(keras.applications, f"VGG{layers}")(input_shape=(32, 32, 3), **UNTRAINED)
     model = DDNN(depths=(11, layers), backbone="vgg", num_classes=7, stem="imagenet")
     check_same_logits(model, source, layers, IMAGES[:, :32, :32])
 
@@ -131,9 +101,7 @@ def test_vgg_is_that_of_keras_applications(layers):
 @pytest.mark.slow
 @pytest.mark.parametrize(("layers", "depths"), [(121, (121, 169)), (201, (169, 201))])
 def test_densenet_is_that_of_keras_applications(layers, depths):
-    source = getattr(keras.applications, f"DenseNet{layers}")(
-        input_shape=(64, 64, 3), weights=None, classes=7, classifier_activation=None
-    )
+    source = getattr(keras.applications, f"DenseNet{layers}")(input_shape=(64, 64, 3), **UNTRAINED)
     model = DDNN(depths=depths, backbone="densenet", num_classes=7, input_shape=(64, 64, 3), stem="imagenet")
     check_same_logits(model, source, layers, IMAGES[:2])
 
@@ -234,9 +202,8 @@ def test_features_of_a_source_that_ends_before_its_classifier():
 
 @pytest.mark.parametrize("ours, theirs", [("mixed_bfloat16", "float32"), ("float32", "mixed_bfloat16")])
 def test_mixed_precision(ours, theirs):
-    backbone = resnet_backbone("basic_block", (1, 1, 1, 1), dtype=theirs)
     model = DDNN(depths=(10,), input_shape=(64, 64, 3), stem="imagenet", dtype=ours)
-    load_pretrained(model, randomized(classifier(backbone.input, backbone.output)))
+    load_pretrained(model, randomized(classifier(resnet_backbone("basic_block", (1, 1, 1, 1), dtype=theirs))))
 
 
 @pytest.mark.parametrize(

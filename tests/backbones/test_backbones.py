@@ -234,17 +234,6 @@ def test_no_channel_of_a_nested_kernel_begins_as_a_copy_of_another():
         assert np.abs(correlation).max() < 0.999
 
 
-def test_a_whole_kernel_goes_into_the_pieces_and_comes_back():
-    model = DDNN({"a": (1, 1, 1, 1), "b": (2, 1, 1, 1)}, "densenet", width=8)
-    layer = model.get_layer("stage2_transition_conv_depth_b")
-    assert [len(row) for row in layer.pieces] == [2, 2, 2]
-    kernel = np.random.default_rng(0).normal(size=layer.kernel.shape).astype("float32")
-    layer.set_weights([kernel])
-    np.testing.assert_array_equal(layer.get_weights()[0], kernel)
-    images = np.random.default_rng(1).normal(size=(1, 3, 3, kernel.shape[2])).astype("float32")
-    np.testing.assert_allclose(layer(images), np.einsum("nhwi,io->nhwo", images, kernel[0, 0]), atol=1e-5)
-
-
 def test_what_a_densenet_cannot_do():
     model = DDNN({"a": (1, 1, 1, 1), "b": (2, 1, 2, 1)}, "densenet", width=8)
     with pytest.raises(ValueError, match=r"`depth` must be a trained one .* DenseNet. Received: depth=\(1, 1, 2"):

@@ -93,11 +93,6 @@ def test_every_class_is_held_out(tmp_path):
             assert sum(number >= 40 for number in numbers(split)) == 1
 
 
-def test_there_is_no_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^There is no folder .*nowhere\.$"):
-        data.load(f"folder:{tmp_path}/nowhere")
-
-
 @pytest.mark.parametrize(
     ("folders", "sentence"),
     [
@@ -142,7 +137,5 @@ def test_an_unreadable_image_is_named(tmp_path):
     numbered_images(tmp_path, 20)
     path = tmp_path / "dog" / "7.JPEG"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(
-        ValueError, match=r"^[^\n]*7.JPEG is not an image file that can be read: .* \(1 such files in all\)\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^[^\n]*7.JPEG is not an image file .* \(1 such files in all\)\.$"):
         data.load(f"folder:{tmp_path}")

@@ -98,8 +98,3 @@ def test_a_damaged_file(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"^[^\n]*arrays.npz is not a readable .npz file[^\n]*$"):
             data.load(f"npz:{path}")
-
-
-def test_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^There is no file .*nowhere\.npz\.$"):
-        data.load(f"npz:{tmp_path}/nowhere.npz")

@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import numpy as np
@@ -19,25 +20,14 @@ class NumberedImages(tfds.core.GeneratorBasedBuilder):
     SHAPE = (None, None, 3)
 
     def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=self.SHAPE),
-                    "label": tfds.features.ClassLabel(names=["even", "odd"]),
-                    "note": tfds.features.Text(),
-                }
-            ),
-            supervised_keys=("image", "label"),
-        )
+        image, label = tfds.features.Image(shape=self.SHAPE), tfds.features.ClassLabel(names=["even", "odd"])
+        features = tfds.features.FeaturesDict({"image": image, "label": label, "note": tfds.features.Text()})
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
 
     def _split_generators(self, dl_manager):
-        start = 0
-        splits = {}
-        for split, count in self.COUNTS.items():
-            splits[split] = self._generate_examples(start, count)
-            start += count
-        return splits
+        starts = itertools.accumulate(self.COUNTS.values(), initial=0)
+        pairs = zip(starts, self.COUNTS.items())
+        return {split: self._generate_examples(start, count) for start, (split, count) in pairs}
 
     def _generate_examples(self, start, count):
         for number in range(start, start + count):
@@ -223,7 +213,5 @@ def test_without_network_it_is_one_sentence(tmp_path, monkeypatch):
     # Nothing listens on the discard port, wherever these tests run.
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    with pytest.raises(
-        ValueError, match=r"^`name` 'cifar10' is not in .*cifar10.* \(https://[^ ]* cannot be reached\)\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^`name` 'cifar10' is not in .* \(https://[^ ]* cannot be reached\)\.$"):
         data.load("cifar10", data_dir=tmp_path)

@@ -66,10 +66,7 @@ def test_mistakes(classify, bundle, tmp_path):
     for arguments, sentence in [
         ([bundle], "classify: must be called with FILE.tflite SIGNATURE PIXELS"),
         ([tmp_path / "gone", "depth_8", pixels], f"classify: cannot read {tmp_path}/gone"),
-        (
-            [tmp_path / "cut.tflite", "depth_8", pixels],
-            "classify: LiteRT's status 501 from ",
-        ),
+        ([tmp_path / "cut.tflite", "depth_8", pixels], "classify: LiteRT's status 501 from "),
         ([bundle, "depth_50", pixels], f"classify: {bundle} has no signature depth_50"),
         ([bundle, "depth_8", tmp_path / "few.bin"], f"classify: {tmp_path}/few.bin must have 256 bytes"),
     ]:

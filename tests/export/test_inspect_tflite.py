@@ -24,11 +24,8 @@ def test_a_bundle_s_depths_and_what_they_share(bundle):
     stored = sum(0 if buffer.data is None else len(buffer.data) for buffer in parse(bundle).buffers)
     apart = shallow.constant_bytes + deep.constant_bytes
     assert 0 < stored - (apart - deep.shared_bytes) < 20_000  # the description
-
-
-def test_a_single_file_shares_nothing():
-    (signature,) = inspect(converted("none"))
-    assert (signature.name, signature.shared_bytes) == ("serving_default", 0)
+    (alone,) = inspect(converted("none"))
+    assert (alone.name, alone.shared_bytes) == ("serving_default", 0)
 
 
 def test_the_script(bundle, printed, mistake, tmp_path):

@@ -1,5 +1,3 @@
-"""export/quantization_report.py, as a user runs it."""
-
 import csv
 import shutil
 

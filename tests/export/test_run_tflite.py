@@ -1,5 +1,3 @@
-"""export/run_tflite.py, as a user runs it."""
-
 import sys
 
 import pytest

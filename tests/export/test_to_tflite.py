@@ -1,5 +1,3 @@
-"""export/to_tflite.py, as a user runs it."""
-
 import argparse
 import json
 import shlex

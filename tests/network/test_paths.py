@@ -49,18 +49,6 @@ def test_depths_that_part_in_the_last_stage_have_normalisation_of_their_own_behi
     }
 
 
-def test_shared_layers_are_one_object_and_private_ones_are_not():
-    trunk = Path("deep", (2, 2), {}, "float32", seed=0)
-    branch = trunk.fork("shallow", (1, 1))
-    conv = [path.shared(keras.layers.Conv2D, "conv", filters=2, kernel_size=3) for path in (trunk, branch, branch)]
-    norm = [path.private(keras.layers.BatchNormalization, "bn") for path in (trunk, branch, branch)]
-    assert conv[0] is conv[1] is conv[2]
-    assert norm[0] is not norm[1]
-    assert norm[1] is norm[2]
-    assert [layer.name for layer in norm[:2]] == ["bn_deep", "bn_shallow"]
-    assert (trunk.blocks, branch.blocks) == ((2, 2), (1, 1))
-
-
 def test_two_layers_must_not_have_one_name():
     path = Path("depth_a", (1, 1), {}, None, seed=0)
     start = keras.initializers.HeNormal(path.seed("conv"))

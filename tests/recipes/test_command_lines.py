@@ -1,5 +1,3 @@
-"""Every script's command line is read before Keras and TensorFlow are imported."""
-
 import pytest
 from conftest import ROOT, python
 

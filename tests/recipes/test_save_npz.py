@@ -1,5 +1,3 @@
-"""recipes/save_npz.py, as a user runs it."""
-
 import numpy as np
 from test_tfds import NumberedImages, NumberedImagesOfOneSize
 

@@ -1,5 +1,3 @@
-"""The flags of recipes that train."""
-
 import pytest
 
 from ddnn_keras import EKD, distillation

@@ -58,17 +58,13 @@ def printed(process):
     return process.log.read()
 
 
-def addresses():
-    """Two free ones on this machine."""
+def hosts():
+    """The flags of two hosts at free addresses of this machine."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{found.getsockname()[1]}" for found in (one, other)]
-
-
-def hosts():
-    """The flags of two hosts on this machine."""
-    common = ["--distribute", "--hosts", *addresses()]
+        addresses = [f"127.0.0.1:{found.getsockname()[1]}" for found in (one, other)]
+    common = ["--distribute", "--hosts", *addresses]
     return [[*common, "--rank", str(rank)] for rank in (0, 1)]
 
 

@@ -1,5 +1,3 @@
-"""recipes/train.py, as a user runs it."""
-
 import functools
 import json
 import math
@@ -64,13 +62,6 @@ def test_metrics_are_those_of_the_saved_model_on_the_test_split(finished_run):
         variable.shape[0] for variable in model.subnet(10).non_trainable_variables
     )
     assert metrics["depth_10"]["macs"] < metrics["depth_18"]["macs"]
-
-
-def test_the_history_has_a_row_an_epoch_and_learning_shows(finished_run):
-    rows = RunDirectory(finished_run).read_history()
-    assert [row["epoch"] for row in rows] == [0, 1, 2]
-    assert {"loss", "depth_10_kl_loss", "depth_10_attention_loss", "val_depth_18_accuracy"} <= set(rows[0])
-    assert rows[-1]["depth_18_loss"] < rows[0]["depth_18_loss"]
 
 
 @pytest.mark.slow
@@ -160,9 +151,8 @@ def test_a_resumed_run_keeps_its_arguments_and_its_backend(mistake, finished_run
 
 def test_a_run_that_another_process_trains_is_left_to_it(finished_run, tmp_path, mistake):
     with filelock.FileLock(finished_run / ".lock"):
-        assert f"{finished_run} is being written by another process" in mistake(
-            "recipes/train.py", "--resume", finished_run
-        )
+        sentence = mistake("recipes/train.py", "--resume", finished_run)
+    assert f"{finished_run} is being written by another process" in sentence
 
 
 def test_resuming_a_finished_run_changes_nothing(finished_run, main):

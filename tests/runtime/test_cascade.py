@@ -19,7 +19,7 @@ def test_predictions_are_those_of_the_depth_that_was_sure(runtime):
     images, labels = held_out(100)
     confidences = [runtime.predict(image, depth=8).confidence for image in images]
     threshold = float(np.median(confidences))
-    cascade = Cascade(runtime, {8: threshold, 14: 0.0})
+    cascade = Cascade(runtime, [[8, threshold], [14, 0.0]])  # as their file has them
     predictions = [cascade.predict(image) for image in images]
     assert [found.depth for found in predictions] == [8 if sure >= threshold else 14 for sure in confidences]
     for image, found in zip(images, predictions):
@@ -66,9 +66,7 @@ def test_an_impossible_accuracy(runtime):
     images, labels = training()
     wrong = (labels[:70] + 1) % 10
     wrong[:15] = labels[:15]
-    with pytest.raises(
-        ValueError, match=r"^`accuracy` must be at most 0\.\d+, which the best depth reaches .* Received: acc"
-    ) as error:
+    with pytest.raises(ValueError, match=r"^`accuracy` must be at most 0\.\d+, which .* Received: acc") as error:
         Cascade.calibrate(runtime, images[:70], wrong, accuracy=0.99)
     alone = float(re.search(r"at most (\S+), ", str(error.value))[1])
     assert Cascade.calibrate(runtime, images[:70], wrong, accuracy=alone).thresholds
@@ -85,10 +83,6 @@ def test_a_threshold_is_not_rounded_to_the_confidences_precision():
     assert found.accuracy_and_cost({8: float(above), 14: 0.0}) == (1.0, 1.25)
 
 
-def test_thresholds_as_their_file_has_them(runtime):
-    assert Cascade(runtime, [[8, 0.5], [14, 0.0]]).thresholds == {8: 0.5, 14: 0.0}
-
-
 def test_labels_are_one_number_for_each_image(runtime):
     images, labels = held_out(20)
     with pytest.raises(ValueError, match=r"^`labels` must be 20 integers, one for each image\. Received: .* \(20, 1\)"):
@@ -97,10 +91,7 @@ def test_labels_are_one_number_for_each_image(runtime):
         Cascade(runtime, {8: 0.0}).evaluate(images[:0], labels[:0])
 
 
-@pytest.mark.parametrize(
-    "thresholds",
-    [{}, {8: 0.5}, {14: 0.5, 8: 0.0}, {8: 0.5, 50: 0.0}, {"8": 0.5, "14": 0.0}],
-)
+@pytest.mark.parametrize("thresholds", [{}, {8: 0.5}, {14: 0.5, 8: 0.0}, {8: 0.5, 50: 0.0}, {"8": 0.5, "14": 0.0}])
 def test_thresholds_that_are_none(runtime, thresholds):
     with pytest.raises(ValueError, match=r"^`thresholds` must go from depths among 8, 14, in this order, to prob"):
         Cascade(runtime, thresholds)

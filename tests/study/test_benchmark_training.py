@@ -4,15 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from benchmark_training import (
-    alternatives,
-    compiled,
-    macs_of,
-    parser,
-    print_results,
-    row,
-    seconds_per_step,
-)
+from benchmark_training import alternatives, compiled, macs_of, parser, print_results, row, seconds_per_step
 
 SCRIPT = "recipes/study/benchmark_training.py"
 SMALL = ["--backbone", "resnet_cifar", "--width", "1", "--image-size", "8", "--batch-size", "2"]

@@ -1,11 +1,7 @@
 """The figures of a comparison, against ones worked out by hand."""
 
-import math
-
 import numpy as np
-import pytest
-from comparison_report import pairs, picture, table, write
-from intervals import mean_gain
+from comparison_report import picture, table, write
 from matplotlib.image import imread
 
 
@@ -21,28 +17,6 @@ def records():
         found += [record("alone", seed, d8=alone), record("alone", seed, d14=alone + 0.05)]
         found += [record("ekd", seed, d8=alone + gain, d14=alone + 0.04)]
     return found
-
-
-def test_a_mean_with_its_interval():
-    # Differences 1, 2, 3: mean 2, standard error 1 / sqrt(3), Student's t of 2 degrees of freedom at 97.5 % 4.30265.
-    gain = mean_gain([(11.0, 10.0, 0), (22.0, 20.0, 1), (33.0, 30.0, 2)])
-    assert (gain.mean, gain.high - gain.mean) == pytest.approx((2, 4.30265 / math.sqrt(3)), rel=1e-5)
-    assert str(gain) == "+2.00 [-0.48, +4.48]"
-    assert str(mean_gain([(1.5, 0.0, 7)])) == "+1.50"
-
-
-def test_each_seed_of_several_comparisons_is_one_observation():
-    # The interval is that of the means of each seed's differences, 2 and 5, however many pairs a seed has.
-    means = mean_gain([(2.0, 0.0, 4), (5.0, 0.0, 9)])
-    assert mean_gain([(1.0, 0.0, 4), (3.0, 0.0, 4), (4.0, 0.0, 9), (6.0, 0.0, 9)]) == means
-    assert mean_gain([(1.0, 0.0, 4), (3.0, 0.0, 4), (5.0, 0.0, 9)]) == means
-    assert str(mean_gain([(1.0, 0.0, 4), (3.0, 0.0, 4)])) == "+2.00"
-
-
-def test_runs_are_paired_by_seed():
-    grouped = {("alone", "depth_8"): {0: 80.0, 1: 90.0, 2: 70.0}, ("ekd", "depth_8"): {1: 91.0, 0: 82.0, 5: 0.0}}
-    assert pairs(grouped, "ekd", "depth_8", "alone") == [(82.0, 80.0, 0), (91.0, 90.0, 1)]
-    assert pairs(grouped, "ekd", "depth_8", "joint") == pairs(grouped, "alone", "depth_8", "alone") == []
 
 
 def test_the_table():

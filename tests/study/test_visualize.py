@@ -1,5 +1,3 @@
-"""recipes/study/visualize.py, as a user runs it."""
-
 import shutil
 
 import numpy as np

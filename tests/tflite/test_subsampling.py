@@ -3,11 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from small_networks import converted
 
 from ddnn_keras import DDNN
 from ddnn_keras.quantization_aware import quantization_aware
-from ddnn_keras.runtime.tflite_file import operators
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.model_copies import is_subsampling, with_strides
 
@@ -45,10 +43,6 @@ def test_weights_stay_with_their_layers_whatever_the_order(shortcut_first):
     strided = with_strides(model)
     assert len(strided.layers) == len(model.layers) - 1
     np.testing.assert_allclose(strided(images), model(images), rtol=1e-4, atol=1e-4)
-
-
-def test_files_have_no_pooling():
-    assert "MAX_POOL_2D" not in operators(converted("none"))
 
 
 def test_what_is_read_by_other_layers_stays():

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from small_networks import converted, held_out, mixed_net, tiny_net, trained_net
+from small_networks import converted, held_out, tiny_net, trained_net
 
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import custom_operators, parse, schema, serialize
@@ -35,16 +35,10 @@ def test_every_mode_passes_and_another_network_fails(mode):
     assert verification.accuracy > 0.9
     assert verification.keras_accuracy == np.mean(trained_net().predict(images, verbose=0).argmax(-1) == labels)
     assert 0 < verification.milliseconds_per_image < math.inf
-    with pytest.raises(
-        VerificationError,
-        match=rf"^The {mode.name} file \(serving_default\) does not .* On 200 images .*clearly other classes is ",
-    ) as error:
+    sentence = rf"^The {mode.name} file \(serving_default\) does not .* On 200 images .*clearly other classes is "
+    with pytest.raises(VerificationError, match=sentence) as error:
         verify(converted(mode.name), tiny_net(), *held_out(), mode)
     assert ("When int8 costs accuracy" in str(error.value)) == (mode.name in ("int8", "int16x8"))
-
-
-def test_a_mixed_precision_model_is_compared_in_float32():
-    assert verify(converted("none"), mixed_net(), *held_out()).max_abs_error < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -62,6 +56,7 @@ def test_a_mixed_precision_model_is_compared_in_float32():
         ({"accuracy": 0.84}, None),
         ({"accuracy": 0.82}, "the accuracy drops by 0.08, allowed is 0.0647"),
         ({"accuracy": 1.0}, None),
+        ({"num_images": 1000, "accuracy": 0.84}, "the accuracy drops by 0.06, allowed is 0.0341"),
     ],
 )
 def test_bounds(change, clause):
@@ -88,11 +83,6 @@ def test_a_tenth_of_the_images_is_bounded_less_than_the_rest(images_off, clauses
     numbers = dataclasses.replace(NUMBERS, **compare(reference + errors, reference, np.zeros(100, int)))
     expected = ["a tenth of the images have a logit that differs by 0.2, allowed is 0.12"]
     assert excesses(numbers, MODES["float16"].tolerance) == expected[:clauses]
-
-
-def test_few_images_are_allowed_more():
-    tolerance = MODES["int8"].tolerance
-    assert [round(tolerance.allowance(number), 2) for number in (20, 1000)] == [0.14, 0.02]
 
 
 def test_a_float_file_is_no_int8_file():

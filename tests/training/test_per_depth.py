@@ -11,14 +11,6 @@ from ddnn_keras.training.per_depth import losses_per_output, metrics_per_output
 KEYS = ["depth_18", "depth_34"]
 
 
-@pytest.mark.parametrize(
-    "name", ["SparseCategoricalCrossentropy", "sparse_categorical_crossentropy", "CategoricalCrossentropy"]
-)
-def test_every_spelling_of_a_cross_entropy_means_logits(name):
-    assert losses_per_output(name, KEYS)["depth_34"].get_config()["from_logits"] is True
-    assert losses_per_output({"depth_18": name}, KEYS)["depth_18"].get_config()["from_logits"] is True
-
-
 def test_other_losses_stay_as_they_are():
     assert losses_per_output("mse", KEYS) == {"depth_18": "mse", "depth_34": "mse"}
     own = keras.losses.SparseCategoricalCrossentropy(from_logits=False)

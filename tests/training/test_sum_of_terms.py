@@ -161,8 +161,3 @@ def test_losses_and_metrics_of_ones_own_see_logits():
     assert {tuple(keys) for _, keys in seen} == {("depth_a", "depth_c")}
     assert dict not in {kind for kind, _ in seen}
     assert found == wanted
-
-
-def test_without_distillation_nothing_is_remembered():
-    model = compiled(distillation=None)
-    assert model._latest_pass.behind(model(IMAGES)) is None

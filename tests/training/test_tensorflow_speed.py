@@ -42,9 +42,6 @@ def fitted(labels=LABELS, **compile_arguments):
     return model
 
 
-# A step is traced once.
-
-
 class Seen(keras.metrics.Sum):
     """How many samples there were in all epochs."""
 
@@ -62,8 +59,7 @@ def test_the_step_is_traced_once_and_a_metric_counts_real_samples_alone():
 
 
 @pytest.mark.parametrize(
-    ("loss", "traces"),
-    [("categorical_crossentropy", 1), pytest.param("mse", 2, marks=pytest.mark.slow)],
+    ("loss", "traces"), [("categorical_crossentropy", 1), pytest.param("mse", 2, marks=pytest.mark.slow)]
 )
 def test_other_losses(loss, traces):
     """What is no cross-entropy is left to Keras."""
@@ -112,8 +108,6 @@ def test_losses_of_layers_do_not_hinder_another_compilation():
     logs = model.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
     assert logs["loss"] > logs["depth_8_loss"] + logs["depth_14_loss"] + logs["depth_8_kl_loss"] + 1
 
-
-# Batch normalisation in one kernel computes what Keras' operations do.
 
 # Of values of size 1 to 10. 16-bit activations are rounded once more.
 TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 0.04, "mixed_float16": 0.01}
@@ -203,9 +197,6 @@ def operations(function, *arguments):
     graph = function.get_concrete_function(*arguments).graph.as_graph_def()
     nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
     return collections.Counter(node.op for node in nodes)
-
-
-# The schedule of SGD's learning rate is asked once a step.
 
 
 class CountedDecay(keras.optimizers.schedules.CosineDecay):
