@@ -13,7 +13,7 @@ import itertools
 import keras
 from keras import ops
 
-from ddnn_keras.network.graph import readers
+from ddnn_keras.network.graph import copy_layer_weights, readers
 from ddnn_keras.pixels import checked_raw_images, in_batches
 
 BITS = 8
@@ -59,7 +59,7 @@ def quantization_aware(model, images):
     copy = type(model).from_config({**model.get_config(), "quantization_aware": True, "dtype": DTYPE})
     for layer in model.layers:
         if layer.weights:
-            copy.get_layer(layer.name).set_weights(layer.get_weights())
+            copy_layer_weights(layer, copy.get_layer(layer.name))
     observe(copy, images)
     return copy
 
@@ -69,7 +69,7 @@ def without_rounding(model):
     copy = type(model).from_config({**model.get_config(), "quantization_aware": False})
     for layer in copy.layers:
         if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+            copy_layer_weights(model.get_layer(layer.name), layer)
     return copy
 
 

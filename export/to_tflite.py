@@ -56,6 +56,7 @@ def main(arguments):
     from ddnn_keras.runs.earlier_runs import images_of_network
     from ddnn_keras.tflite.export import export_subnets
 
+    note_if_unfinished(RunDirectory(path.parent))
     # Without its loss and metrics, which may be the user's own.
     model = load_network(path, compile=False)
     depths = chosen_depths(model, arguments.depth)
@@ -112,6 +113,12 @@ def model_path(arguments):
     path = RunDirectory.newest().model
     print(f"Model: {path} (the newest run)")
     return path
+
+
+def note_if_unfinished(run_directory):
+    """Says so where a run was interrupted: its network is that of the last epoch, not of the best."""
+    if run_directory.config.is_file() and not run_directory.metrics.is_file():
+        print(f"{run_directory.path} is not finished. This is the network of its last epoch: --resume goes on.")
 
 
 def chosen_depths(model, wanted):

@@ -10,6 +10,7 @@ import json
 import shlex
 
 from ddnn_keras.command_line import ArgumentParser, print_table, run
+from ddnn_keras.depths import output_key
 from ddnn_keras.runs.run_directory import RunDirectory
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
 
@@ -26,32 +27,35 @@ def main(arguments):
     metrics = json.loads(run_directory.metrics.read_text())
     folder = run_directory.path / "tflite"
     files = {path: read_metadata(path) for path in sorted(folder.glob("*.tflite"))}
-    single = {path: facts for path, facts in files.items() if len(facts["signatures"]) == 1}
-    modes = sorted({facts["quantize"] for facts in single.values()}, key=lambda mode: (mode != "none", mode))
+    single = {}
+    for path, facts in files.items():
+        if len(facts["signatures"]) == 1:
+            (key,) = map(output_key, named_depths(facts).values())
+            # What its name says behind the depth, such as int8_mixed.
+            kind = path.stem.removeprefix(key).strip("_") or "float32"
+            single.setdefault(kind, {})[key] = path
+    kinds = sorted(single, key=lambda kind: (kind != "float32", kind))
     headers = ["depth", f"{split} accuracy"]
-    for mode in modes:
-        name = "float32" if mode == "none" else mode
-        headers += [f"{name} accuracy", "MB", "ms"]
+    for kind in kinds:
+        headers += [f"{kind} accuracy", "MB", "ms"]
     rows = []
     for key, row in metrics.items():
-        depth = key.removeprefix("depth_")
-        rows.append([depth, f"{row['accuracy']:.2%}"])
-        for mode in modes:
-            rows[-1] += figures(single, depth, mode)
+        rows.append([key.removeprefix("depth_"), f"{row['accuracy']:.2%}"])
+        for kind in kinds:
+            path = single[kind].get(key)
+            rows[-1] += figures(path, files[path]) if path else ["", "", ""]
     print_table(headers, rows)
-    for path in files.keys() - single.keys():
-        print(f"All depths in one file: {path}, {megabytes(path)} MB")
+    for path, facts in files.items():
+        if len(facts["signatures"]) > 1:
+            print(f"All depths in one file: {path}, {megabytes(path)} MB")
     print(f"Next: {next_command(run_directory, list(files), list(folder.glob('sample_*.png')))}")
 
 
-def figures(files, depth, mode):
-    """What the table shows of a depth's own file: accuracy, MB and milliseconds per image."""
-    for path, facts in files.items():
-        if facts["quantize"] == mode and [str(name) for name in named_depths(facts).values()] == [depth]:
-            (signature,) = facts["signatures"].values()
-            found = signature["verification"]
-            return [f"{found['accuracy']:.2%}", megabytes(path), f"{found['milliseconds_per_image']:.2f}"]
-    return ["", "", ""]
+def figures(path, facts):
+    """What the table shows of a file: accuracy, MB and milliseconds per image."""
+    (signature,) = facts["signatures"].values()
+    found = signature["verification"]
+    return [f"{found['accuracy']:.2%}", megabytes(path), f"{found['milliseconds_per_image']:.2f}"]
 
 
 def megabytes(path):

@@ -9,6 +9,7 @@ from ddnn_keras import DDNN, EKD
 from ddnn_keras.network.division import divide
 from ddnn_keras.network.preprocessing import MODES as MODES_OF_PIXELS
 from ddnn_keras.network.preprocessing import preprocessing_of
+from ddnn_keras.quantization_aware import quantization_aware, without_rounding
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import parse, serialize
 from ddnn_keras.tflite.bundle import convert_bundle
@@ -96,6 +97,9 @@ def source_of(name):
             layer.gamma.assign(random.normal(0.8, 0.4, shape))
             layer.moving_mean.assign(random.normal(0, 0.1, shape))
             layer.moving_variance.assign(random.uniform(0.5, 1.5, shape))
+        if isinstance(layer, keras.layers.Normalization):
+            layer.set_weights([np.array([123.0, 116.0, 103.0]), np.full(3, 3300.0), np.array(1)])
+            layer.finalize_state()
     return source
 
 
@@ -194,6 +198,48 @@ def test_depths_by_number_and_by_blocks():
     assert np.isfinite(keras.ops.convert_to_numpy(untrained(images))).all()
 
 
+def small_source(image, x, name="small"):
+    """A network of two residual blocks behind `x`, with one activation for both."""
+    x, activation = keras.layers.Conv2D(4, 3, strides=2, name="stem")(x), keras.layers.ReLU(name="activation")
+    for number in range(3):
+        y = activation(keras.layers.Conv2D(4, 3, padding="same", name=f"conv_{number}")(x))
+        x = keras.layers.Add()([x, y])
+    return keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)), name=name)
+
+
+def test_copies_for_files_and_for_integer_training_normalise_as_the_source():
+    images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 3)).astype("float32")
+    image, normalization = keras.Input((16, 16, 3)), keras.layers.Normalization()
+    normalization.adapt(images)
+    source = small_source(image, normalization(image))
+    model = DDNN.from_keras(source, depths=2)
+    *_, full_net = model.output_keys
+    for found in (
+        model(images)[full_net],
+        LiteModel(convert(model.subnet(3)))(images),
+        without_rounding(quantization_aware(model, images))(images)[full_net],
+    ):
+        np.testing.assert_allclose(found, source(images), rtol=1e-4, atol=1e-4)
+
+
+def test_one_activation_for_all_layers_and_pixels_that_are_scaled_after_augmentation(tmp_path):
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.RandomZoom(0.1)(keras.layers.RandomRotation(0.1)(keras.layers.RandomFlip()(image)))
+    source = small_source(image, keras.layers.Rescaling(1 / 127.5, -1)(x), name="resnet50v2_flowers")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    model = DDNN.from_keras(source, depths=2)
+    model.save(tmp_path / "model.keras")
+    for network in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        logits = network(images, training=False)["depth_3"]
+        np.testing.assert_allclose(logits, source(images, training=False), rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_follow_within_the_few_steps_of_a_fine_tuning():
+    source = applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), alpha=0.35)
+    layers = DDNN.from_keras(source, depths=1, num_classes=5).layers
+    assert {layer.momentum for layer in layers if isinstance(layer, keras.layers.BatchNormalization)} == {0.9}
+
+
 def test_a_source_for_images_of_any_size():
     source = applications.MobileNetV2(weights=None, input_shape=(None, None, 3), include_top=False, alpha=0.35)
     model = DDNN.from_keras(source, depths=2, num_classes=5, input_shape=(48, 48, 3))
@@ -216,10 +262,12 @@ def test_mistakes():
     x = keras.layers.Conv2D(4, 3, padding="same", name="first")(image)
     chain = keras.Model(image, keras.layers.Conv2D(4, 3, name="second")(x), name="chain")
     blocks = keras.Model(image, keras.layers.Add()([x, keras.layers.Conv2D(4, 3, padding="same")(x)]), name="mine")
+    named = keras.Model(blocks.input, blocks.output, name="resnet50_flowers")
     for source, arguments, message in [
         (chain, {}, r"^`source` must have blocks that add to their input.*'chain' has none"),
         (keras.Sequential([keras.layers.Dense(3)]), {}, r"^`source` must be a functional"),
         (blocks, {}, r"^`preprocessing` must be given for a source called 'mine'"),
+        (named, {}, r"^`preprocessing` must be given for a source called 'resnet50_flowers'"),
         (blocks, {"preprocessing": "torchvision"}, r"^`preprocessing` must be None, 'tf'"),
         (blocks, {"preprocessing": None, "depths": 1}, r"^`num_classes` must be an integer of 2 or more"),
         (blocks, {"preprocessing": None, "num_classes": 3, "depths": 2}, r"^`depths` must be from 1 to 1 for"),

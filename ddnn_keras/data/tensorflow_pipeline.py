@@ -59,9 +59,13 @@ class TFPipelines(ImageData):
         source = self._source
         if source.decode is None:
             return examples
-        return examples.map(
-            lambda image, label: (tf.ensure_shape(source.decode(image), source.shape), label), **PARALLEL
-        )
+
+        def decoded(image, label):
+            pixels = tf.ensure_shape(source.decode(image), source.shape)
+            # Photos of a phone must be small before there is a batch of them.
+            return resized_middle(pixels[tf.newaxis], self.image_shape[:2])[0] if self._own_size else pixels, label
+
+        return examples.map(decoded, **PARALLEL)
 
     def _varied(self, example, seed, number):
         """A batch of images of one size, or one image of any size, as training sees it."""

@@ -13,6 +13,8 @@ NORMALIZATIONS = (
     keras.layers.GroupNormalization,
     keras.layers.LayerNormalization,
 )
+# The families' too, see `ddnn_keras.backbones.layers`.
+STATISTICS_MOMENTUM = 0.9
 
 
 @keras.saving.register_keras_serializable("ddnn_keras")
@@ -149,6 +151,9 @@ def layer_on_path(node, path):
         return type(layer).from_config({**settings, "name": f"{layer.name}_{path.name}", "dtype": path.dtype})
     if not isinstance(layer, NORMALIZATIONS):
         return path.shared(type(layer), layer.name, **settings)
+    # The original's, of long trainings, is too slow for the few steps of a fine-tuning.
+    if isinstance(layer, keras.layers.BatchNormalization):
+        settings["momentum"] = min(settings["momentum"], STATISTICS_MOMENTUM)
     if convolution_before(node):
         # Then files store a convolution once for all depths, see `ddnn_keras.tflite.weight_sharing`.
         settings["gamma_constraint"] = keras.constraints.NonNeg()

@@ -1,5 +1,7 @@
 """Walks over the layers of a functional Keras model. Keras' private record of a graph is used here alone."""
 
+import collections
+
 import keras
 
 
@@ -38,14 +40,31 @@ def readers(outputs):
     return found
 
 
+def copy_layer_weights(source, layer):
+    """Gives a layer the weights of its counterpart in another model."""
+    layer.set_weights(source.get_weights())
+    # `Normalization` computes with what it makes of its weights.
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()
+
+
 def without_nesting(model):
     """A functional model of the same layers, with the layers within others in place of these.
 
     Others are models, and layers made of layers, such as KerasHub's convolution with its normalisation.
     """
 
+    calls = collections.Counter()
+
     def call(layer, *args, **kwargs):
-        return layer.call(*args, **kwargs) if is_nested(layer) else layer(*args, **kwargs)
+        if is_nested(layer):
+            return layer.call(*args, **kwargs)
+        calls[layer.name] += 1
+        if calls[layer.name] > 1 and not layer.weights:
+            # One activation for many layers: each call becomes a layer with a name of its own.
+            settings = {**layer.get_config(), "name": f"{layer.name}_call_{calls[layer.name]}"}
+            layer = type(layer).from_config(settings)
+        return layer(*args, **kwargs)
 
     flat = keras.models.clone_model(
         # Of a plain functional model, because a subclass could not be made of inputs and outputs.

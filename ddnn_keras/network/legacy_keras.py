@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tf_keras
 
-from ddnn_keras.network.graph import nodes_before
+from ddnn_keras.network.graph import copy_layer_weights, nodes_before
 
 # Arguments of these types decide what a layer computes. Initializers, constraints and policies are other objects.
 PLAIN = int | float | str | list | tuple | None
@@ -31,7 +31,7 @@ def to_tf_keras(subnet):
     model = tf_keras.Model(tensors[id(image)], tensors[id(logits)], name=subnet.name)
     for layer in subnet.layers:
         if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
+            copy_layer_weights(layer, model.get_layer(layer.name))
         elif isinstance(layer, keras.layers.Rescaling):
             scale, offset = (np.broadcast_to(np.float32(v), image.shape[-1]) for v in (layer.scale, layer.offset))
             model.get_layer(layer.name).set_weights([scale.reshape(1, 1, -1, 1), offset])

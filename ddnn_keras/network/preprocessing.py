@@ -1,9 +1,12 @@
 """How published networks want their pixels: which mean and deviation normalise them, and the order of colours."""
 
 import dataclasses
+import itertools
 import re
 
 import keras
+
+from ddnn_keras.network.graph import without_nesting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +26,11 @@ MODES = {
     None: Preprocessing(),
 }
 
-# What a source's name, or its class in KerasHub, says of it.
+# What a source's name, or its class in KerasHub, says of it. A name of one's own that begins so says nothing.
 KNOWN = {
-    r"resnet\d+v2|resnetbackbonev2|mobilenet_\d|mobilenetv2|xception|inception|nasnet": "tf",
-    r"resnet\d+|vgg": "caffe",
-    r"densenet": "torch",
+    r"resnet\d+v2|resnetbackbonev2|mobilenet(v2)?_[\d.]+_\d+|xception|inception_(resnet_v2|v3)|nasnet(_\w+)?": "tf",
+    r"resnet\d+|vgg\d+": "caffe",
+    r"densenet\d+": "torch",
     r"resnetbackbone|mobilenetbackbone|efficientnetbackbone": "torch",
 }
 
@@ -41,11 +44,12 @@ def preprocessing_of(source, preprocessing="auto"):
     allowed = "None, 'tf', 'torch', 'caffe' or a mean and a deviation"
     if preprocessing != "auto":
         raise ValueError(f"`preprocessing` must be {allowed}. Received: preprocessing={preprocessing!r}")
-    if any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in source.layers[:3]):
+    before_kernels = itertools.takewhile(lambda layer: not hasattr(layer, "kernel"), without_nesting(source).layers)
+    if any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in before_kernels):
         return MODES[None]
     version = "v2" if getattr(source, "use_pre_activation", False) else ""  # of KerasHub's ResNets
     for name in (source.name.lower(), type(source).__name__.lower() + version):
         for pattern, mode in KNOWN.items():
-            if re.match(pattern, name):
+            if re.fullmatch(pattern, name):
                 return MODES[mode]
     raise ValueError(f"`preprocessing` must be given for a source called {source.name!r}: {allowed}.")

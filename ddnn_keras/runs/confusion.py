@@ -16,7 +16,7 @@ def add_recall(metrics, model, batches, class_names, run_directory):
     labels, predicted = [], {key: [] for key in metrics}
     for images, batch_labels in batches:
         labels += keras.ops.convert_to_numpy(batch_labels).tolist()
-        for key, logits in model.predict_on_batch(images).items():
+        for key, logits in model.predict_on_batch(keras.ops.convert_to_numpy(images)).items():
             predicted[key] += np.argmax(logits, -1).tolist()
     size = max(4, 0.35 * min(len(class_names), 2 * MOST_WITH_FIGURES))
     figure = Figure(figsize=(size * len(metrics), size), layout="constrained")

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 
 from ddnn_keras.runs.arguments import DEVICES, load_images, with_absolute_paths
-from ddnn_keras.runs.run_directory import RunDirectory, check_run
+from ddnn_keras.runs.run_directory import RunDirectory, check_facts, check_run
 
 # What decides which images a run was trained on, and which it was validated on.
 OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
@@ -101,6 +101,8 @@ def images_of_network(path, arguments, image_shape, num_classes):
         )
     if not arguments.dataset:
         check_run(run_directory, images)
+    elif run_directory.config.is_file():
+        check_facts(run_directory, {"class_names": images.class_names})
     return images
 
 

@@ -106,9 +106,14 @@ def check_run(run_directory, images):
 
     Where images were added, others are held out for validation and test, and the run has seen some of them.
     """
+    check_facts(run_directory, data_facts(images))
+
+
+def check_facts(run_directory, facts):
+    """Raises a `ValueError` if a run's images were not described by these facts."""
     # Before runs recorded it, no image was held out by class.
     config = {"stratified": False, **run_directory.read_config()}
-    for name, value in data_facts(images).items():
+    for name, value in facts.items():
         if config[name] != value:
             raise ValueError(
                 f"{run_directory.path} was trained on images whose {name} was {config[name]}. Now it is {value}."

@@ -43,8 +43,6 @@ def main(arguments, parser):
         run_directory = RunDirectory(arguments.output or new_output(*words))
         unused(run_directory)
         arguments = with_absolute_paths(arguments)
-    if arguments.tensorboard:
-        check_tensorboard()
     with several_devices(devices, arguments.batch_size) as share:
         train(arguments, run_directory, share=share)
     print(f"Next: python export/to_tflite.py --model {shlex.quote(str(run_directory.model))} --depth all")
@@ -56,6 +54,8 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
     By default the `Procedure` is that of train.py, and images are loaded as the arguments say.
     """
     procedure = procedure or Procedure()
+    if arguments.tensorboard:
+        check_tensorboard()
     print(f"Run directory: {run_directory.path}")
     images = images or load_images(arguments)
     if run_directory.config.exists():

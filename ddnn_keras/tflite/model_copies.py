@@ -3,14 +3,15 @@
 import keras
 import numpy as np
 
-from ddnn_keras.network.graph import readers
+from ddnn_keras.network.graph import copy_layer_weights, readers
 from ddnn_keras.pixels import in_batches
 
 
 def in_float32(subnet):
     """A copy of a functional model in which every layer computes in float32."""
     copy = keras.models.clone_model(subnet, clone_function=_float32_operation, recursive=True)
-    copy.set_weights(subnet.get_weights())
+    for layer, source in zip(copy.layers, subnet.layers, strict=True):
+        copy_layer_weights(source, layer)
     return copy
 
 
@@ -59,7 +60,7 @@ def with_strides(model):
     # By name, since Keras may order the layers in another way when some are missing.
     for layer in copy.layers:
         if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+            copy_layer_weights(model.get_layer(layer.name), layer)
     return copy
 
 

@@ -1,4 +1,5 @@
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -48,6 +49,28 @@ def test_one_image_of_another_size_makes_a_folder_of_any_size(tmp_path):
     assert data.load(f"folder:{tmp_path}").image_shape == (16, 16, 3)
     numbered_images(tmp_path / "test", 1, start=13, size=(17, 16))
     assert data.load(f"folder:{tmp_path}").image_shape == (224, 224, 3)
+
+
+def test_photos_that_do_not_fit_into_memory_are_resized_before_they_are_batched(tmp_path, monkeypatch):
+    numbered_images(tmp_path, 20, size=(64, 48))
+    expected = next(iter(data.load(f"folder:{tmp_path}", image_size=8).test(4)))
+    monkeypatch.setattr("ddnn_keras.data.sources.in_memory.IN_MEMORY_BYTES", 0)
+    images = data.load(f"folder:{tmp_path}", image_size=8)
+    for found, wanted in zip(next(iter(images.test(4))), expected):
+        np.testing.assert_allclose(found, wanted)
+    pixels, _ = images._decoded(images._source.test.ordered()).element_spec
+    assert pixels.shape == (8, 8, 3)
+
+
+def test_names_of_another_system(tmp_path):
+    # Of several sizes, so that files are read when they are wanted.
+    for first, size in ((0, (16, 12)), (10, (12, 16))):
+        numbered_images(tmp_path, 10, start=first, size=size)
+    name = os.fsencode(tmp_path / "dog" / "1.JPEG")
+    os.rename(name, name.replace(b"1.JPEG", b"K\xf6ter.JPEG"))
+    images = data.load(f"folder:{tmp_path}", image_size=8)
+    parts = (images.train(images.num_train).take(1), images.validation(2), images.test(2))
+    assert 1 in [number for part in parts for number in numbers(part)]
 
 
 def test_folders_for_the_parts(tmp_path):

@@ -125,6 +125,20 @@ def test_other_models_and_other_data(mistake, finished_run, tmp_path):
     save_noise(tmp_path / "colour.npz", (16, 16, 3))
     flags = ["--model", finished_run / "model.keras", "--depth", 18, "--dataset", f"npz:{tmp_path}/colour.npz"]
     assert "(16, 16, 3)" in mistake("export/to_tflite.py", *flags)
+    # As many classes, of other names.
+    config = json.loads((finished_run / "config.json").read_text())
+    shutil.copytree(finished_run, tmp_path / "run")
+    (tmp_path / "run/config.json").write_text(json.dumps({**config, "class_names": [*"9876543210"]}))
+    flags = ["--model", tmp_path / "run/model.keras", "--depth", 18, "--dataset", "digits"]
+    assert "class_names was ['9', '8'" in mistake("export/to_tflite.py", *flags)
+
+
+def test_an_interrupted_run_is_told_of(finished_run, printed, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    flags = ["--model", tmp_path / "run/model.keras", "--depth", 10]
+    assert "is not finished" not in printed("export/to_tflite.py", *flags)
+    (tmp_path / "run/metrics.json").unlink()
+    assert f"{tmp_path}/run is not finished" in printed("export/to_tflite.py", *flags)
 
 
 def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(printed, mistake, tmp_path, monkeypatch):

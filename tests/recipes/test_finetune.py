@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 import pathlib
 import runpy
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -94,6 +96,19 @@ def test_the_network_of_the_best_epoch_stays(finetuned, photos):
     names = [f"{key}_accuracy" for key in model.output_keys]
     means = [np.mean([row[f"val_{name}"] for name in names]) for row in RunDirectory(finetuned).read_history()]
     assert np.mean([found[name] for name in names]) == pytest.approx(max(means))
+
+
+@pytest.mark.slow
+def test_photos_on_jax(flags, script, tmp_path):
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    script(SCRIPT, *flags, "--epochs", 2, "--output", tmp_path / "run", env=environment)
+    assert RunDirectory(tmp_path / "run").metrics.is_file()
+
+
+def test_tensorboard_is_missed_before_the_training(flags, mistake, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert "--tensorboard needs tensorboard" in mistake(SCRIPT, *flags, "--tensorboard", "--output", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def run_with_history(path, accuracies):

@@ -1,5 +1,6 @@
 """A folder with a folder of images for each class."""
 
+import os
 import pathlib
 import warnings
 from multiprocessing.pool import ThreadPool
@@ -91,7 +92,8 @@ def list_images(folder, class_names):
         for path in sorted((folder / name).rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    listed = [(str(path), label) for path, label in files if path.suffix.lower() in SUFFIXES]
+    # As bytes, because an archive of another system may have names that are no UTF-8.
+    listed = [(os.fsencode(path), label) for path, label in files if path.suffix.lower() in SUFFIXES]
     warn_of_other_formats(folder, [path for path, _ in files])
     if not listed:
         raise ValueError(f"There are no images in the class folders of {folder}: {', '.join(sorted(SUFFIXES))} count.")
@@ -127,12 +129,12 @@ def parted(paths, labels, part, fraction, seed):
 def decode(path):
     """The pixels of an image file, as a tensor."""
     # Said to be stateless: where operations are deterministic, others would run one after another.
-    return tf.numpy_function(lambda path: pixels(path.decode()), [path], tf.uint8, stateful=False)
+    return tf.numpy_function(pixels, [path], tf.uint8, stateful=False)
 
 
 def pixels(path):
-    """The pixels of an image file, as an array."""
-    return np.asarray(open_image(path, CHANNELS))
+    """The pixels of the image file with a path in bytes, as an array."""
+    return np.asarray(open_image(os.fsdecode(path), CHANNELS))
 
 
 def decoded(paths):
