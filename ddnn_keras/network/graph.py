@@ -53,7 +53,6 @@ def without_nesting(model):
 
     Others are models, and layers made of layers, such as KerasHub's convolution with its normalisation.
     """
-
     calls = collections.Counter()
 
     def call(layer, *args, **kwargs):
