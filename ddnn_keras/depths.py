@@ -33,8 +33,14 @@ def resolve_depths(depths, known):
         raise ValueError(f"`depths` must name at least one depth. Received: depths={depths!r}")
     num_stages = len(next(iter(known.values())))
     for name, blocks in pairs:
-        _check_name(name)
-        _check_blocks(name, blocks, num_stages)
+        # Names become layer names, metric names and TFLite signatures.
+        if not is_name(name) or not re.fullmatch(r"\w+", str(name), flags=re.ASCII):
+            raise ValueError(
+                f"A depth's name must be an integer or a string of letters, digits and underscores. Received: {name!r}"
+            )
+        wellformed = isinstance(blocks, tuple | list) and len(blocks) == num_stages
+        if not wellformed or not all(map(is_positive_integer, blocks)):
+            raise ValueError(f"Depth {name!r} must have {num_stages} stages of at least 1 block. Received: {blocks!r}")
     # Names go into JSON, which takes no NumPy integers.
     pairs = [(name if isinstance(name, str) else int(name), tuple(blocks)) for name, blocks in pairs]
     pairs.sort(key=lambda pair: (sum(pair[1]), pair[1]))
@@ -75,23 +81,7 @@ def _look_up(depths, known):
                 f"Unknown depth {depth!r} in `depths`: known depths are {', '.join(map(str, known))}; "
                 f'any other takes a mapping to blocks per stage, such as {{"mine": {next(iter(known.values()))}}}.'
             )
-        if depths.count(depth) > 1:
-            raise ValueError(f"`depths` must not repeat a depth. Received: depths={depths!r}, which repeats {depth!r}")
     return [(depth, known[depth]) for depth in depths]
-
-
-def _check_name(name):
-    # Names become layer names, metric names and TFLite signatures.
-    if not is_name(name) or not re.fullmatch(r"\w+", str(name), flags=re.ASCII):
-        raise ValueError(
-            f"A depth's name must be an integer or a string of letters, digits and underscores. Received: {name!r}"
-        )
-
-
-def _check_blocks(name, blocks, num_stages):
-    wellformed = isinstance(blocks, tuple | list) and len(blocks) == num_stages
-    if not wellformed or not all(is_positive_integer(count) for count in blocks):
-        raise ValueError(f"Depth {name!r} must have {num_stages} stages of at least 1 block. Received: {blocks!r}")
 
 
 def _check_nested(shallow, deep):

@@ -101,7 +101,8 @@ class DDNN(keras.Model):
         normalized = build.normalize_pixels(image, pixel_mean, pixel_std, policy)
         logits, features = build.grow_outputs(family, normalized, depths, num_classes, policy)
         if quantization_aware:
-            build.check_float32(policy)
+            if policy.name != "float32":
+                raise ValueError(f"`dtype` must be float32 with `quantization_aware`. Received: dtype={policy.name!r}")
             image, (logits, features) = fake_quantized(image, (logits, features))
         super().__init__(inputs=image, outputs=logits, name=name)
         self.dtype_policy = policy
@@ -350,7 +351,8 @@ class DDNN(keras.Model):
         used = [given for given in (losses, metrics, weighted_metrics) if given]
         self._labelled = tuple(key for key in keys if any(given.get(key) for given in used))
         self._compiled_distillation = CompiledDistillation(distillation, keys)
-        tensorflow_speed.choose_normalization(self)
+        fuses = keras.backend.backend() == "tensorflow" and not self.jit_compile  # XLA needs no other kernel
+        tensorflow_speed.fuse_normalization(self.layers, fuses)
         tensorflow_speed.make_state(self)
 
     def fit(self, x=None, *args, **kwargs):

@@ -68,13 +68,11 @@ def write_csv(measurements, path):
 def draw(measurements, path):
     """Draws accuracy against latency, a line for each file. Returns whether matplotlib is installed."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ModuleNotFoundError:
         return False
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     known = [found for found in measurements if found.accuracy != ""]
     for line in dict.fromkeys((found.file, found.accelerator) for found in known):
         points = [found for found in known if (found.file, found.accelerator) == line]
@@ -85,7 +83,6 @@ def draw(measurements, path):
     axes.legend()
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120)
-    pyplot.close(figure)
     return True
 
 

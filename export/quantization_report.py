@@ -80,12 +80,10 @@ def write_csv(errors, path):
 
 def draw(errors, path):
     """Draws the signal-to-noise ratio along the layers, a line for each depth."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     for depth, found in reversed(errors.items()):  # the deepest has all layers, in their order
         axes.plot([layer.name for layer in found], [layer.snr for layer in found], ".-", label=f"depth {depth}")
     axes.tick_params("x", rotation=90, labelsize=4)
@@ -93,7 +91,6 @@ def draw(errors, path):
     axes.legend()
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def test_named_depths():
         ({}, "depths={}", "at least one"),
         ((18, 19), "19", "10, 18, 34, 50, 100"),
         ("18", "'18'", "10, 18, 34, 50, 100"),
-        ((18, 34, 18), "repeats 18", "must not repeat"),
+        ((18, 34, 18), "18 and 18", "must not repeat"),
         ({"a": (1, 1, 1, 1), "b": (1, 1, 1, 1)}, "'a' and 'b'", "must not repeat"),
         ({"a": (1, 1, 1)}, "(1, 1, 1)", "4 stages"),
         ({"a": (1, 0, 1, 1)}, "(1, 0, 1, 1)", "at least 1 block"),

@@ -60,12 +60,6 @@ def check_channels_last():
         )
 
 
-def check_float32(policy):
-    """Raises a `ValueError` unless the dtype policy is float32, the only one that can be rounded to 8 bits."""
-    if policy.name != "float32":
-        raise ValueError(f"`dtype` must be float32 with `quantization_aware`. Received: dtype={policy.name!r}")
-
-
 def check_images(input_shape, num_classes):
     """Raises a `ValueError` unless these are the shape of an image and a number of classes."""
     wellformed = isinstance(input_shape, tuple | list) and len(input_shape) == 3

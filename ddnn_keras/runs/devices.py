@@ -65,8 +65,12 @@ def data_parallel(arguments, batch_size):
         jax.distributed.initialize(hosts[0], len(hosts), arguments.rank, **waits)
     check_batch_size(batch_size, len(jax.devices()))
     distribution = DataParallelTraining(auto_shard_dataset=False)
+    whole_batches = keras.callbacks.LambdaCallback(
+        on_test_begin=lambda logs: setattr(distribution, "evaluating", True),
+        on_test_end=lambda logs: setattr(distribution, "evaluating", False),
+    )
     with distribution.scope():
-        yield Share(arguments.rank, len(hosts), (WholeBatches(distribution),))
+        yield Share(arguments.rank, len(hosts), (whole_batches,))
 
 
 ENGINES = {"tensorflow": mirrored, "jax": data_parallel}
@@ -108,19 +112,3 @@ class DataParallelTraining(keras.distribution.DataParallel):
         if self.evaluating:
             return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
         return super().get_data_layout(data_shape)
-
-
-class WholeBatches(keras.callbacks.Callback):
-    """Tells a `DataParallelTraining` when networks are evaluated."""
-
-    def __init__(self, distribution):
-        super().__init__()
-        self._distribution = distribution
-
-    def on_test_begin(self, logs=None):
-        """Before the first batch."""
-        self._distribution.evaluating = True
-
-    def on_test_end(self, logs=None):
-        """After the last one."""
-        self._distribution.evaluating = False

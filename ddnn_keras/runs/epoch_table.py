@@ -17,7 +17,8 @@ class EpochTable(keras.callbacks.Callback):
 
     def __init__(self, depths):
         super().__init__()
-        self._depths = {str(depth): output_key(depth) for depth in depths}
+        # A row of ten depths takes 97 columns.
+        self._columns = {f" {depth}".rjust(7): output_key(depth) for depth in depths}
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar = self._begin = None
 
@@ -29,9 +30,8 @@ class EpochTable(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Prints the head of the table."""
-        accuracies = [depth.rjust(self._width(depth)) for depth in self._depths]
         self._console.print(" " * 27 + "validation accuracy of depth")
-        self._console.print(f"{'epoch':>9}{'time':>9}{'loss':>9}" + "".join(accuracies))
+        self._console.print(f"{'epoch':>9}{'time':>9}{'loss':>9}" + "".join(self._columns))
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock and the bar."""
@@ -53,14 +53,10 @@ class EpochTable(keras.callbacks.Callback):
         progress = f"{epoch + 1}/{self.params['epochs']}"
         seconds = f"{time.monotonic() - self._begin:.1f} s"
         # Keras drops the prefix where there is one output.
-        found = [logs.get(f"val_{key}_accuracy", logs.get("val_accuracy")) for key in self._depths.values()]
+        found = [logs.get(f"val_{key}_accuracy", logs.get("val_accuracy")) for key in self._columns.values()]
         cells = ["" if value is None else f"{value:.1%}" for value in found]
-        accuracies = [cell.rjust(self._width(depth)) for cell, depth in zip(cells, self._depths)]
+        accuracies = [cell.rjust(len(name)) for cell, name in zip(cells, self._columns)]
         self._console.print((f"{progress:>9}{seconds:>9}{logs['loss']:>9.4f}" + "".join(accuracies)).rstrip())
-
-    def _width(self, depth):
-        # A row of ten depths takes 97 columns.
-        return max(7, len(depth) + 1)
 
     def _end_bar(self):
         if self._bar:

@@ -72,7 +72,7 @@ def tenth(epochs):
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
     """Trains the classifiers and then all layers, from an epoch on, and leaves the network of the best epoch."""
-    files = trainer.writers(arguments, run_directory)
+    files = [trainer.FiniteLoss(), *trainer.writers(arguments, run_directory)]
     best = BestEpoch(run_directory, model.output_keys, arguments.patience, arguments.head_epochs)
     for head, begin, end in [(True, 0, arguments.head_epochs), (False, arguments.head_epochs, arguments.epochs)]:
         if first_epoch >= end or best.is_past():

@@ -1,15 +1,14 @@
 """A search for hyperparameters with KerasTuner, in which every trial is a training."""
 
 import argparse
+import functools
 import os
 
 import keras
 import keras_tuner
 import numpy as np
 
-from ddnn_keras.depths import output_key
 from ddnn_keras.runs import trainer
-from ddnn_keras.runs.epoch_table import EpochTable
 from ddnn_keras.runs.search_space import chosen
 from ddnn_keras.training.tensorflow_speed import build_optimizer
 
@@ -33,42 +32,27 @@ class Search(keras_tuner.HyperModel):
     def fit(self, hp, model, epochs=None, initial_epoch=0, callbacks=(), **kwargs):
         """Trains the network, from `initial_epoch` where Hyperband goes on with a trial."""
         arguments, images = self.arguments, self.images
-        steps_per_epoch = images.steps_per_epoch(arguments.batch_size)
         # KerasTuner restores weights alone; the schedule of the learning rate follows the optimizer's count.
         build_optimizer(model)
-        model.optimizer.iterations.assign(initial_epoch * steps_per_epoch)
-        with EpochTable(model.depths) as table:
-            history = model.fit(
-                images.train(arguments.batch_size, seed=arguments.seed, first_epoch=initial_epoch),
-                steps_per_epoch=steps_per_epoch,
-                initial_epoch=initial_epoch,
-                epochs=epochs or arguments.epochs,
-                validation_data=images.validation(arguments.batch_size),
-                # The objectives come before KerasTuner's own callbacks, which read them.
-                callbacks=[Objectives(model), *callbacks, table],
-                shuffle=False,
-                **{**kwargs, "verbose": 0},
-            )
+        model.optimizer.iterations.assign(initial_epoch * images.steps_per_epoch(arguments.batch_size))
+        batches = images.train(arguments.batch_size, seed=arguments.seed, first_epoch=initial_epoch)
+        # The objectives come before KerasTuner's own callbacks, which read them.
+        objectives = keras.callbacks.LambdaCallback(on_epoch_end=functools.partial(add_objectives, model))
+        epochs = initial_epoch, epochs or arguments.epochs
+        history = trainer.fit_epochs(model, arguments, images, batches, epochs, [objectives, *callbacks])
         if not np.isfinite(history.history["loss"]).all():
             # A trial that failed would teach the search nothing, and three in a row would end it.
             history.history |= {name: [0.0] * len(history.epoch) for name in OBJECTIVES.values()}
         return history
 
 
-class Objectives(keras.callbacks.Callback):
+def add_objectives(model, epoch, logs):
     """Logs all depths' mean validation accuracy and the shallowest depth's, and ends a diverged training."""
-
-    def __init__(self, model):
-        super().__init__()
-        self._names = [f"val_{output_key(depth)}_accuracy" for depth in model.depths]
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Adds to the logs."""
-        accuracies = [logs[name] for name in self._names]
-        logs[OBJECTIVES["mean"]] = float(np.mean(accuracies))
-        logs[OBJECTIVES["shallowest"]] = accuracies[0]
-        if not np.isfinite(logs["loss"]):
-            self.model.stop_training = True
+    accuracies = [logs[f"val_{key}_accuracy"] for key in model.output_keys]
+    logs[OBJECTIVES["mean"]] = float(np.mean(accuracies))
+    logs[OBJECTIVES["shallowest"]] = accuracies[0]
+    if not np.isfinite(logs["loss"]):
+        model.stop_training = True
 
 
 def new_tuner(arguments, images, output):

@@ -104,20 +104,21 @@ def fit(model, arguments, images, run_directory, first_epoch, share):
         print(f"Warm-up takes all of --epochs {arguments.epochs}: no cosine follows. --warmup-epochs can be fewer.")
     batches = share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch))
     files = writers(arguments, run_directory) if share.is_first else []
-    fit_epochs(model, arguments, images, batches, (first_epoch, arguments.epochs), [*share.callbacks, *files])
+    callbacks = [FiniteLoss(), *share.callbacks, *files]
+    fit_epochs(model, arguments, images, batches, (first_epoch, arguments.epochs), callbacks)
 
 
 def fit_epochs(model, arguments, images, batches, epochs, callbacks):
-    """Plain `model.fit` from one epoch to another."""
+    """Plain `model.fit` from one epoch to another. Gives Keras' history."""
     with EpochTable(model.depths) as table:
-        model.fit(
+        return model.fit(
             batches,
             steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
             initial_epoch=epochs[0],
             epochs=epochs[1],
             validation_data=images.validation(arguments.batch_size),
             validation_freq=arguments.validation_freq,
-            callbacks=[FiniteLoss(), *callbacks, table],
+            callbacks=[*callbacks, table],
             shuffle=False,  # `train` shuffles
             verbose=0,
         )

@@ -22,7 +22,8 @@ def open_image(path, channels=3):
     try:
         with Image.open(path) as image:
             image.load()
-            turn_upright(image)
+            with contextlib.suppress(SyntaxError, struct.error):  # an EXIF that cannot be read
+                ImageOps.exif_transpose(image, in_place=True)
             return on_black(eight_bits(image), MODES[channels])
     except FileNotFoundError:
         raise
@@ -42,12 +43,6 @@ def read_image(path, shape, crop_pct=1.0):
     border = 0.0 if whole.size == (width, height) else (1 - crop_pct) / 2
     image = ImageOps.fit(whole, (width, height), Image.Resampling.BILINEAR, bleed=border)
     return np.asarray(image, "float32").reshape(shape)
-
-
-def turn_upright(image):
-    """Turns an image as its EXIF says, if that can be read."""
-    with contextlib.suppress(SyntaxError, struct.error):
-        ImageOps.exif_transpose(image, in_place=True)
 
 
 def eight_bits(image):

@@ -11,7 +11,7 @@ from ddnn_keras.runtime.tflite_file import parse, serialize
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.model_copies import in_float32
 from ddnn_keras.tflite.modes import MODES
-from ddnn_keras.tflite.weight_sharing import EMPTY_BUFFER, share_weights
+from ddnn_keras.tflite.weight_sharing import EMPTY_BUFFER, index_of, share_weights
 
 
 def convert_bundle(subnets, mode=MODES["none"], calibration_images=None):
@@ -60,12 +60,3 @@ def append(bundle, tree):
     bundle.buffers += tree.buffers
     bundle.subgraphs += tree.subgraphs
     bundle.signatureDefs += tree.signatureDefs
-
-
-def index_of(codes, code):
-    """The index of an operator's code among `codes`. A new code is added."""
-    for index, known in enumerate(codes):
-        if vars(known) == vars(code):
-            return index
-    codes.append(code)
-    return len(codes) - 1

@@ -91,16 +91,27 @@ def checked(subnet, mode, calibration_images):
 
 @contextlib.contextmanager
 def saved(subnet, signature):
-    """The folder of a sub-net in TensorFlow's own format."""
+    """The folder of a sub-net in TensorFlow's own format, with a signature that names its input and its output."""
     with hushed(), tempfile.TemporaryDirectory() as folder:
-        save_with_signature(with_strides(in_float32(subnet)), folder, signature, image_shape(subnet))
+        model, archive = with_strides(in_float32(subnet)), keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint(
+            signature,
+            lambda image: {OUTPUT: model(image, training=False)},
+            input_signature=[keras.InputSpec(shape=(1, *image_shape(subnet)), dtype="float32", name=INPUT)],
+        )
+        archive.write_out(folder, verbose=False)
         yield folder
 
 
 def converter(folder, signature, mode, images=None):
-    """TensorFlow's converter of a saved sub-net."""
+    """TensorFlow's converter of a saved sub-net, with the options for a mode."""
     configured = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
-    configure(configured, mode)
+    configured.optimizations = [tf.lite.Optimize.DEFAULT] if mode.optimized else []
+    configured.target_spec.supported_types = [tf.as_dtype(name) for name in mode.supported_types]
+    if mode.supported_ops:
+        configured.target_spec.supported_ops = [tf.lite.OpsSet[mode.supported_ops]]
+    configured.inference_input_type = configured.inference_output_type = tf.as_dtype(mode.io_dtype)
     if mode.needs_calibration:
         configured.representative_dataset = lambda: ((signature, {INPUT: image[np.newaxis]}) for image in images)
     return configured
@@ -138,27 +149,6 @@ def pin_pixel_range(images):
     corners = pinned.reshape(-1, images.shape[-1])
     corners[0], corners[-1] = 0, 255
     return np.concatenate([images, pinned])
-
-
-def save_with_signature(model, folder, signature, shape):
-    """Writes a SavedModel with a signature that names its input and its output."""
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        signature,
-        lambda image: {OUTPUT: model(image, training=False)},
-        input_signature=[keras.InputSpec(shape=(1, *shape), dtype="float32", name=INPUT)],
-    )
-    archive.write_out(folder, verbose=False)
-
-
-def configure(converter, mode):
-    """Sets the converter's options for a mode."""
-    converter.optimizations = [tf.lite.Optimize.DEFAULT] if mode.optimized else []
-    converter.target_spec.supported_types = [tf.as_dtype(name) for name in mode.supported_types]
-    if mode.supported_ops:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet[mode.supported_ops]]
-    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(mode.io_dtype)
 
 
 def converted(converter):

@@ -114,8 +114,9 @@ class Graph:
         if bias and bias[0] != ABSENT:
             bias = [self.add_constant(name + b";bias", self.values(self.constant(bias[0])) / ratios)]
         operator.inputs = [image, weights, *bias]
+        code = schema.OperatorCodeT(schema.BuiltinOperator.MUL, builtinCode=schema.BuiltinOperator.MUL)
         multiplication = schema.OperatorT(
-            opcodeIndex=self.index_of_code(schema.BuiltinOperator.MUL),
+            opcodeIndex=index_of(self.tree.operatorCodes, code),
             inputs=[product, self.add_constant(name + b";ratios", ratios)],
             outputs=[output],
             builtinOptionsType=schema.BuiltinOptions.MulOptions,
@@ -136,13 +137,6 @@ class Graph:
         self.tensors.append(schema.TensorT(shape=shape, type=schema.TensorType.FLOAT32, buffer=buffer, name=name))
         return len(self.tensors) - 1
 
-    def index_of_code(self, code):
-        """The index of an operator's entry among the file's codes. A missing entry is added."""
-        known = [max(entry.builtinCode, entry.deprecatedBuiltinCode) for entry in self.tree.operatorCodes]
-        if code not in known:
-            self.tree.operatorCodes.append(schema.OperatorCodeT(code, builtinCode=code, version=1))
-        return known.index(code) if code in known else len(known)
-
     def drop_unused(self):
         """Drops operators and numbers that nothing reads, such as those of a bias that was replaced."""
         used = self.outputs.union(*(operator.inputs for operator in self.operators))
@@ -153,6 +147,15 @@ class Graph:
         for index, tensor in enumerate(self.tensors):
             if index not in used:
                 tensor.buffer = EMPTY_BUFFER
+
+
+def index_of(codes, code):
+    """The index of an operator's code among `codes`. A new code is added."""
+    for index, known in enumerate(codes):
+        if vars(known) == vars(code):
+            return index
+    codes.append(code)
+    return len(codes) - 1
 
 
 def first_match(weighted, stored):

@@ -63,18 +63,14 @@ def labels_of_one_sample(losses, logits):
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def choose_normalization(model):
-    """Lets a compiled model's batch normalisation train in one kernel if TensorFlow trains it without XLA."""
-    fuses = keras.backend.backend() == "tensorflow" and not model.jit_compile
-    (fuse_normalization if fuses else use_keras_normalization)(model.layers)
-
-
-def fuse_normalization(layers):
-    """Gives every `BatchNormalization` of images another `call`. A saved sub-net still loads without this library."""
+def fuse_normalization(layers, fuses=True):
+    """Gives every `BatchNormalization` of images another `call`, or Keras' own again. Files do not tell of it."""
     for layer in layers:
         # A subclass may normalise in a way of its own.
-        if type(layer) is keras.layers.BatchNormalization and is_fusible(layer):
-            layer.call = types.MethodType(fused_call, layer)
+        if type(layer) is keras.layers.BatchNormalization:
+            vars(layer).pop("call", None)
+            if fuses and is_fusible(layer):
+                layer.call = types.MethodType(fused_call, layer)
 
 
 def is_fusible(layer):
@@ -82,13 +78,6 @@ def is_fusible(layer):
     channels_last = layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
     plain = layer.scale and layer.center and not layer.renorm and not layer.synchronized
     return channels_last and plain and layer.compute_dtype in DTYPES and layer.variable_dtype == "float32"
-
-
-def use_keras_normalization(layers):
-    """Undoes `fuse_normalization`."""
-    for layer in layers:
-        if getattr(layer.__dict__.get("call"), "__func__", None) is fused_call:
-            del layer.call
 
 
 def fused_call(layer, inputs, training=None, mask=None):

@@ -23,7 +23,7 @@ def table(records):
     """A Markdown table: for each depth and method, the accuracy and its gains."""
     split = split_of(records)
     grouped = accuracies(records, split)
-    keys = [(method, key) for key in depth_keys(records) for method in methods(records) if (method, key) in grouped]
+    keys = [(method, key) for key in depth_costs(records) for method in methods(records) if (method, key) in grouped]
     seeds = ", ".join(map(str, sorted({record["seed"] for record in records})))
     heading = f"""Accuracy on the {split} split in %, mean ± standard deviation over seeds ({seeds}).
 Gains in points over the same depth trained alone, and jointly without distillation, each with the
@@ -75,15 +75,10 @@ def methods(records):
     return [method for method in usual if method in found] + sorted(found - set(usual))
 
 
-def depth_keys(records):
-    """The keys of all depths, the cheapest first."""
-    keys = {key for record in records for key in record["validation"]}
-    return sorted(keys, key=lambda key: cost(records, key))
-
-
-def cost(records, key):
-    """The multiply-accumulates of one depth."""
-    return next(record["validation"][key]["macs"] for record in records if key in record["validation"])
+def depth_costs(records):
+    """The multiply-accumulates of all depths in the first record of each, the cheapest first: a dict from keys."""
+    found = {key: row["macs"] for record in reversed(records) for key, row in record["validation"].items()}
+    return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
 
 def picture(records):
@@ -97,7 +92,7 @@ def picture(records):
     for index, method in enumerate(shown):
         # Side by side, or the bars would hide each other.
         draw_method(axes, records, method, split, shift=1 + 0.012 * (index - (len(shown) - 1) / 2))
-    costs = {key: cost(records, key) / 1e6 for key in depth_keys(records)}
+    costs = {key: macs / 1e6 for key, macs in depth_costs(records).items()}
     axes.set_xscale("log")
     axes.set_xticks([], minor=True)
     axes.set_xticks(list(costs.values()), [f"{macs:,.1f} M\n{key.replace('_', ' ')}" for key, macs in costs.items()])
@@ -110,12 +105,12 @@ def picture(records):
 
 def draw_method(axes, records, method, split, shift):
     """Draws the line of one method, with its costs multiplied by `shift`."""
-    grouped = accuracies(records, split)
-    keys = [key for key in depth_keys(records) if (method, key) in grouped]
+    grouped, costs = accuracies(records, split), depth_costs(records)
+    keys = [key for key in costs if (method, key) in grouped]
     values = [list(grouped[method, key].values()) for key in keys]
     fewest, most = min(map(len, values)), max(map(len, values))
     axes.errorbar(
-        [shift * cost(records, key) / 1e6 for key in keys],
+        [shift * costs[key] / 1e6 for key in keys],
         [np.mean(value) for value in values],
         [np.std(value, ddof=1) / math.sqrt(len(value)) if len(value) > 1 else 0 for value in values],
         marker="o",

@@ -12,7 +12,7 @@ left out.
 import pathlib
 
 from comparison_records import read_comparison
-from comparison_report import accuracies, depth_keys, pairs, split_of
+from comparison_report import accuracies, depth_costs, pairs, split_of
 from intervals import interval_plot, mean_gain
 from markdown_table import markdown_table
 
@@ -37,7 +37,7 @@ def main(arguments):
     if not rows:
         received = " and ".join(methods)
         raise ValueError(f"--method and --baseline must be methods of one comparison. Received: {received}")
-    keys = depth_keys([record for records in comparisons for record in records])
+    keys = depth_costs([record for records in comparisons for record in records])
     keys = [key for key in keys if any(key in found for _, found in rows)]
     depths = [key.replace("_", " ") for key in keys]
     cells = [[*of_run.values(), *(str(found.get(key, "")) for key in keys)] for of_run, found in rows]

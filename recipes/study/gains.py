@@ -13,7 +13,7 @@ comparison trained alone, for example at a learning rate that is better for them
 import pathlib
 
 from comparison_records import read_comparison
-from comparison_report import accuracies, depth_keys, pairs
+from comparison_report import accuracies, depth_costs, pairs
 from intervals import mean_gain
 from markdown_table import markdown_table
 
@@ -63,7 +63,7 @@ def main(arguments):
 
 def table(comparisons, split):
     """A Markdown table: the mean gain of each pair of methods at each depth, and how many pairs and seeds there are."""
-    keys = depth_keys([record for records in comparisons for record in records])
+    keys = depth_costs([record for records in comparisons for record in records])
     grouped = [accuracies(records, split) for records in comparisons]
     rows = []
     for method, baseline in PAIRS:

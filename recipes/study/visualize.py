@@ -28,22 +28,17 @@ add("--output", default="attention.png", help="the picture")
 
 def main(arguments):
     """Draws the picture."""
+    from ddnn_keras.runs.earlier_runs import images_of_runs
+
     runs = [RunDirectory(path) for path in arguments.runs]
-    images = validation_images(runs)
+    batches = itertools.islice(images_of_runs(runs).validation(BATCH), CORRELATION_IMAGES // BATCH)
+    images = np.concatenate([np.asarray(images) for images, _ in batches])
     if arguments.image >= len(images):
         raise ValueError(f"--image must be from 0 to {len(images) - 1}. Received: {arguments.image}")
     rows = [row for directory in runs for row in attention_rows(directory, images)]
     with atomic_write(arguments.output) as temporary:
         picture(images[arguments.image], arguments.image, rows).savefig(temporary, dpi=120, format="png")
     print(f"Picture: {arguments.output}")
-
-
-def validation_images(runs):
-    """The first validation images of the runs' data set, which none of them was trained on."""
-    from ddnn_keras.runs.earlier_runs import images_of_runs
-
-    batches = itertools.islice(images_of_runs(runs).validation(BATCH), CORRELATION_IMAGES // BATCH)
-    return np.concatenate([np.asarray(images) for images, _ in batches])
 
 
 def attention_rows(directory, images):

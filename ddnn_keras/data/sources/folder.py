@@ -53,7 +53,11 @@ def read(location, options):
         "train": list_images(root, class_names)
     }
     sizes = image_sizes(np.concatenate([paths for paths, _ in listed.values()]))
-    check_every_class(class_names, listed["train"][1], class_root)
+    if empty := [name for label, name in enumerate(class_names) if label not in listed["train"][1]]:
+        raise ValueError(
+            f"There are no images in the folder of class {empty[0]} in {class_root}: "
+            f"{', '.join(sorted(SUFFIXES))} count."
+        )
     if "test" not in listed:
         listed |= parted(*listed["train"], "test", TEST_FRACTION, TEST_SEED)
     if "validation" not in listed:
@@ -109,14 +113,6 @@ def warn_of_other_formats(folder, paths):
             f"{len(others)} images in {folder} are passed over, such as {others[0]}: "
             f"{', '.join(sorted(SUFFIXES))} count.",
             stacklevel=2,
-        )
-
-
-def check_every_class(class_names, labels, folder):
-    """Raises a `ValueError` if there is no image of a class."""
-    if empty := [name for label, name in enumerate(class_names) if label not in labels]:
-        raise ValueError(
-            f"There are no images in the folder of class {empty[0]} in {folder}: {', '.join(sorted(SUFFIXES))} count."
         )
 
 
