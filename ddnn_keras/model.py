@@ -312,7 +312,8 @@ class DDNN(keras.Model):
             loss_weights: Optional weights of the losses: a dict by output key, in which a missing weight is 1; or a
                 list in the order of `depths` with one for each depth that has a loss.
             metrics: One list of metrics for every depth, or a dict by output key or a list of lists in the order of
-                `depths`. Keras' cross-entropies by name are those of logits.
+                `depths`. By name, Keras' cross-entropies, `"binary_accuracy"`, `"precision"` and `"recall"` are those
+                of logits.
             weighted_metrics: Likewise, weighted by `sample_weight`.
             distillation: A `ddnn_keras.EKD`, or `None` (the default) for joint training on `loss` alone.
             jit_compile: As for any Keras model. A loaded network decides `"auto"` (the default) anew.
@@ -364,8 +365,9 @@ class DDNN(keras.Model):
         images = x
         if isinstance(x, keras.utils.PyDataset):
             images, *_ = x[0]
-        elif hasattr(x, "cardinality") and x.cardinality() != UNKNOWN_CARDINALITY:
-            images, *_ = next(iter(x.take(1)))
+        # It is a property where data is distributed.
+        elif callable(getattr(x, "cardinality", None)) and x.cardinality() != UNKNOWN_CARDINALITY:
+            images, *_ = next(iter(x.take(1)), [None])
         if isinstance(images, np.ndarray) or keras.ops.is_tensor(images):
             warn_of_scaled("x", keras.ops.convert_to_numpy(images[:AT_ONCE]))
         return super().fit(x, *args, **kwargs)

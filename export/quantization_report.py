@@ -32,6 +32,8 @@ def main(arguments):
     facts = read_metadata(path)
     if facts["quantize"] not in ("int8", "int16x8"):
         raise ValueError(f"INTEGER.tflite must be int8 or int16x8. Received: {path}, which is {facts['quantize']}")
+    if "fine_tuning" in facts:
+        raise ValueError(f"INTEGER.tflite must be of to_tflite.py. The network of {path} was fine-tuned and not kept.")
     errors = errors_of_depths(path, facts, arguments)
     rows = []
     for depth, found in errors.items():

@@ -118,12 +118,14 @@ def report(oracle, arguments, output):
 def record(trial, arguments):
     """A trial as plain data."""
     hp = trial.hyperparameters
+    first_epoch = hp.values.get("tuner/initial_epoch", 0)
     return {
         "accuracy": trial.score,
-        "best_epoch": trial.best_step + 1,
+        # KerasTuner counts from where it went on.
+        "best_epoch": first_epoch + trial.best_step + 1,
         # Hyperband decides how long a trial is trained, and goes on with the best ones.
         "epochs": hp.values.get("tuner/epochs", arguments.epochs),
-        "first_epoch": hp.values.get("tuner/initial_epoch", 0),
+        "first_epoch": first_epoch,
         "arguments": chosen(hp, arguments),
     }
 

@@ -37,3 +37,19 @@ def test_a_runtime_warns_of_a_scaled_image(bundle):
         warnings.simplefilter("error")
         runtime.predict(image)
         runtime.predict(np.zeros_like(image))
+
+
+def test_fit_does_not_look_at_distributed_data():
+    strategy, (images, labels) = tf.distribute.MirroredStrategy(["CPU:0"]), held_out(8)
+    batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+    with strategy.scope():
+        model = untrained_ddnn(width=4)
+        model.compile("sgd", jit_compile=False)
+    assert model.fit(strategy.experimental_distribute_dataset(batches), verbose=0).history["loss"][0] > 0
+
+
+def test_fit_leaves_it_to_keras_to_miss_images():
+    model, (images, labels) = untrained_ddnn(width=4), held_out(8)
+    model.compile("sgd", run_eagerly=True)
+    with pytest.warns(UserWarning, match="ran out of data"):
+        model.fit(tf.data.Dataset.from_tensor_slices((images, labels)).batch(16, drop_remainder=True), verbose=0)

@@ -33,17 +33,29 @@ def to_tf_keras(subnet):
         if layer.weights:
             copy_layer_weights(layer, model.get_layer(layer.name))
         elif isinstance(layer, keras.layers.Rescaling):
-            scale, offset = (np.broadcast_to(np.float32(v), image.shape[-1]) for v in (layer.scale, layer.offset))
+            channels = layer.output.shape[-1]
+            scale, offset = (np.broadcast_to(np.float32(v), channels) for v in (layer.scale, layer.offset))
             model.get_layer(layer.name).set_weights([scale.reshape(1, 1, -1, 1), offset])
+    check_same_outputs(subnet, model)
     return model
+
+
+def check_same_outputs(subnet, model):
+    """Raises a `ValueError` if layers of one name compute something else in tf_keras, as LeakyReLU does."""
+    images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
+    found, expected = (keras.ops.convert_to_numpy(each(images, training=False)) for each in (model, subnet))
+    precise = all(layer.compute_dtype == "float32" for layer in subnet.layers)
+    if np.abs(found - expected).max() > (1e-3 if precise else 0.1) * max(1, np.abs(expected).max()):
+        raise ValueError(f"`subnet` must be made of layers that compute the same in tf_keras. Received: {subnet.name}")
 
 
 def counterpart(layer, channels):
     """The tf_keras layer with the same function, without the weights."""
     name = type(layer).__name__
     if isinstance(layer, keras.layers.Rescaling):
-        return tf_keras.layers.DepthwiseConv2D(1, name=layer.name)
-    if not hasattr(tf_keras.layers, name):
+        # Fixed, because there are no weights to take it back to.
+        return tf_keras.layers.DepthwiseConv2D(1, name=layer.name, trainable=False)
+    if not isinstance(layer, keras.Layer) or not hasattr(tf_keras.layers, name):
         raise ValueError(f"`subnet` must be made of layers that tf_keras has. Received: {layer.name}, a {name}")
     layer_class = getattr(tf_keras.layers, name)
     known = inspect.signature(layer_class.__init__).parameters

@@ -28,7 +28,8 @@ MODES = {
 
 # What a source's name, or its class in KerasHub, says of it. A name of one's own that begins so says nothing.
 KNOWN = {
-    r"resnet\d+v2|resnetbackbonev2|mobilenet(v2)?_[\d.]+_\d+|xception|inception_(resnet_v2|v3)|nasnet(_\w+)?": "tf",
+    r"resnet\d+v2|resnetbackbonev2|xception|inception_(resnet_v2|v3)|nasnet(_\w+)?": "tf",
+    r"mobilenet(v2)?_[\d.]+_(\d+|none)": "tf",
     r"resnet\d+|vgg\d+": "caffe",
     r"densenet\d+": "torch",
     r"resnetbackbone|mobilenetbackbone|efficientnetbackbone": "torch",

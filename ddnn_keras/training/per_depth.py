@@ -9,6 +9,9 @@ import keras
 # Keras' short names, by what they are short for.
 ALIASES = {"bce": "binary_crossentropy"}
 
+# Metrics that compare with one half: the logit of that is 0.
+THRESHOLDS = {"binaryaccuracy": "threshold", "precision": "thresholds", "recall": "thresholds"}
+
 
 def by_key(name, value, keys):
     """`value` for each of `keys`. A list becomes a dict in the order of `keys`; a dict or `None` stays as it is."""
@@ -121,13 +124,16 @@ def _warn_of_probabilities(name, key, value):
 
 
 def _of_logits(value, module):
-    """The cross-entropy of logits that `module` knows by the name `value`. Anything else unchanged."""
+    """What `module` knows by the name `value`, for logits if it can take them. Anything else unchanged."""
     if not isinstance(value, str):
         return value
     if value.lower() in ("crossentropy", "ce"):
         return crossentropy if module is keras.losses else keras.metrics.MeanMetricWrapper(crossentropy, name=value)
     classes = {name.lower(): found for name, found in vars(module).items() if inspect.isclass(found)}
-    of_module = classes.get(ALIASES.get(value.lower(), value.lower()).replace("_", ""))
+    kind = ALIASES.get(value.lower(), value.lower()).replace("_", "")
+    of_module = classes.get(kind)
+    if module is keras.metrics and kind in THRESHOLDS:
+        return of_module(**{THRESHOLDS[kind]: 0.0}, name=value)
     takes_logits = of_module and "from_logits" in inspect.signature(of_module).parameters
     # Keras gives a metric the name that it was asked for by.
     return of_module(from_logits=True, name=value) if takes_logits else value

@@ -2,6 +2,16 @@ import csv
 import shutil
 
 import pytest
+from small_networks import converted
+
+from ddnn_keras.runtime.metadata import write_metadata
+
+
+def test_a_file_whose_network_was_not_kept(tmp_path, mistake):
+    facts = {"quantize": "int8", "fine_tuning": {"technique": "prune"}}
+    (tmp_path / "pruned.tflite").write_bytes(write_metadata(converted("int8"), facts))
+    sentence = mistake("export/quantization_report.py", tmp_path / "pruned.tflite")
+    assert "INTEGER.tflite must be of to_tflite.py" in sentence
 
 
 @pytest.mark.slow

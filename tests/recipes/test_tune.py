@@ -33,7 +33,7 @@ def check(found, output, epochs):
     assert found == sorted(found, key=lambda trial: -trial["accuracy"])
     for trial in found:
         assert 0 < trial["accuracy"] < 1
-        assert 1 <= trial["best_epoch"] <= trial["epochs"] <= epochs
+        assert trial["first_epoch"] < trial["best_epoch"] <= trial["epochs"] <= epochs
         arguments = trial["arguments"]
         low, high = {"standardized": (0.01, 10), "activation": (10, 10_000)}[arguments["attention"]]
         assert low <= arguments["attention_weight"] <= high

@@ -120,6 +120,19 @@ def test_binary_cross_entropies_by_name_mean_logits(name):
     assert logs[f"depth_8_{name}"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
 
 
+def test_metrics_by_name_compare_logits_with_that_of_one_half():
+    model, labels = network(), np.eye(3, dtype="float32")[LABELS]
+    model.get_layer("depth_8").bias.assign([-0.7] * 3)
+    model.compile("sgd", loss="bce", metrics=["binary_accuracy", "Precision", "recall"], run_eagerly=True)
+    logs = model.evaluate(IMAGES, labels, return_dict=True, verbose=0)
+    logits = model.predict(IMAGES, verbose=0)["depth_8"]
+    chosen, right = logits > 0, np.sum((logits > 0) * labels)
+    assert 0 < np.sum(chosen) < logits.size and np.max(logits) < 0.5
+    assert logs["depth_8_binary_accuracy"] == pytest.approx(np.mean(chosen == labels))
+    assert logs["depth_8_Precision"] == pytest.approx(right / np.sum(chosen))
+    assert logs["depth_8_recall"] == pytest.approx(right / np.sum(labels))
+
+
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])
 def test_short_names_of_cross_entropies_mean_logits(name, tmp_path):
     model = network()
