@@ -97,7 +97,7 @@ def source_of(name):
             layer.gamma.assign(random.normal(0.8, 0.4, shape))
             layer.moving_mean.assign(random.normal(0, 0.1, shape))
             layer.moving_variance.assign(random.uniform(0.5, 1.5, shape))
-        if isinstance(layer, keras.layers.Normalization):
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
             layer.set_weights([np.array([123.0, 116.0, 103.0]), np.full(3, 3300.0), np.array(1)])
             layer.finalize_state()
     return source
