@@ -135,10 +135,9 @@ def test_other_models_and_other_data(mistake, finished_run, tmp_path):
 
 def test_an_interrupted_run_is_told_of(finished_run, printed, tmp_path):
     shutil.copytree(finished_run, tmp_path / "run")
-    flags = ["--model", tmp_path / "run/model.keras", "--depth", 10]
-    assert "is not finished" not in printed("export/to_tflite.py", *flags)
     (tmp_path / "run/metrics.json").unlink()
-    assert f"{tmp_path}/run is not finished" in printed("export/to_tflite.py", *flags)
+    output = printed("export/to_tflite.py", "--model", tmp_path / "run/model.keras", "--depth", 10)
+    assert f"{tmp_path}/run is not finished" in output
 
 
 def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(printed, mistake, tmp_path, monkeypatch):
