@@ -110,6 +110,14 @@ def test_fit_learns_and_logs_every_term_and_metric_of_every_depth(examples):
     assert all(history[f"{key}_accuracy"][-1] > 0.9 for key in KEYS)
 
 
+def test_the_loss_is_the_sum_of_the_logged_terms(examples):
+    model = compiled(small_network(), distillation=EKD(temperature=2.0, kl_weight=0.5, attention_weight=0.25))
+    logs = model.evaluate(*examples, batch_size=16, return_dict=True, verbose=0)
+    expected = sum(logs[f"{key}_loss"] for key in KEYS)
+    expected += sum(0.5 * logs[f"{key}_kl_loss"] + 0.25 * logs[f"{key}_attention_loss"] for key in KEYS[:2])
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_without_distillation_the_loss_is_joint_cross_entropy(examples):
     model = compiled(small_network(), distillation=None)
     logs = model.evaluate(*examples, return_dict=True, verbose=0)
@@ -309,7 +317,9 @@ def test_a_clone_of_a_compiled_network_is_a_plain_model_with_its_losses(network,
 def test_hdf5_is_refused_where_it_would_lose_the_distillation(network, tmp_path):
     compiled(network)
     for name in ("model.h5", "model.hdf5"):
-        with pytest.raises(ValueError, match=r"^`filepath` must end in \.keras, .* Received: .*/model"):
+        with pytest.raises(
+            ValueError, match=r"^`filepath` must end in \.keras, .* `distillation`\. Received: .*/model"
+        ):
             network.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -45,7 +45,8 @@ def check_same_outputs(subnet, model):
     images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
     found, expected = (keras.ops.convert_to_numpy(each(images, training=False)) for each in (model, subnet))
     precise = all(layer.compute_dtype == "float32" for layer in subnet.layers)
-    if np.abs(found - expected).max() > (1e-3 if precise else 0.1) * max(1, np.abs(expected).max()):
+    # Not with >, which is false for NaN.
+    if not np.abs(found - expected).max() <= (1e-3 if precise else 0.1) * max(1, np.abs(expected).max()):
         raise ValueError(f"`subnet` must be made of layers that compute the same in tf_keras. Received: {subnet.name}")
 
 

@@ -213,5 +213,7 @@ def test_without_network_it_is_one_sentence(tmp_path, monkeypatch):
     # Nothing listens on the discard port, wherever these tests run.
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    with pytest.raises(ValueError, match=r"^`name` 'cifar10' is not in .* \(https://[^ ]* cannot be reached\)\.$"):
+    with pytest.raises(
+        ValueError, match=r"^`name` 'cifar10' is not in .*cifar10.* \(https://[^ ]* cannot be reached\)\.$"
+    ):
         data.load("cifar10", data_dir=tmp_path)

@@ -215,7 +215,10 @@ def test_starts_with_weights_of_files(photos, tmp_path):
         (["--start", "keras:MobileNet9"], "--start keras:MobileNet9 cannot be loaded: keras.applications has no M"),
         (["--start", "nothing.keras"], "--start nothing.keras cannot be loaded: "),
         (["--start", "efficientnet_lite0"], "--preprocessing must be auto for this start. Received: tf"),
-        (["--start", "efficientnet_lite0", "--preprocessing", "auto", "--depths", 4], "--depths must be from 1 to 3"),
+        (
+            ["--start", "efficientnet_lite0", "--preprocessing", "auto", "--depths", 4],
+            "--depths must be from 1 to 3 for this start. Received: 4",
+        ),
         (["--image-size", 64], "--image-size must be that of this start, 32. Received: images of 64x64"),
         (["--dataset", FOLDER], f"--dataset '{FOLDER}' is not a known data set. Did you mean 'folder:{FOLDER}'?"),
         (["--preprocessing", "auto"], "--preprocessing must be given for a source called 'mine'"),

@@ -27,7 +27,9 @@ def test_the_deepest_that_fits(milliseconds, depth):
 
 @pytest.mark.parametrize("milliseconds", [0, -1, 1.99, float("nan")])
 def test_an_impossible_budget(milliseconds):
-    with pytest.raises(ValueError, match=r"^`budget_ms` must be at least 2, the time of depth 18 .*\. Received"):
+    with pytest.raises(
+        ValueError, match=r"^`budget_ms` must be at least 2, the time of depth 18 on this device\. Received"
+    ):
         LatencyBudget(LATENCIES).choose(milliseconds)
 
 

@@ -101,7 +101,10 @@ def test_a_screening_is_gone_on_with_and_refuses_other_factors(printed, mistake,
         ("--factor a '' '--distillation attention --teacher mean'", "^--factor a must not set --teacher, which --dist"),
         ("--factor a '' '--temperature 0'", "`temperature` must be a positive number"),
         ("--learning-rate 0.1 --factor a '' '--learning-rate 0.1'", "--factor a must have two different levels"),
-        ("--factor a '' '--temperature 2' --factor b '' '--temperature 3'", "--temperature, which --factor a does"),
+        (
+            "--factor a '' '--temperature 2' --factor b '--teacher mean' '--teacher mean --temperature 3'",
+            "--factor b must not set --temperature, which --factor a does",
+        ),
         ("--factor a '' '--temperature 2' --seeds 0", "--seeds must be an even number"),
     ],
 )
