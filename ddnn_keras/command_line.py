@@ -134,9 +134,11 @@ def print_table(headers, rows):
     """Prints a table. Its first column names the rows; the other columns hold figures."""
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     name, *figures = headers
     table = Table(name, *(Column(figure, justify="right", overflow="fold") for figure in figures))
     for row in rows:
-        table.add_row(*map(str, row))
+        # As text, because rich takes the class "cat [brown]" for markup.
+        table.add_row(*(Text(str(cell)) for cell in row))
     Console().print(table)

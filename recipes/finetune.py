@@ -38,7 +38,7 @@ add("--learning-rate", type=number, help="peak of the cosine; by default 0.01 fo
 add("--weight-decay", type=number, help="not of normalisation and biases; by default 4e-5 for sgd, 0.05 for adamw")
 add_precision(parser)
 add_distillation(parser)
-parser.set_defaults(distillation="kl", validation_freq=1)
+parser.set_defaults(dataset="folder:photos", distillation="kl", validation_freq=1)
 add_run(parser)
 
 

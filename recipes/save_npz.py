@@ -1,4 +1,4 @@
-"""Writes a data set of TensorFlow Datasets as one `.npz` file, for machines that have no TensorFlow.
+"""Writes a data set as one `.npz` file, for machines that have no TensorFlow.
 
 For example:
 
@@ -7,6 +7,7 @@ For example:
 """
 
 import pathlib
+import shlex
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ddnn_keras.command_line import ArgumentParser, run
 
 parser = ArgumentParser(__doc__)
 add = parser.add_argument
-add("--dataset", required=True, help="a TensorFlow Datasets name")
+add("--dataset", dest="name", required=True, help="a TensorFlow Datasets name, or folder:PATH with images of one size")
 add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
 add("--manual-dir", help="where archives lie that were downloaded by hand")
 add("--output", required=True, help="the file")
@@ -27,17 +28,13 @@ def main(arguments):
     if output.suffix != ".npz":
         raise ValueError(f"--output must end in .npz. Received: {output}")
     # Here, because these imports take seconds.
-    from ddnn_keras.data.sources.in_memory import InMemory
+    from ddnn_keras.data.loading import read_source
     from ddnn_keras.data.sources.source import Options
 
-    try:
-        from ddnn_keras.data.sources import tfds
-    except ModuleNotFoundError as error:
-        raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes]"') from error
     options = Options(arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
-    source = tfds.read(arguments.dataset, options)
-    if not isinstance(source.train, InMemory):
-        raise ValueError(f"--dataset {arguments.dataset} is too large for memory, or its images differ in size.")
+    source = read_source(arguments.name, options)
+    if source.decode:
+        raise ValueError(f"--dataset {arguments.name} is too large for memory, or its images differ in size.")
     # Who reads the file holds out validation images again.
     x_train, y_train = (
         np.concatenate([getattr(split, name) for split in (source.train, source.validation)])
@@ -47,7 +44,7 @@ def main(arguments):
     with atomic_write(output) as temporary:
         np.savez_compressed(temporary, **arrays, class_names=np.array(source.class_names), mirror=source.mirror)
     print(f"{output}: {len(x_train)} training and {len(source.test)} test images, {output.stat().st_size / 1e6:.1f} MB")
-    print(f"Next: KERAS_BACKEND=jax python recipes/train.py --dataset npz:{output}")
+    print(f"Next: KERAS_BACKEND=jax python recipes/train.py --dataset {shlex.quote(f'npz:{output}')}")
 
 
 if __name__ == "__main__":

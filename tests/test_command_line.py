@@ -7,7 +7,13 @@ import sys
 import pytest
 from conftest import ROOT
 
-from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer
+from ddnn_keras.command_line import (
+    ArgumentParser,
+    non_negative_integer,
+    non_negative_number,
+    positive_integer,
+    print_table,
+)
 
 SCRIPT = """
 from ddnn_keras.command_line import ArgumentParser, run
@@ -72,6 +78,11 @@ def test_success():
     finished = script()
     assert (finished.returncode, finished.stdout) == (0, "fine, Δ 0\n")
     assert "default: no" in script("--help").stdout
+
+
+def test_a_table_shows_names_as_they_are(capsys):
+    print_table(["depth", "worst recall"], [[8, "50.0% cat [brown]"]])
+    assert "50.0% cat [brown]" in capsys.readouterr().out
 
 
 def test_typed_arguments_are_told_from_defaults():

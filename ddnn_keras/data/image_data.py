@@ -8,6 +8,7 @@ from ddnn_keras.data.crops import size_before_crop
 from ddnn_keras.depths import is_positive_integer
 
 DEFAULT_SIZE = (224, 224)
+LARGEST_OWN_SIZE = 512  # pixels; of a camera's photos, a network would take all memory
 
 
 class ImageData(abc.ABC):
@@ -35,7 +36,8 @@ class ImageData(abc.ABC):
     def __init__(self, name, source, image_size=None, mirror=None):
         *own_size, channels = source.shape
         self._own_size = None if None in own_size else tuple(own_size)
-        size = (image_size, image_size) if image_size else source.default_size or self._own_size or DEFAULT_SIZE
+        shown = self._own_size if max(self._own_size or (np.inf,)) <= LARGEST_OWN_SIZE else DEFAULT_SIZE
+        size = (image_size, image_size) if image_size else source.default_size or shown
         self.name = name
         self.image_shape = (*size, channels)
         self.class_names = list(source.class_names)

@@ -46,7 +46,7 @@ def load(
     Args:
         name: A string from the table.
         image_size: Height and width of the images that the model sees, in pixels. By default the data set's own,
-            where all its images have one size, else 224.
+            where all its images have one size of at most 512, else 224.
         data_dir: Where TensorFlow Datasets keeps prepared data sets. Defaults to `~/tensorflow_datasets`.
         manual_dir: Where archives lie that were downloaded by hand, for TensorFlow Datasets to prepare.
         validation_fraction: Part of the training images to keep for validation, more than 0 and less than 1.
@@ -78,12 +78,20 @@ def load(
         raise ValueError(f"`validation_fraction` must be more than 0 and less than 1. Received: {validation_fraction}")
     if image_size is not None and not is_positive_integer(image_size):
         raise ValueError(f"`image_size` must be a positive integer or None. Received: {image_size!r}")
-    options = Options(data_dir, manual_dir, validation_fraction, seed)
+    source = read_source(name, Options(data_dir, manual_dir, validation_fraction, seed))
+    if train_images is not None:
+        check_count("train_images", train_images, len(source.train), f"training images of {name!r}")
+        source = dataclasses.replace(source, train=source.train.sample(train_images, seed))
+    return pipelines(source)(name, source, image_size=image_size, mirror=mirror)
+
+
+def read_source(name, options):
+    """The `Source` of that name."""
     kind, colon, location = name.partition(":")
     module = SOURCES.get(kind + colon, "tfds")
     try:
         read = importlib.import_module(f"ddnn_keras.data.sources.{module}").read
-        source = read(name if module == "tfds" else location, options)
+        return read(name if module == "tfds" else location, options)
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
         for extra, packages in EXTRAS.items():
@@ -92,10 +100,6 @@ def load(
                     f'`name` {name!r} needs {missing}, which is not installed: pip install "ddnn_keras[{extra}]"'
                 ) from error
         raise
-    if train_images is not None:
-        check_count("train_images", train_images, len(source.train), f"training images of {name!r}")
-        source = dataclasses.replace(source, train=source.train.sample(train_images, seed))
-    return pipelines(source)(name, source, image_size=image_size, mirror=mirror)
 
 
 def pipelines(source):

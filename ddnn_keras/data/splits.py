@@ -41,5 +41,7 @@ def hold_out_by_class(labels, fraction, seed):
     counts = [min(max(1, round(len(images) * fraction)), len(images) - 1) for images in classes]
     held_out = np.sort(np.concatenate([images[:count] for images, count in zip(classes, counts)]))
     if not len(held_out):
-        raise ValueError("There must be a class of 2 images or more, of which one can be held out.")
+        raise ValueError(
+            "No class has an image that can be held out: one must have 2, or 3 where test images are held out as well."
+        )
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out

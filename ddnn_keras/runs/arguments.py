@@ -85,7 +85,7 @@ def add_data(parser):
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
     add("--manual-dir", help="where archives lie that were downloaded by hand")
     add("--train-images", type=positive_integer, help="how many of the training images to use; by default all")
-    add("--image-size", type=positive_integer, help="height and width of an image; by default the data set's own")
+    add("--image-size", type=positive_integer, help="height and width of an image; by default the data set's own, or 224")
     mirror = "whether training mirrors half of the images; by default, only where that is known to keep their labels"
     add("--mirror", action=argparse.BooleanOptionalAction, help=mirror)
 
@@ -190,6 +190,10 @@ def with_absolute_paths(arguments):
     found = vars(arguments).copy()
     for name in ("data_dir", "manual_dir"):
         found[name] = found[name] and str(pathlib.Path(found[name]).expanduser().absolute())
+    # These are a name or a file.
+    for name in {"pretrained", "start", "weights"} & found.keys():
+        if found[name] and pathlib.Path(found[name]).is_file():
+            found[name] = str(pathlib.Path(found[name]).absolute())
     kind, colon, path = found["dataset"].partition(":")
     if kind in ("folder", "npz"):
         found["dataset"] = kind + colon + str(pathlib.Path(path).expanduser().absolute())

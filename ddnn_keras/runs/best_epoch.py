@@ -30,6 +30,8 @@ class BestEpoch(keras.callbacks.Callback):
         """Looks at the epoch's validation. Of epochs that are as good as each other, the last is kept."""
         self._keep_newest()
         self.model.stop_training = self.is_past()
+        if self.model.stop_training:
+            print(f"Stopped: no epoch of the last {self._patience} was as good as the best.")
 
     def _keep_newest(self):
         means = self._means()
@@ -44,6 +46,8 @@ class BestEpoch(keras.callbacks.Callback):
 
     def restore(self, model, finished_epochs):
         """Gives a model the best epoch's weights, and saves it as the network of a finished run."""
+        # A run that ended right after its last epoch comes here without training on.
+        self._keep_newest()
         if self._run_directory.best.exists():
             model.set_weights(load_network(self._run_directory.best, compile=False).get_weights())
             checkpoint = Checkpoint(self._run_directory.model)

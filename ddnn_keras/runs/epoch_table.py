@@ -15,8 +15,9 @@ class EpochTable(keras.callbacks.Callback):
     It is also a context, which takes the bar off the terminal when a training fails or is interrupted.
     """
 
-    def __init__(self, depths):
+    def __init__(self, depths, epochs):
         super().__init__()
+        self._epochs = epochs
         # A row of ten depths takes 97 columns.
         self._columns = {f" {depth}".rjust(7): output_key(depth) for depth in depths}
         self._console = Console(highlight=False, soft_wrap=True)
@@ -50,7 +51,7 @@ class EpochTable(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's row."""
         self._end_bar()
-        progress = f"{epoch + 1}/{self.params['epochs']}"
+        progress = f"{epoch + 1}/{self._epochs}"
         seconds = f"{time.monotonic() - self._begin:.1f} s"
         # Keras drops the prefix where there is one output.
         found = [logs.get(f"val_{key}_accuracy", logs.get("val_accuracy")) for key in self._columns.values()]

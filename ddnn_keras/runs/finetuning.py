@@ -103,7 +103,9 @@ def compile_network(model, arguments, images, head):
 def optimizer(arguments, steps_per_epoch):
     """The optimizer for all layers, with a warm-up and a cosine to zero."""
     steps = (arguments.epochs - arguments.head_epochs) * steps_per_epoch
-    schedule = trainer.schedule(arguments.learning_rate, tenth(arguments.epochs) * steps_per_epoch, steps)
+    # finetune_qat.py says how many. At most half of a short training.
+    warmup_epochs = vars(arguments).get("warmup_epochs", tenth(arguments.epochs))
+    schedule = trainer.schedule(arguments.learning_rate, min(warmup_epochs * steps_per_epoch, steps // 2), steps)
     made = OPTIMIZERS[arguments.optimizer](schedule, arguments.weight_decay)
     made.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return made

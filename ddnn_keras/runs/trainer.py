@@ -101,7 +101,7 @@ def trained_teacher(model, arguments, run_directory, share, images):
 def fit(model, arguments, images, run_directory, first_epoch, share):
     """All epochs, on batches as they are."""
     if arguments.warmup_epochs >= arguments.epochs:
-        print(f"Warm-up takes all of --epochs {arguments.epochs}: no cosine follows. --warmup-epochs can be fewer.")
+        print(f"Warm-up takes all {arguments.epochs} epochs: no cosine follows. --warmup-epochs can be fewer.")
     batches = share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch))
     files = writers(arguments, run_directory) if share.is_first else []
     callbacks = [FiniteLoss(), *share.callbacks, *files]
@@ -110,7 +110,7 @@ def fit(model, arguments, images, run_directory, first_epoch, share):
 
 def fit_epochs(model, arguments, images, batches, epochs, callbacks):
     """Plain `model.fit` from one epoch to another. Gives Keras' history."""
-    with EpochTable(model.depths) as table:
+    with EpochTable(model.depths, arguments.epochs) as table:
         return model.fit(
             batches,
             steps_per_epoch=images.steps_per_epoch(arguments.batch_size),

@@ -51,6 +51,11 @@ def test_one_image_of_another_size_makes_a_folder_of_any_size(tmp_path):
     assert data.load(f"folder:{tmp_path}").image_shape == (224, 224, 3)
 
 
+def test_photos_of_a_camera_are_not_shown_at_their_own_size(tmp_path):
+    numbered_images(tmp_path, 8, size=(640, 480))
+    assert data.load(f"folder:{tmp_path}").image_shape == (224, 224, 3)
+
+
 def test_photos_that_do_not_fit_into_memory_are_resized_before_they_are_batched(tmp_path, monkeypatch):
     numbered_images(tmp_path, 20, size=(64, 48))
     expected = next(iter(data.load(f"folder:{tmp_path}", image_size=8).test(4)))
@@ -121,7 +126,8 @@ def test_every_class_is_held_out(tmp_path):
     [
         (["cat"], r"must have a folder for each of at least 2 classes. Found: 1"),
         (["cat", "dog"], r"There are no images in the class folders of .*: \.bmp, \.gif, .* count"),
-        (["train/cat", "train/dog"], r"both of the folders train and test, or neither. Found: train"),
+        (["train/cat", "train/dog"], r"both of the folders train and test, or neither. Found: train \(a class .*\)"),
+        (["cat", os.fsdecode(b"K\xf6ter")], r"folders with names in UTF-8. Found: 'K\\udcf6ter'"),
         (["train/cat", "train/dog", "test/cat", "val/cat"], r"name its parts train, validation, test. Found: val"),
         (["Training/cat", "Training/dog", "Test/cat"], r"name its parts train, .* Found: Test, Training"),
     ],

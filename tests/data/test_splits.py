@@ -16,5 +16,5 @@ def test_each_class_gives_the_same_part_and_keeps_an_image(fraction, counts):
 
 
 def test_there_is_nothing_to_hold_out():
-    with pytest.raises(ValueError, match=r"^There must be a class of 2 images or more, .*\.$"):
+    with pytest.raises(ValueError, match=r"^No class has an image that can be held out: one must have 2, .*\.$"):
         hold_out_by_class(np.arange(5), 0.2, seed=0)

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from ddnn_keras import DDNN, data
 from ddnn_keras.runs import finetuning
 from ddnn_keras.runs.best_epoch import BestEpoch
-from ddnn_keras.runs.checkpoint import load_network
+from ddnn_keras.runs.checkpoint import Checkpoint, load_network
 from ddnn_keras.runs.pretrained_start import pretrained_network
 from ddnn_keras.runs.run_directory import RunDirectory
 
@@ -133,6 +133,37 @@ def test_a_resumed_run_keeps_the_best_epoch_that_was_saved_last(best, tmp_path):
     run.model.write_bytes(b"the newest epoch")
     BestEpoch(run, ["depth_7"], patience=2).on_train_begin()
     assert run.best.exists() == best
+
+
+def test_the_last_epoch_counts_where_a_run_ended_before_it_was_kept(tmp_path):
+    run = run_with_history(tmp_path, (0.9, 1.0))
+    model = DDNN(depths=(8,), backbone="resnet_cifar", width=2)
+    model.compile("sgd")
+    checkpoint = Checkpoint(run.model)
+    checkpoint.set_model(model)
+    checkpoint.on_train_begin()
+    checkpoint.save(2)
+    newest = model.get_weights()
+    model.set_weights([np.zeros_like(weights) for weights in newest])
+    model.save(run.best)
+    BestEpoch(run, model.output_keys, patience=2).restore(model, finished_epochs=2)
+    for found, expected in zip(load_network(run.model).get_weights(), newest):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "first", "last"),
+    [({"epochs": 20}, 0.0, 0.01), ({"epochs": 1}, 0.0, 0.03), ({"epochs": 5, "warmup_epochs": 0}, 1.0, 0.01)],
+    ids=["long", "short", "as finetune_qat.py"],
+)
+def test_the_rate_rises_and_falls(settings, first, last):
+    arguments = argparse.Namespace(
+        **{"head_epochs": 0, "learning_rate": 1.0, "optimizer": "sgd", "weight_decay": 0.0, **settings}
+    )
+    rate = finetuning.optimizer(arguments, steps_per_epoch=20)._learning_rate
+    assert float(rate(0)) == first
+    assert max(float(rate(step)) for step in range(20 * arguments.epochs)) == pytest.approx(1, abs=0.01)
+    assert float(rate(20 * arguments.epochs - 1)) < last
 
 
 @pytest.mark.parametrize(("size", "shown"), [((300, 200), 224), ((150, 200), None), ((16, 16), 96)])

@@ -1,4 +1,5 @@
 import numpy as np
+from test_folder import numbered_images
 from test_tfds import NumberedImages, NumberedImagesOfOneSize
 
 from ddnn_keras import data
@@ -23,7 +24,16 @@ def test_every_image_with_its_label(printed, tmp_path):
     assert data.load(f"npz:{output}").mirror is False
 
 
+def test_a_folder_of_images(printed, tmp_path):
+    numbered_images(tmp_path / "my photos", 20)
+    shown = printed("recipes/save_npz.py", "--dataset", f"folder:{tmp_path}/my photos", "--output", tmp_path / "my.npz")
+    assert "my.npz: 16 training and 4 test images" in shown
+    assert data.load(f"npz:{tmp_path}/my.npz").class_names == ["cat", "dog"]
+
+
 def test_mistakes(mistake, tmp_path):
+    unknown = mistake("recipes/save_npz.py", "--dataset", "fashion_minst", "--output", tmp_path / "numbers.npz")
+    assert "--dataset 'fashion_minst' is not a known data set. Did you mean 'fashion_mnist'" in unknown
     flags = ["--dataset", NumberedImages.name, "--data-dir", tmp_path]
     assert "its images differ in size" in mistake("recipes/save_npz.py", *flags, "--output", tmp_path / "numbers.npz")
     assert "must end in .npz" in mistake("recipes/save_npz.py", *flags, "--output", tmp_path / "numbers")

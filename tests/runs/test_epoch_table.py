@@ -27,8 +27,8 @@ def test_a_bar_on_a_terminal_which_is_left_in_order(monkeypatch):
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with EpochTable([8]) as table:
-        table.set_params({"steps": 10, "epochs": 2})
+    with EpochTable([8], epochs=2) as table:
+        table.set_params({"steps": 10})
         table.on_train_begin()
         table.on_epoch_begin(0)
         table.on_epoch_end(0, {"loss": 1.0, "val_accuracy": 0.5})

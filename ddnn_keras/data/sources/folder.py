@@ -43,12 +43,18 @@ def read(location, options):
         raise FileNotFoundError(f"There is no folder {root}.")
     found = [part for part in PARTS if (root / part).is_dir()]
     if found and not {"train", "test"} <= set(found):
-        raise ValueError(f"{root} must have both of the folders train and test, or neither. Found: {', '.join(found)}")
+        raise ValueError(
+            f"{root} must have both of the folders train and test, or neither. Found: {', '.join(found)} "
+            "(a class must have another name)"
+        )
     check_parts(root, folders_in(root), found)
     class_root = root / "train" if found else root
     class_names = folders_in(class_root)
     if len(class_names) < 2:
         raise ValueError(f"{class_root} must have a folder for each of at least 2 classes. Found: {len(class_names)}")
+    # Class names are written into files and pictures. An archive of another system may have other letters.
+    if unreadable := [name for name in class_names if name.encode(errors="replace").decode() != name]:
+        raise ValueError(f"{class_root} must have folders with names in UTF-8. Found: {unreadable[0]!r}")
     listed = {part: list_images(root / part, class_names) for part in found} or {
         "train": list_images(root, class_names)
     }
