@@ -13,7 +13,7 @@ import itertools
 import keras
 from keras import ops
 
-from ddnn_keras.network.graph import copy_layer_weights, readers
+from ddnn_keras.network.graph import copy_layer_weights, has_kernel, readers
 from ddnn_keras.pixels import checked_raw_images, in_batches
 
 BITS = 8
@@ -90,7 +90,7 @@ def fake_quantized(image, outputs):
 
     def call(layer, *args, **kwargs):
         quantized = layer
-        if hasattr(layer, "kernel") and not isinstance(layer, WEIGHTED):
+        if has_kernel(layer) and not isinstance(layer, WEIGHTED):
             raise ValueError(
                 "`quantization_aware` must be False for a network with kernels of other layers than "
                 f"{', '.join(known.__name__ for known in WEIGHTED)}. Received: {layer.name}, a {type(layer).__name__}"

@@ -48,9 +48,9 @@ def main(arguments):
     except ValueError:
         print("The file has no description and no digest.")
         return
-    known = {name: facts[name] for name in ("quantize", "source", "versions", "calibration", "labels") if name in facts}
+    known = {name: facts[name] for name in ("quantize", "keep", "source", "versions", "calibration", "labels") if name in facts}
     for name, value in known.items():
-        print(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")
+        print(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     for name, found in facts.get("signatures", {}).items():
         numbers = found["verification"]
         print(

@@ -50,6 +50,8 @@ def main(arguments):
         raise ValueError("--keep or --max-drop must be given, not both.")
     if arguments.max_drop is not None and arguments.quantize != "int8":
         raise ValueError(f"--max-drop must go with --quantize int8. Received: --quantize {arguments.quantize}")
+    if arguments.max_drop is not None and arguments.io_dtype == "uint8":
+        raise ValueError("--io-dtype must be int8 or float32 with --max-drop. Received: uint8")
     mode = mode_named(arguments.quantize, arguments.io_dtype, arguments.keep or ())
     path = model_path(arguments)
     from ddnn_keras.runs.checkpoint import load_network

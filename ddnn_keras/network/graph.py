@@ -48,6 +48,11 @@ def copy_layer_weights(source, layer):
         layer.finalize_state()
 
 
+def has_kernel(layer):
+    """Whether a layer, perhaps by one within it, multiplies by weights."""
+    return any("kernel" in weight.name for weight in getattr(layer, "weights", ()))
+
+
 def without_nesting(model):
     """A functional model of the same layers, with the layers within others in place of these.
 

@@ -85,7 +85,7 @@ def add_data(parser):
     add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
     add("--manual-dir", help="where archives lie that were downloaded by hand")
     add("--train-images", type=positive_integer, help="how many of the training images to use; by default all")
-    add("--image-size", type=positive_integer, help="height and width of an image; by default the data set's own, or 224")
+    add("--image-size", type=positive_integer, help="height and width; by default the data set's own, or 224")
     mirror = "whether training mirrors half of the images; by default, only where that is known to keep their labels"
     add("--mirror", action=argparse.BooleanOptionalAction, help=mirror)
 

@@ -15,7 +15,7 @@ from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.runtime.quiet import hushed
 from ddnn_keras.runtime.tflite_file import parse
 from ddnn_keras.tflite.bias_correction import with_corrected_biases
-from ddnn_keras.tflite.layer_names import named_operators
+from ddnn_keras.tflite.layer_names import MARK, named_operators
 from ddnn_keras.tflite.model_copies import in_float32, with_strides
 from ddnn_keras.tflite.modes import MODES
 
@@ -93,7 +93,7 @@ def checked(subnet, mode, calibration_images):
 def saved(subnet, signature):
     """The folder of a sub-net in TensorFlow's own format, with a signature that names its input and its output."""
     with hushed(), tempfile.TemporaryDirectory() as folder:
-        model, archive = with_strides(in_float32(subnet)), keras.export.ExportArchive()
+        model, archive = with_strides(in_float32(subnet), MARK), keras.export.ExportArchive()
         archive.track(model)
         archive.add_endpoint(
             signature,

@@ -11,6 +11,7 @@ import tensorflow as tf
 import ddnn_keras
 from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.network.cost import count_macs
+from ddnn_keras.network.graph import has_kernel
 from ddnn_keras.pixels import PIXEL_RANGE, checked_labels, checked_raw_images
 from ddnn_keras.runtime.digest import MARK, with_digest
 from ddnn_keras.runtime.interpreter import LiteModel
@@ -21,8 +22,8 @@ from ddnn_keras.tflite.layer_names import OUTPUT
 from ddnn_keras.tflite.modes import mode_named
 from ddnn_keras.tflite.verify import VerificationError, verify
 
-# The files that belong to a `.tflite` file: its description, and the thresholds of a cascade.
-BESIDE = (".json", ".cascade.json")
+# The files that belong to a `.tflite` file: its description, a cascade's thresholds, a report on its layers.
+BESIDE = (".json", ".cascade.json", ".layers.csv", ".layers.png")
 PROBES = 32  # images on which the file runs again with its description
 
 
@@ -116,9 +117,7 @@ def export_subnets(
 
 def check_kept(keep, subnets):
     """Raises a `ValueError` if one of the layers to keep is in no sub-net."""
-    layers = {
-        layer.name: None for subnet in subnets.values() for layer in subnet.layers[:-1] if hasattr(layer, "kernel")
-    }
+    layers = {layer.name: None for subnet in subnets.values() for layer in subnet.layers[:-1] if has_kernel(layer)}
     known = [*layers, OUTPUT]
     if missing := [name for name in keep if name not in known]:
         raise ValueError(f"`keep` must be layers among {', '.join(known)}. Received: {', '.join(missing)}")
@@ -135,6 +134,8 @@ def with_defaults(facts, subnets):
     facts = {**defaults, **facts}
     if len(facts["labels"]) != num_classes:
         raise ValueError(f"`facts` must have {num_classes} labels, one for each class. Received: {facts['labels']}")
+    if facts["depths"].keys() != subnets.keys():
+        raise ValueError(f"`facts` must have depths of {', '.join(subnets)}. Received: {', '.join(facts['depths'])}")
     depths = named_depths(facts)
     costs = [count_macs(subnets[signature]) for signature in depths]
     if len(set(depths.values())) < len(depths) or costs != sorted(costs):

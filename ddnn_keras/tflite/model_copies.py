@@ -34,8 +34,11 @@ def float32_logits(subnet, images):
         return np.concatenate(logits)
 
 
-def with_strides(model):
-    """A copy of a functional model in which 1x1 convolutions have a stride in place of the subsampling before them."""
+def with_strides(model, mark=""):
+    """A copy of a functional model in which 1x1 convolutions have a stride in place of the subsampling before them.
+
+    Its layers' names end in `mark`.
+    """
     behind = readers(model.outputs)
     subsamplings = {
         layer.name: layer.strides
@@ -49,10 +52,10 @@ def with_strides(model):
         inner = config["layer"]["config"] if isinstance(layer, keras.layers.Wrapper) else config
         if layer.name in strides:
             inner["strides"] = strides[layer.name]
-        return type(layer).from_config(config)
+        return type(layer).from_config({**config, "name": layer.name + mark})
 
     def call(layer, *args, **kwargs):
-        return args[0] if layer.name in subsamplings else layer(*args, **kwargs)
+        return args[0] if layer.name.removesuffix(mark) in subsamplings else layer(*args, **kwargs)
 
     # Keras does not clone a Sequential model this way.
     functional = keras.Model(model.inputs[0], model.outputs[0])
@@ -60,7 +63,7 @@ def with_strides(model):
     # By name, since Keras may order the layers in another way when some are missing.
     for layer in copy.layers:
         if layer.weights:
-            copy_layer_weights(model.get_layer(layer.name), layer)
+            copy_layer_weights(model.get_layer(layer.name.removesuffix(mark)), layer)
     return copy
 
 

@@ -5,10 +5,12 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from small_networks import converted, held_out, subnets, tiny_net, trained_ddnn, trained_net, training
 
 from ddnn_keras import DDNN
 from ddnn_keras.quantization_aware import FakeQuantization
+from ddnn_keras.runtime.tflite_file import parse
 from ddnn_keras.tflite.bundle import convert_bundle
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.export import check_kept
@@ -54,6 +56,29 @@ def test_the_layer_to_blame(unbalanced):
     worst = max(errors, key=lambda found: found.added)
     assert worst.name == "stage1_block1_conv1"
     assert worst.snr < 3
+
+
+@pytest.fixture(scope="module")
+def sources_net():
+    """A network with Keras' own names, which TensorFlow's for repeated layers resemble, and layers of two operators."""
+    image = keras.Input((16, 16, 1))
+    x = keras.layers.Conv2D(4, 3, name="conv2d")(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Conv2D(5, 3, name="conv2d_1", activation="relu")(x)
+    x = keras.layers.SeparableConv2D(6, 3, name="separable_conv2d", activation="relu")(x)
+    x = keras.layers.Dense(7, name="dense", activation="relu")(x)
+    return keras.Model(image, keras.layers.Dense(10, name="dense_1")(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_1", "separable_conv2d", "dense", "logits"])
+def test_a_layer_that_is_kept_has_float_kernels(name, sources_net):
+    check_kept([name], {"serving_default": sources_net})
+    tree = parse(convert(sources_net, mode_named("int8", kept=[name]), held_out(10)[0]))
+    floats = [tensor for tensor in tree.subgraphs[0].tensors if tensor.type == schema.TensorType.FLOAT32]
+    kernels = {np.prod(tensor.shape) for tensor in floats if tree.buffers[tensor.buffer].data is not None}
+    layer = sources_net.get_layer("dense_1" if name == "logits" else name)
+    assert {np.size(weight) for weight in layer.weights if "kernel" in weight.name} <= kernels
+    others = [weight for other in sources_net.layers if other is not layer for weight in other.weights]
+    assert not kernels & {np.size(weight) for weight in others if "kernel" in weight.name}
 
 
 def test_what_is_cut_off():
