@@ -94,7 +94,7 @@ def attention_loss(teacher_features, student_features, attention="standardized")
         if teacher.shape[1:3] != student.shape[1:3]:
             sizes = " and ".join("x".join(map(str, feature.shape[1:3])) for feature in (teacher, student))
             raise ValueError(f"A stage's features must have the same resolution at every depth. Received: {sizes}")
-    stages = [pair for pair in zip(teacher_features, student_features) if pair[0].shape[1] * pair[0].shape[2] >= 4]
+    stages = [pair for pair in zip(teacher_features, student_features) if math.prod(pair[0].shape[1:-1]) >= 4]
     if not stages:
         raise ValueError("`attention_weight` must be 0 where no stage has features of four positions or more.")
     attention_map = ATTENTION_MAPS[attention]

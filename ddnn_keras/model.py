@@ -137,7 +137,7 @@ class DDNN(keras.Model):
 
         Blocks that add to their input and keep its shape can be left out. Each depth keeps the first ones of every
         stage. All depths share the source's weights. After depths part, each has its own normalisation, which starts as
-        a copy. So the full-net computes what the source computes.
+        a copy. So the full-net computes what the source computes. Layers that are frozen in the source are trainable.
 
         Args:
             source: A functional `keras.Model` from one image to one output, with or without its classifier, such as

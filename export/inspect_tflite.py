@@ -48,8 +48,8 @@ def main(arguments):
     except ValueError:
         print("The file has no description and no digest.")
         return
-    known = {name: facts[name] for name in ("quantize", "keep", "source", "versions", "calibration", "labels") if name in facts}
-    for name, value in known.items():
+    names = ("quantize", "keep", "source", "versions", "calibration", "labels")
+    for name, value in {name: facts[name] for name in names if name in facts}.items():
         print(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     for name, found in facts.get("signatures", {}).items():
         numbers = found["verification"]

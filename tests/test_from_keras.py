@@ -234,6 +234,45 @@ def test_one_activation_for_all_layers_and_pixels_that_are_scaled_after_augmenta
         np.testing.assert_allclose(logits, source(images, training=False), rtol=1e-4, atol=1e-4)
 
 
+def with_attention():
+    """A block of attention, whose kernels are those of layers within it."""
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 4, strides=4)(image)
+    return small_source(image, keras.layers.Add()([x, keras.layers.MultiHeadAttention(2, 4)(x, x)]))
+
+
+def with_preactivation():
+    """A convolution that a normalisation with negative scales reads, and a shortcut too."""
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3)(image)
+    normalization = keras.layers.BatchNormalization(gamma_initializer=keras.initializers.RandomNormal(seed=0))
+    y = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.ReLU()(normalization(x)))
+    return small_source(image, keras.layers.Add()([x, y]))
+
+
+def within_another():
+    """One activation for many layers of a network that is a layer of another."""
+    image = keras.Input((16, 16, 3))
+    return keras.Sequential([image, keras.layers.RandomFlip(), small_source(image, image)])
+
+
+def frozen():
+    """A network whose layers are not trained."""
+    source = within_another()
+    source.trainable = False
+    return source
+
+
+@pytest.mark.parametrize("make", [with_attention, with_preactivation, within_another, frozen])
+def test_the_full_net_computes_what_the_source_computes_and_can_be_trained(make):
+    source, images = make(), np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
+    model = DDNN.from_keras(source, depths=2, preprocessing=None)
+    logits = model(images, training=False)[model.output_keys[-1]]
+    np.testing.assert_allclose(logits, source(images, training=False), rtol=1e-4, atol=1e-3)
+    kernels = [weight for weight in source.weights if "kernel" in weight.name]
+    assert len([weight for weight in model.trainable_weights if "kernel" in weight.name]) == len(kernels) + 1
+
+
 def test_statistics_follow_within_the_few_steps_of_a_fine_tuning():
     source = applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), alpha=0.35)
     layers = DDNN.from_keras(source, depths=1, num_classes=5).layers
@@ -257,17 +296,37 @@ def test_kerashubs_backbones_want_the_pixels_that_their_weights_were_trained_on(
         assert preprocessing_of(source) == MODES_OF_PIXELS[mode]
 
 
+class Scaled(keras.layers.Layer):
+    """A block with a weight beside its layer's."""
+
+    def build(self, input_shape):
+        self.convolution = keras.layers.Conv2D(4, 3, padding="same")
+        self.convolution.build(input_shape)
+        self.gain = self.add_weight(name="gain")
+
+    def call(self, inputs):
+        return inputs + self.convolution(inputs) * self.gain
+
+
 def test_mistakes():
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", name="first")(image)
     chain = keras.Model(image, keras.layers.Conv2D(4, 3, name="second")(x), name="chain")
     blocks = keras.Model(image, keras.layers.Add()([x, keras.layers.Conv2D(4, 3, padding="same")(x)]), name="mine")
     named = keras.Model(blocks.input, blocks.output, name="resnet50_flowers")
+    small = keras.Model(blocks.input, blocks.output, name="resnet18")
+    computing = small_source(image, image / 255, name="resnet50")
+    scaled = keras.Model(image, Scaled(name="scaled")(x))
+    lambdas = small_source(image, keras.layers.Lambda(lambda pixels: pixels, name="same")(image))
     for source, arguments, message in [
         (chain, {}, r"^`source` must have blocks that add to their input.*'chain' has none"),
         (keras.Sequential([keras.layers.Dense(3)]), {}, r"^`source` must be a functional"),
         (blocks, {}, r"^`preprocessing` must be given for a source called 'mine'"),
         (named, {}, r"^`preprocessing` must be given for a source called 'resnet50_flowers'"),
+        (small, {}, r"^`preprocessing` must be given for a source called 'resnet18'"),
+        (computing, {}, r"^`preprocessing` must be given for a source that computes with pixels itself"),
+        (scaled, {}, r"^`source` must not have a layer with weights of its own .*: scaled, a Scaled with gain$"),
+        (lambdas, {"preprocessing": None}, r"^`source` must not have Lambda layers, .*\. Received: same$"),
         (blocks, {"preprocessing": "torchvision"}, r"^`preprocessing` must be None, 'tf'"),
         (blocks, {"preprocessing": None, "depths": 1}, r"^`num_classes` must be an integer of 2 or more"),
         (blocks, {"preprocessing": None, "num_classes": 3, "depths": 2}, r"^`depths` must be from 1 to 1 for"),

@@ -5,7 +5,7 @@ import numpy as np
 
 from ddnn_keras.depths import is_positive_integer
 from ddnn_keras.network.division import divide, spread_depths
-from ddnn_keras.network.graph import check_source, node_of
+from ddnn_keras.network.graph import check_source, copy_layer_weights
 from ddnn_keras.network.untrained_subnets import without_path
 
 NORMALIZATIONS = (
@@ -46,12 +46,22 @@ class DividedBackbone:
 
     def block(self, path, x, stage, index):
         """One block of the source."""
-        return replayed(self.division.stages[stage][index], path, x)
+        return self._replayed(self.division.stages[stage][index], path, x)
 
     def head(self, path, x):
         """What the source has before its classifier; the mean over positions if there are any left."""
-        x = replayed(self.division.head, path, x) if self.division.head else x
+        x = self._replayed(self.division.head, path, x) if self.division.head else x
         return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(x) if len(x.shape) == 4 else x
+
+    def _replayed(self, segment, path, x):
+        """What a segment of the source gives for another tensor, with the layers of a `Path`."""
+        tensors = {id(segment.start): x}
+        for node in segment.nodes:
+            arguments, keywords = node.arguments.fill_in(tensors)
+            layer = layer_on_path(node.operation, path, node.operation.name in self.division.scaled_convolutions)
+            outputs = layer(*arguments, **keywords)
+            tensors.update(zip(map(id, node.output_tensors), keras.tree.flatten(outputs)))
+        return tensors[id(segment.end)]
 
     def get_config(self):
         """The source's architecture."""
@@ -78,13 +88,11 @@ def take_weights(model, division, channels):
     # The full-net may have fewer blocks than the source.
     nodes = [node for segment in division.segments for node in segment.nodes if node.operation.name in ours]
     for node in nodes:
-        variables = {}
-        node.operation.save_own_variables(variables)
         for layer in ours[node.operation.name]:
-            layer.load_own_variables(variables)
-    for node in nodes:
-        if before := convolution_before(node):
-            make_scales_positive(*ours[before.name], ours[node.operation.name])
+            copy_layer_weights(node.operation, layer)
+    for name, convolution in division.scaled_convolutions.items():
+        if name in ours:
+            make_scales_positive(*ours[convolution.name], ours[name])
     if channels == "bgr":
         (first,) = ours[next(node.operation.name for node in nodes if hasattr(node.operation, "kernel"))]
         reverse_colours(first)
@@ -130,22 +138,15 @@ def reverse_colours(convolution):
     convolution.set_weights([kernel[:, :, ::-1], *bias])
 
 
-def replayed(segment, path, x):
-    """What a segment of the source gives for another tensor, with the layers of a `Path`."""
-    tensors = {id(segment.start): x}
-    for node in segment.nodes:
-        arguments, keywords = node.arguments.fill_in(tensors)
-        outputs = layer_on_path(node, path)(*arguments, **keywords)
-        tensors.update(zip(map(id, node.output_tensors), keras.tree.flatten(outputs)))
-    return tensors[id(segment.end)]
-
-
-def layer_on_path(node, path):
+def layer_on_path(layer, path, scales_convolution):
     """The counterpart of a source's layer: shared, private to the path, or without weights."""
-    layer = node.operation
     if not isinstance(layer, keras.Layer):
         return layer
-    settings = {name: value for name, value in layer.get_config().items() if name not in ("name", "dtype")}
+    if isinstance(layer, keras.layers.Lambda):
+        raise ValueError(f"`source` must not have Lambda layers, which no file keeps. Received: {layer.name}")
+    # A layer that was frozen in the source could not follow its depth.
+    of_source = ("name", "dtype", "trainable")
+    settings = {name: value for name, value in layer.get_config().items() if name not in of_source}
     if not layer.weights:
         # Named after the source's: Keras' own names might be those of the source's operations.
         return type(layer).from_config({**settings, "name": f"{layer.name}_{path.name}", "dtype": path.dtype})
@@ -154,15 +155,7 @@ def layer_on_path(node, path):
     # The original's, of long trainings, is too slow for the few steps of a fine-tuning.
     if isinstance(layer, keras.layers.BatchNormalization):
         settings["momentum"] = min(settings["momentum"], STATISTICS_MOMENTUM)
-    if convolution_before(node):
+    if scales_convolution:
         # Then files store a convolution once for all depths, see `ddnn_keras.tflite.weight_sharing`.
         settings["gamma_constraint"] = keras.constraints.NonNeg()
     return path.private(type(layer), layer.name, **settings)
-
-
-def convolution_before(node):
-    """The layer with a kernel whose output a batch normalisation scales; or `None`."""
-    before = node_of(node.input_tensors[0]).operation
-    scales = isinstance(node.operation, keras.layers.BatchNormalization) and node.operation.scale
-    linear = hasattr(before, "kernel") and before.activation is keras.activations.linear
-    return before if scales and linear else None

@@ -6,6 +6,7 @@ segment that ends by adding something to its own input is a residual block: with
 
 import collections
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -55,6 +56,21 @@ class Division:
     def segments(self):
         """All parts but the classifier, in their order."""
         return [*itertools.chain(*self.stages), *([self.head] if self.head else [])]
+
+    @functools.cached_property
+    def scaled_convolutions(self):
+        """The layers with kernels that nothing but a batch normalisation reads, by that normalisation's name."""
+        nodes = [node for segment in self.segments for node in segment.nodes]
+        readings = collections.Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+        found = {}
+        for node in nodes:
+            entering = node.input_tensors[0]
+            before = node_of(entering).operation
+            scales = isinstance(node.operation, keras.layers.BatchNormalization) and node.operation.scale
+            linear = hasattr(before, "kernel") and before.activation is keras.activations.linear
+            if scales and linear and readings[id(entering)] == 1:
+                found[node.operation.name] = before
+        return found
 
     @property
     def blocks(self):

@@ -62,9 +62,10 @@ def without_nesting(model):
 
     def call(layer, *args, **kwargs):
         if is_nested(layer):
+            check_own_weights(layer)
             return layer.call(*args, **kwargs)
         calls[layer.name] += 1
-        if calls[layer.name] > 1 and not layer.weights:
+        if calls[layer.name] > 1 and not getattr(layer, "weights", ()):
             # One activation for many layers: each call becomes a layer with a name of its own.
             settings = {**layer.get_config(), "name": f"{layer.name}_call_{calls[layer.name]}"}
             layer = type(layer).from_config(settings)
@@ -76,7 +77,19 @@ def without_nesting(model):
         clone_function=lambda layer: layer,
         call_function=call,
     )
-    return without_nesting(flat) if any(map(is_nested, flat.layers)) else flat
+    names = [node.operation.name for node in nodes_before(flat.outputs) if not getattr(node.operation, "weights", ())]
+    # Within a layer that was nested, there may be others, or one activation for many.
+    return without_nesting(flat) if len(set(names)) < len(names) or any(map(is_nested, flat.layers)) else flat
+
+
+def check_own_weights(layer):
+    """Raises a `ValueError` if a layer of layers has weights besides: its graph has the layers alone."""
+    within = {id(weight) for inner in layer._flatten_layers(include_self=False) for weight in inner.weights}
+    if own := [weight.name for weight in layer.weights if id(weight) not in within]:
+        raise ValueError(
+            "`source` must not have a layer with weights of its own beside those of its inner layers. "
+            f"Received: {layer.name}, a {type(layer).__name__} with {', '.join(own)}"
+        )
 
 
 def is_nested(layer):

@@ -6,7 +6,7 @@ import re
 
 import keras
 
-from ddnn_keras.network.graph import without_nesting
+from ddnn_keras.network.graph import has_kernel, without_nesting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +28,10 @@ MODES = {
 
 # What a source's name, or its class in KerasHub, says of it. A name of one's own that begins so says nothing.
 KNOWN = {
-    r"resnet\d+v2|resnetbackbonev2|xception|inception_(resnet_v2|v3)|nasnet(_\w+)?": "tf",
+    r"resnet(50|101|152)v2|resnetbackbonev2|xception|inception_(resnet_v2|v3)|nasnet(_\w+)?": "tf",
     r"mobilenet(v2)?_[\d.]+_(\d+|none)": "tf",
-    r"resnet\d+|vgg\d+": "caffe",
-    r"densenet\d+": "torch",
+    r"resnet(50|101|152)|vgg(16|19)": "caffe",
+    r"densenet(121|169|201)": "torch",
     r"resnetbackbone|mobilenetbackbone|efficientnetbackbone": "torch",
 }
 
@@ -45,9 +45,13 @@ def preprocessing_of(source, preprocessing="auto"):
     allowed = "None, 'tf', 'torch', 'caffe' or a mean and a deviation"
     if preprocessing != "auto":
         raise ValueError(f"`preprocessing` must be {allowed}. Received: preprocessing={preprocessing!r}")
-    before_kernels = itertools.takewhile(lambda layer: not hasattr(layer, "kernel"), without_nesting(source).layers)
+    operations = without_nesting(source).operations
+    before_kernels = list(itertools.takewhile(lambda operation: not has_kernel(operation), operations))
     if any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in before_kernels):
         return MODES[None]
+    # As `preprocess_input(image)` does within a network.
+    if not all(isinstance(operation, keras.Layer) for operation in before_kernels):
+        raise ValueError(f"`preprocessing` must be given for a source that computes with pixels itself: {allowed}.")
     version = "v2" if getattr(source, "use_pre_activation", False) else ""  # of KerasHub's ResNets
     for name in (source.name.lower(), type(source).__name__.lower() + version):
         for pattern, mode in KNOWN.items():
