@@ -76,7 +76,8 @@ NOT_IN_FILE = "another network"
 def attention_loss(teacher_features, student_features, attention="standardized"):
     """Mean over stages of the mean squared difference between the attention maps of teacher and student.
 
-    Stages with fewer than four positions are left out. A stage that both depths share contributes 0.
+    Stages of tokens, and those with fewer than four positions, are left out. A stage that both depths share counts as
+    0.
 
     Args:
         teacher_features: A list with the full-net's features of each stage, shapes `(batch, height, width,
@@ -94,7 +95,7 @@ def attention_loss(teacher_features, student_features, attention="standardized")
         if teacher.shape[1:3] != student.shape[1:3]:
             sizes = " and ".join("x".join(map(str, feature.shape[1:3])) for feature in (teacher, student))
             raise ValueError(f"A stage's features must have the same resolution at every depth. Received: {sizes}")
-    stages = [pair for pair in zip(teacher_features, student_features) if math.prod(pair[0].shape[1:-1]) >= 4]
+    stages = [pair for pair in zip(teacher_features, student_features) if has_attention(pair[0].shape)]
     if not stages:
         raise ValueError("`attention_weight` must be 0 where no stage has features of four positions or more.")
     attention_map = ATTENTION_MAPS[attention]
@@ -104,6 +105,11 @@ def attention_loss(teacher_features, student_features, attention="standardized")
             difference = attention_map(student) - attention_map(ops.stop_gradient(teacher))
             total = total + ops.mean(ops.square(difference), axis=(1, 2))
     return total / len(stages)
+
+
+def has_attention(shape):
+    """Whether features of a shape have four positions or more in a plane, unlike tokens and vectors."""
+    return len(shape) == 4 and shape[1] * shape[2] >= 4
 
 
 def is_finite(value):

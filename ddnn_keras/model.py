@@ -357,19 +357,16 @@ class DDNN(keras.Model):
         tensorflow_speed.make_state(self)
 
     def fit(self, x=None, *args, **kwargs):
-        """Trains the network, as any Keras model. Warns of images that are scaled to 0..1.
+        """Trains the network, as any Keras model. Before its first step, it warns of images that are scaled to 0..1.
 
         It looks at the first images of an array, of a `keras.utils.PyDataset`, and of a `tf.data.Dataset` whose
         length is known or infinite. What else gives images may give each but once.
         """
-        images = x
-        if isinstance(x, keras.utils.PyDataset):
-            images, *_ = x[0]
-        # It is a property where data is distributed.
-        elif callable(getattr(x, "cardinality", None)) and x.cardinality() != UNKNOWN_CARDINALITY:
-            images, *_ = next(iter(x.take(1)), [None])
-        if isinstance(images, np.ndarray) or keras.ops.is_tensor(images):
-            warn_of_scaled("x", keras.ops.convert_to_numpy(images[:AT_ONCE]))
+        # Once, because a large shuffle buffer takes long to fill.
+        if self.compiled and keras.ops.convert_to_numpy(self.optimizer.iterations) == 0:
+            images = first_images(x)
+            if isinstance(images, np.ndarray) or keras.ops.is_tensor(images):
+                warn_of_scaled("x", keras.ops.convert_to_numpy(images[:AT_ONCE]))
         return super().fit(x, *args, **kwargs)
 
     @property
@@ -490,3 +487,14 @@ class DDNN(keras.Model):
         # Files from before the first release have it among the arguments.
         self.compile(**{"distillation": self._saved_distillation, **arguments})
         tensorflow_speed.build_optimizer(self)
+
+
+def first_images(x):
+    """The images of the first batch, where looking at them takes none away: else what was given."""
+    batch = [x]
+    if isinstance(x, keras.utils.PyDataset):
+        batch = x[0]
+    # It is a property where data is distributed.
+    elif callable(getattr(x, "cardinality", None)) and x.cardinality() != UNKNOWN_CARDINALITY:
+        batch = next(iter(x.take(1)), [None])
+    return batch[0]

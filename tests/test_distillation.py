@@ -76,8 +76,11 @@ def test_attention_loss_leaves_out_single_positions_and_counts_common_features_a
     alone = attention_loss([teacher], [student])
     np.testing.assert_allclose(attention_loss([teacher, single], [student, -single]), alone)
     np.testing.assert_allclose(attention_loss([teacher, teacher], [teacher, student]), alone / 2)
-    with pytest.raises(ValueError, match="four positions"):
-        attention_loss([single], [single])
+    tokens = random.normal(size=(2, 9, 3))
+    np.testing.assert_allclose(attention_loss([tokens, teacher], [-tokens, student]), alone)
+    for feature in (single, tokens, tokens[:, 0]):
+        with pytest.raises(ValueError, match="four positions"):
+            attention_loss([feature], [feature])
     with pytest.raises(ValueError, match=r"same resolution at every depth\. Received: 4x4 and 1x1"):
         attention_loss([teacher], [single])
 

@@ -20,13 +20,30 @@ GIVEN = {
 @pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
 def test_fit_warns_of_scaled_images(given):
     model, (images, labels) = untrained_ddnn(width=4), held_out(8)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="`x` must be")
+        for fine in (images, np.zeros_like(images)):
+            model.compile("sgd", run_eagerly=True)
+            model.fit(*given(fine, labels), verbose=0)
     model.compile("sgd", run_eagerly=True)
     with pytest.warns(UserWarning, match=r"^`x` must be raw pixels from 0 to 255, and seems to be scaled to 0\.\.1"):
         model.fit(*given(images / 255, labels), verbose=0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="`x` must be")
-        model.fit(*given(images, labels), verbose=0)
-        model.fit(*given(np.zeros_like(images), labels), verbose=0)
+
+
+def test_fit_looks_at_a_pipeline_once():
+    read = []
+
+    def image(index):
+        read.append(index)
+        return images[index]
+
+    model, (images, labels) = untrained_ddnn(width=4), held_out(4)
+    indices = tf.data.Dataset.range(4)
+    shuffled = indices.map(lambda index: tf.numpy_function(image, [index], images.dtype)).shuffle(4).batch(4)
+    model.compile("sgd", run_eagerly=True)
+    for _ in range(2):
+        model.fit(tf.data.Dataset.zip(shuffled, tf.data.Dataset.from_tensors(labels)), verbose=0)
+    assert len(read) == 3 * 4
 
 
 def test_a_runtime_warns_of_a_scaled_image(bundle):

@@ -9,6 +9,13 @@ import keras
 # Keras' short names, by what they are short for.
 ALIASES = {"bce": "binary_crossentropy"}
 
+# What the arguments of a loss or metric are by default, for probabilities, and what they should be.
+OF_PROBABILITIES = (
+    ("from_logits", False, "from_logits=True"),
+    ("threshold", 0.5, "threshold=0"),
+    ("thresholds", None, "thresholds=0"),
+)
+
 # Metrics that compare with one half: the logit of that is 0.
 THRESHOLDS = {"binaryaccuracy": "threshold", "precision": "thresholds", "recall": "thresholds"}
 
@@ -109,15 +116,17 @@ def _copy(metric):
 
 
 def _warn_of_probabilities(name, key, value):
-    """Warns of a cross-entropy that takes logits for probabilities, as Keras' do by default."""
+    """Warns of what takes logits for probabilities: Keras' cross-entropies by default, and metrics that compare."""
     settings = {}
     if isinstance(value, keras.losses.Loss | keras.metrics.Metric):
         settings = value.get_config()
     elif inspect.isfunction(value):
         settings = {name: parameter.default for name, parameter in inspect.signature(value).parameters.items()}
-    if settings.get("from_logits") is False:
+    remedies = [remedy for argument, default, remedy in OF_PROBABILITIES if settings.get(argument, remedy) == default]
+    # The first `top_k` need no threshold.
+    if remedies and not settings.get("top_k"):
         warnings.warn(
-            f"`{name}` of {key} takes probabilities, but outputs are logits: give it by its name, or from_logits=True. "
+            f"`{name}` of {key} takes probabilities, but outputs are logits: give it by its name, or {remedies[0]}. "
             f"Received: {value!r}",
             stacklevel=4,
         )

@@ -165,7 +165,7 @@ class Page {
     // Enlarged, people see pixels, and the network what bilinear interpolation makes of them, as in evaluation.
     context.imageSmoothingEnabled = scale < 1 || context === this.small;
     context.imageSmoothingQuality = scale < 1 ? "high" : "low";
-    context.drawImage(image, (width - drawnWidth) / 2, (height - drawnHeight) / 2, drawnWidth, drawnHeight);
+    context.drawImage(halved(image, scale), (width - drawnWidth) / 2, (height - drawnHeight) / 2, drawnWidth, drawnHeight);
   }
 
   // Pixels at the network's size, 0..255, channels last.
@@ -211,6 +211,16 @@ class Page {
     // For whoever looks on: the answer on the page is that of this depth.
     document.body.dataset.answered = `${this.bundle.depth(signature)}`;
   }
+}
+
+// An image of about twice the size that is wanted at most. Firefox skips pixels where it reduces an image by more.
+function halved(image, scale) {
+  for (; scale < 0.5; scale *= 2) {
+    const half = new OffscreenCanvas(Math.ceil(image.width / 2), Math.ceil(image.height / 2)).getContext("2d");
+    half.drawImage(image, 0, 0, half.canvas.width, half.canvas.height);
+    image = half.canvas;
+  }
+  return image;
 }
 
 function fill(context) {

@@ -124,11 +124,12 @@ def choose(browser, path):
 
 
 @needs_a_browser
-def test_a_photo_is_shown_as_in_evaluation(page, tmp_path):
+@pytest.mark.parametrize("size", [(512, 256), (4096, 2048)], ids=["small", "of a camera"])
+def test_a_photo_is_shown_as_in_evaluation(size, page, tmp_path):
     from ddnn_keras.runtime.image_file import read_image
 
     grey = np.random.default_rng(0).integers(0, 256, (4, 8), np.uint8)
-    Image.fromarray(grey).resize((512, 256), Image.Resampling.BILINEAR).save(tmp_path / "photo.png")
+    Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).save(tmp_path / "photo.png")
     choose(page, tmp_path / "photo.png")
     canvas = page.execute_script(
         "return [...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 288, 288).data]"

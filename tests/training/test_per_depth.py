@@ -32,6 +32,16 @@ def test_a_cross_entropy_of_probabilities_is_told_of():
         metrics_per_output(["accuracy", "crossentropy", keras.metrics.SparseCategoricalCrossentropy(**of_logits)], KEYS)
 
 
+def test_a_metric_that_compares_with_one_half_is_told_of():
+    metrics = keras.metrics
+    for metric in (metrics.Precision(), metrics.BinaryAccuracy(), metrics.binary_accuracy):
+        with pytest.warns(UserWarning, match=r"^`metrics` of depth_18 takes probabilities, .* or thresholds?=0\. Rec"):
+            metrics_per_output([metric], KEYS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metrics_per_output([metrics.Precision(thresholds=0), metrics.Recall(top_k=1), metrics.F1Score()], KEYS)
+
+
 def test_each_output_gets_a_metric_of_its_own():
     metric = keras.metrics.SparseTopKCategoricalAccuracy(k=3, name="top3")
     for given in (metric, [metric], [[metric], [metric]], {key: [metric] for key in KEYS}, dict.fromkeys(KEYS, metric)):
