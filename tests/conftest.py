@@ -19,6 +19,17 @@ SHARED = {
     "compare": {"comparison"},
     "devices": {"one_device"},
 }
+# Begins a program as if TensorFlow were not installed.
+NO_TENSORFLOW = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0].startswith("tensorflow"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+"""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,9 +21,3 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
         raise RuntimeError("check failed")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_an_unwritable_folder_is_an_os_error(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(OSError, match="file"), atomic_write(tmp_path / "file" / "x.txt"):
-        pass

@@ -7,13 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from ddnn_keras.command_line import (
-    ArgumentParser,
-    non_negative_integer,
-    non_negative_number,
-    positive_integer,
-    print_table,
-)
+from ddnn_keras.command_line import non_negative_integer, non_negative_number, positive_integer, print_table
 
 SCRIPT = """
 from ddnn_keras.command_line import ArgumentParser, run
@@ -83,15 +77,6 @@ def test_success():
 def test_a_table_shows_names_as_they_are(capsys):
     print_table(["depth", "worst recall"], [[8, "50.0% cat [brown]"]])
     assert "50.0% cat [brown]" in capsys.readouterr().out
-
-
-def test_typed_arguments_are_told_from_defaults():
-    parser = ArgumentParser("What it does.")
-    parser.add_argument("--epochs", type=positive_integer, default=30)
-    parser.add_argument("--seed", type=non_negative_integer, default=0)
-    parser.set_defaults(seed=1)
-    assert parser.typed(["--epochs", "30"]) == {"epochs": 30}
-    assert parser.typed([]) == {}
 
 
 @pytest.mark.parametrize(

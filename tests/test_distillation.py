@@ -33,13 +33,6 @@ def test_kl_divergence_of_a_certain_teacher_is_finite():
     assert np.isfinite(ops.convert_to_numpy(kl_divergence([[200.0, -200.0]], [[-200.0, 200.0]]))).all()
 
 
-def test_standardized_attention(random):
-    features = random.normal(size=(3, 4, 5, 6))
-    sums = features.sum(-1).reshape(3, -1)
-    expected = (sums - sums.mean(1, keepdims=True)) / sums.std(1, keepdims=True)
-    np.testing.assert_allclose(ops.reshape(standardized_attention(features), (3, -1)), expected, rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.parametrize(("dtype", "rounding"), [("bfloat16", 0.05), ("float16", 0.01)])
 def test_standardized_attention_in_half_precision(random, dtype, rounding):
     """Positive features, as behind a ReLU, whose mean over positions is large beside what attention is made of."""
@@ -50,9 +43,9 @@ def test_standardized_attention_in_half_precision(random, dtype, rounding):
 
 
 def test_standardized_difference_is_twice_one_minus_pearson(random):
-    teacher, student = random.normal(size=(2, 1, 6, 6, 8))
-    r = np.corrcoef(teacher.sum(-1).ravel(), student.sum(-1).ravel())[0, 1]
-    assert float(attention_loss([teacher], [student])[0]) == pytest.approx(2 * (1 - r), rel=1e-3)
+    teacher, student = random.normal(size=(2, 3, 4, 5, 8))
+    r = [np.corrcoef(one.sum(-1).ravel(), other.sum(-1).ravel())[0, 1] for one, other in zip(teacher, student)]
+    np.testing.assert_allclose(attention_loss([teacher], [student]), 2 - 2 * np.array(r), rtol=1e-3)
 
 
 def test_activation_attention(random):
@@ -108,7 +101,6 @@ def test_terms_with_weight_zero_are_not_computed():
 
 @pytest.fixture
 def outputs(random):
-    """Logits and features of three depths."""
     logits = {key: random.normal(size=(4, 10)).astype("float32") for key in KEYS}
     return logits, {key: [random.normal(size=(4, 4, 4, 3)).astype("float32")] for key in KEYS}
 
@@ -146,9 +138,7 @@ def test_the_mean_of_all_depths_teaches_every_depth(outputs):
     [
         {"temperature": 0},
         {"temperature": float("nan")},
-        {"temperature": "2"},
         {"kl_weight": -1},
-        {"kl_weight": float("inf")},
         {"attention_weight": -0.5},
         {"attention": "softmax"},
         {"teacher": "shallowest"},

@@ -250,6 +250,14 @@ def with_preactivation():
     return small_source(image, keras.layers.Add()([x, y]))
 
 
+def with_two_channels_for_each():
+    """A depthwise convolution with a multiplier, before a normalisation with negative scales."""
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(image)
+    scales = keras.initializers.RandomNormal(seed=0)
+    return small_source(image, keras.layers.BatchNormalization(gamma_initializer=scales)(x))
+
+
 def within_another():
     """One activation for many layers of a network that is a layer of another."""
     image = keras.Input((16, 16, 3))
@@ -263,7 +271,9 @@ def frozen():
     return source
 
 
-@pytest.mark.parametrize("make", [with_attention, with_preactivation, within_another, frozen])
+@pytest.mark.parametrize(
+    "make", [with_attention, with_preactivation, with_two_channels_for_each, within_another, frozen]
+)
 def test_the_full_net_computes_what_the_source_computes_and_can_be_trained(make):
     source, images = make(), np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
     model = DDNN.from_keras(source, depths=2, preprocessing=None)

@@ -1,5 +1,3 @@
-"""The network as a Keras model: outputs, sub-nets, training, saving."""
-
 import keras
 import numpy as np
 import pytest
@@ -316,10 +314,9 @@ def test_a_clone_of_a_compiled_network_is_a_plain_model_with_its_losses(network,
 
 def test_hdf5_is_refused_where_it_would_lose_the_distillation(network, tmp_path):
     compiled(network)
+    sentence = r"^`filepath` must end in \.keras, .* `distillation`\. Received: .*/model"
     for name in ("model.h5", "model.hdf5"):
-        with pytest.raises(
-            ValueError, match=r"^`filepath` must end in \.keras, .* `distillation`\. Received: .*/model"
-        ):
+        with pytest.raises(ValueError, match=sentence):
             network.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -36,7 +36,6 @@ def needs_a_device(block):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """`make demo` in the environment that runs this test."""
     folder = tmp_path_factory.mktemp("demo") / "run"
     variables = [f"VENV={sys.prefix}", f"DEMO={folder}", "FLAGS=--width 2 --epochs 1 --depths 10 18"]
     command = ["make", "--no-print-directory", "demo", "--old-file", f"{sys.prefix}/installed-demo", *variables]

@@ -123,16 +123,6 @@ def test_a_global_policy_of_half_precision_rounds_nothing_else(tmp_path):
             np.testing.assert_array_equal(logits, rounded()(images)[key])
 
 
-def test_what_is_no_network_to_round_is_refused():
-    images = training()[0][:8]
-    with pytest.raises(ValueError, match=r"^`model` must be a ddnn_keras\.DDNN\. Received: model=<Functional"):
-        quantization_aware(trained_ddnn().subnet(8), images)
-    with pytest.raises(ValueError, match=r"^`model` must not be quantization-aware yet\. Received: model=<DDNN"):
-        quantization_aware(rounded(), images)
-    with pytest.raises(ValueError, match=r"^`images` must be raw pixels from 0 to 255\. Received: values from nan"):
-        quantization_aware(trained_ddnn(), np.full((2, 16, 16, 1), np.nan))
-
-
 @pytest.mark.slow
 def test_a_network_learns_on_and_the_full_net_teaches():
     logs = finetuned().evaluate(*held_out(), return_dict=True, verbose=0)
@@ -246,6 +236,13 @@ print({float(layer.batches) for layer in model.layers if isinstance(layer, FakeQ
 
 
 def test_mistakes():
+    images = training()[0][:8]
+    with pytest.raises(ValueError, match=r"^`model` must be a ddnn_keras\.DDNN\. Received: model=<Functional"):
+        quantization_aware(trained_ddnn().subnet(8), images)
+    with pytest.raises(ValueError, match=r"^`model` must not be quantization-aware yet\. Received: model=<DDNN"):
+        quantization_aware(rounded(), images)
+    with pytest.raises(ValueError, match=r"^`images` must be raw pixels from 0 to 255\. Received: values from nan"):
+        quantization_aware(trained_ddnn(), np.full((2, 16, 16, 1), np.nan))
     with pytest.raises(ValueError, match=r"^`dtype` must be float32 with `quantization_aware`\. Received: dtype='mi"):
         DDNN((8,), "resnet_cifar", quantization_aware=True, dtype="mixed_bfloat16")
     for quantize in ("none", "dynamic"):

@@ -127,8 +127,9 @@ def make_scales_positive(convolution, normalizations):
         gamma, *beta, mean, variance = normalization.get_weights()
         normalization.set_weights([gamma * signs, *beta, mean * signs, variance])
     kernel, *bias = convolution.get_weights()
-    # A depthwise kernel has its channels on the last axis but one, and one output for each.
-    signs_of_kernel = signs[:, np.newaxis] if isinstance(convolution, keras.layers.DepthwiseConv2D) else signs
+    # A depthwise kernel has its output channels on the last two axes.
+    depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+    signs_of_kernel = signs.reshape(kernel.shape[-2:]) if depthwise else signs
     convolution.set_weights([kernel * signs_of_kernel, *(values * signs for values in bias)])
 
 

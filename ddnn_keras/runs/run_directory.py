@@ -102,7 +102,7 @@ def data_facts(images):
 
 
 def check_run(run_directory, images):
-    """Raises a `ValueError` if a run was trained on other images than these.
+    """Raises a `ValueError` if a run was trained on another number of images than these, or on other classes.
 
     Where images were added, others are held out for validation and test, and the run has seen some of them.
     """

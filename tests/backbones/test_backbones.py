@@ -1,5 +1,3 @@
-"""What every family has in common: counts, training, saving; and a backbone of one's own."""
-
 import re
 
 import keras
@@ -139,7 +137,6 @@ def examples():
 
 @pytest.fixture(scope="module")
 def plain_net(examples):
-    """The class of a backbone of one's own."""
     return examples["PlainNet"]
 
 

@@ -42,7 +42,6 @@ def lite(depths, num_classes=1000, size=64, **arguments):
 
 @pytest.fixture(scope="module")
 def lite0():
-    """The published network, with two shallower depths."""
     model = lite((7, 12, 16), size=224)
     load_pretrained(model, "efficientnet_lite0")
     return model

@@ -166,7 +166,6 @@ def test_an_unreadable_image_is_named(tmp_path):
     numbered_images(tmp_path, 20)
     path = tmp_path / "dog" / "7.JPEG"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(
-        ValueError, match=r"^[^\n]*7.JPEG is not an image file that can be read: .* \(1 such files in all\)\.$"
-    ):
+    sentence = r"^[^\n]*7.JPEG is not an image file that can be read: .* \(1 such files in all\)\.$"
+    with pytest.raises(ValueError, match=sentence):
         data.load(f"folder:{tmp_path}")

@@ -13,7 +13,6 @@ def digits():
 
 
 def all_of(dataset):
-    """All images and labels of a dataset."""
     return map(np.concatenate, zip(*dataset.as_numpy_iterator()))
 
 

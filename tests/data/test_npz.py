@@ -17,7 +17,6 @@ def arrays(**changes):
 
 
 def load(tmp_path, content=None, **options):
-    """The data set, from a real file."""
     path = tmp_path / "arrays.npz"
     np.savez_compressed(path, **(content or arrays()))
     return data.load(f"npz:{path}", **options)

@@ -32,7 +32,6 @@ def of_any_size(images, mirror=False, image_size=None):
 
 
 def arrays(batches, count):
-    """The images and the labels of a pipeline's first batches."""
     images, labels = zip(*(batch for batch, _ in zip(batches, range(count))))
     return [np.asarray(batch) for batch in images], [np.asarray(batch) for batch in labels]
 
@@ -133,18 +132,6 @@ def test_variation_is_a_shift_and_a_mirroring(mirror, kind):
         possible |= {shift[:, ::-1].tobytes() for shift in shifts}
     (batch,), _ = arrays(both(np.stack([image] * 500), mirror=mirror)[kind].train(500), 1)
     assert {result.tobytes() for result in batch} == possible
-
-
-@pytest.mark.parametrize("size", [8, 48])
-def test_images_of_one_size_are_resized_to_what_the_model_sees(size):
-    left_and_right = np.zeros((4, 32, 32, 1), np.uint8)
-    left_and_right[:, :, 16:] = 255
-    images, _ = both(left_and_right, image_size=size)
-    (shown,), _ = arrays(images.test(4), 1)
-    assert shown.shape == (4, size, size, 1)
-    assert shown[0, 0, 0, 0] == 0 and shown[0, 0, -1, 0] == 255
-    (varied,), _ = arrays(images.train(4), 1)
-    assert varied.shape == (4, size, size, 1) and varied.min() == 0 and varied.max() == 255
 
 
 def test_images_of_another_aspect_ratio_are_cut_and_not_stretched():

@@ -150,10 +150,8 @@ def write_metadata(folder, name, counts):
     builder = tfds.builder(name, data_dir=folder, try_gcs=False)
     template = tfds.core.ShardedFileTemplate(builder.data_path, dataset_name=builder.name, filetype_suffix="tfrecord")
     splits = [
-        tfds.core.SplitInfo(
-            name=split, shard_lengths=[count], num_bytes=0, filename_template=template.replace(split=split)
-        )
-        for split, count in counts.items()
+        tfds.core.SplitInfo(name=key, shard_lengths=[count], num_bytes=0, filename_template=template.replace(split=key))
+        for key, count in counts.items()
     ]
     builder.info.set_splits(tfds.core.splits.SplitDict(splits))
     builder.data_path.mkdir(parents=True)
@@ -213,7 +211,6 @@ def test_without_network_it_is_one_sentence(tmp_path, monkeypatch):
     # Nothing listens on the discard port, wherever these tests run.
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    with pytest.raises(
-        ValueError, match=r"^`name` 'cifar10' is not in .*cifar10.* \(https://[^ ]* cannot be reached\)\.$"
-    ):
+    sentence = r"^`name` 'cifar10' is not in .*cifar10.* \(https://[^ ]* cannot be reached\)\.$"
+    with pytest.raises(ValueError, match=sentence):
         data.load("cifar10", data_dir=tmp_path)

@@ -1,5 +1,3 @@
-"""export/benchmark_tflite.py and its yardstick, plain_resnet.py: what they write, not how fast anything is."""
-
 import csv
 
 import pytest

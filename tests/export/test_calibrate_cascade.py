@@ -1,5 +1,3 @@
-"""export/calibrate_cascade.py, after the export that it needs."""
-
 import json
 import re
 import shutil

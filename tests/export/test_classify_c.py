@@ -1,5 +1,3 @@
-"""export/c/classify.c: compiled against the wheel's library, it answers as Python does."""
-
 import pathlib
 import shutil
 import sys
@@ -27,7 +25,6 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def classify(tmp_path_factory):
-    """Runs the compiled program."""
     folder = tmp_path_factory.mktemp("classify") / "c"
     shutil.copytree(ROOT / "export" / "c", folder, ignore=shutil.ignore_patterns("classify"))
     assert ended(["make", "-C", folder, f"PYTHON={sys.executable}"]).stderr == ""

@@ -1,5 +1,3 @@
-"""export/inspect_tflite.py, and what it shows: ddnn_keras.runtime.inspection."""
-
 import json
 import re
 

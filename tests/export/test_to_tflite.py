@@ -112,7 +112,6 @@ def test_mistakes(mistake, finished_run, tmp_path, arguments, named, allowed):
 
 
 def save_noise(path, shape):
-    """Writes a data set of three classes."""
     images, labels = np.random.default_rng(0).integers(0, 256, (20, *shape)).astype("uint8"), np.arange(20) % 3
     np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
 

@@ -1,5 +1,3 @@
-"""Sub-nets in tf_keras: the same function of the same weights, and back."""
-
 import keras
 import numpy as np
 import pytest

@@ -13,24 +13,16 @@ class Recorder:
         self.blocks = []
 
     def block(self, path, x, stage, index):
-        self.blocks.append((path.name, stage, index))
-        return (*x, f"{stage}.{index}@{path.name}")
+        self.blocks.append(f"{stage}.{index}@{path.name}")
+        return (*x, self.blocks[-1])
 
 
 def test_common_parts_are_computed_once_and_paths_part_where_one_keeps_fewer_blocks():
     backbone = Recorder()
     depths = {"shallow": (1, 1, 1), "middle": (2, 1, 1), "deep": (2, 2, 1)}
     grown = grow(backbone, Path("deep", depths["deep"], {}, "float32", seed=0), (), depths)
-    assert backbone.blocks == [
-        ("deep", 0, 0),
-        ("deep", 0, 1),
-        ("shallow", 1, 0),
-        ("shallow", 2, 0),
-        ("deep", 1, 0),
-        ("deep", 1, 1),
-        ("middle", 2, 0),
-        ("deep", 2, 0),
-    ]
+    computed = "0.0@deep 0.1@deep 1.0@shallow 2.0@shallow 1.0@deep 1.1@deep 2.0@middle 2.0@deep"
+    assert " ".join(backbone.blocks) == computed
     ends = {key: (path.name, features[-1]) for key, (path, features) in grown.items()}
     assert ends == {
         "shallow": ("shallow", ("0.0@deep", "1.0@shallow", "2.0@shallow")),

@@ -1,5 +1,3 @@
-"""recipes/finetune_qat.py: from a run to a run whose network goes into one int8 bundle."""
-
 import json
 import os
 import shutil
@@ -37,15 +35,6 @@ def test_a_run_like_any_other(finetuned, finished_run):
         assert row["accuracy"] > before[key]["accuracy"] - 0.05
     # Nothing happened to the run that it came from.
     assert (source / "model.keras").read_bytes() == (finished_run / "model.keras").read_bytes()
-
-
-@pytest.mark.slow
-def test_its_bundle(printed, finetuned, mistake):
-    _, run = finetuned
-    model = ["--model", run / "model.keras", "--depth", "all", "--bundle"]
-    shown = printed("export/to_tflite.py", *model, "--quantize", "int8")
-    assert "bundle_int8.tflite" in shown
-    assert "must be 'int8' for a quantization-aware network" in mistake("export/to_tflite.py", *model)
 
 
 @pytest.mark.slow

@@ -1,5 +1,3 @@
-"""recipes/finetune_tfmot.py: what its techniques leave in the files."""
-
 import json
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""recipes/tune.py, as a user runs it, alone and with several processes."""
-
 import json
 import os
 import socket

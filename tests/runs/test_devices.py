@@ -21,7 +21,6 @@ SECONDS = 300  # until a process must have come so far, on a busy machine
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where all runs are."""
     return tmp_path_factory.mktemp("devices")
 
 
@@ -48,7 +47,6 @@ def train(folder):
 
 @pytest.fixture(scope="module")
 def one_device(train, folder):
-    """The run of one device."""
     check_finished(train("one", *SETTINGS))
     return folder / "one"
 

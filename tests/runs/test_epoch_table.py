@@ -1,5 +1,3 @@
-"""What a training prints: rows in a pipe, and a bar besides on a terminal."""
-
 import io
 import re
 import sys

@@ -16,7 +16,6 @@ ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: 
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A checkout with one commit."""
     files = {"ddnn_keras/model.py": "1", "recipes/train.py": "1", "recipes/results/README.md": "1", "README.md": "1"}
     for name, text in files.items():
         path = tmp_path / "checkout" / name

@@ -7,7 +7,7 @@ import filelock
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, kill_training, python
+from conftest import NO_TENSORFLOW, ROOT, TINY, kill_training, python
 
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.runs.arguments import argument_parser
@@ -226,16 +226,8 @@ def test_fewer_training_images_and_validations(printed, tmp_path):
 
 
 # Runs a script where TensorFlow is not installed.
-WITHOUT_TENSORFLOW = """
-import runpy, sys
-
-class NotInstalled:
-
-    def find_spec(self, name, *_):
-        if name.partition(".")[0].startswith("tensorflow"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, NotInstalled())
+WITHOUT_TENSORFLOW = f"""{NO_TENSORFLOW}
+import runpy
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

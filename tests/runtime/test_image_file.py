@@ -1,17 +1,9 @@
-"""Image files are read as evaluation shows images."""
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from ddnn_keras import data
 from ddnn_keras.runtime.image_file import read_image
-
-
-def test_an_image_is_cut_to_the_networks_shape(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 32)).astype("uint8")
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    np.testing.assert_allclose(read_image(tmp_path / "wide.png", (16, 16, 1))[..., 0], pixels[:, 8:24], atol=1)
 
 
 def test_exif_that_nobody_can_read_is_passed_over(tmp_path):

@@ -1,5 +1,3 @@
-"""The depth follows the device's pace, and does not flap."""
-
 import itertools
 import random
 
@@ -27,9 +25,8 @@ def test_the_deepest_that_fits(milliseconds, depth):
 
 @pytest.mark.parametrize("milliseconds", [0, -1, 1.99, float("nan")])
 def test_an_impossible_budget(milliseconds):
-    with pytest.raises(
-        ValueError, match=r"^`budget_ms` must be at least 2, the time of depth 18 on this device\. Received"
-    ):
+    sentence = r"^`budget_ms` must be at least 2, the time of depth 18 on this device\. Received"
+    with pytest.raises(ValueError, match=sentence):
         LatencyBudget(LATENCIES).choose(milliseconds)
 
 

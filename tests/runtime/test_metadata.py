@@ -1,5 +1,3 @@
-"""The description in a file: it comes back as written and changes nothing else."""
-
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema

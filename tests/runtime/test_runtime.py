@@ -1,5 +1,3 @@
-"""Running a bundle: depths, budgets, threads, mistakes; and the Python packages that it needs."""
-
 import concurrent.futures
 import os
 import sys

@@ -1,5 +1,3 @@
-"""recipes/study/benchmark_training.py: small true trainings in turns."""
-
 import json
 
 import numpy as np

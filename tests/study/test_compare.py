@@ -117,14 +117,10 @@ def test_records_say_how_a_run_was_made(comparison):
     assert run["processor"] == config["processor"] and run["revision"] == config["revision"]
     assert set(run["validation"]) == {"depth_8", "depth_14"}
     assert "test" not in run
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "prefix"), [("ekd_8-14_seed0", "depth_8_"), ("alone_8_seed0", "")])
-def test_records_have_the_last_epoch_s_accuracy_on_training_images(comparison, name, prefix):
-    *_, last = RunDirectory(comparison[0] / "runs" / name).read_history()
-    expected = {metric: last[prefix + metric] for metric in ("accuracy", "loss")}
-    assert results(comparison[0])[name]["train"]["depth_8"] == expected
+    for name, prefix in [("ekd_8-14_seed0", "depth_8_"), ("alone_8_seed0", "")]:
+        *_, last = RunDirectory(comparison[0] / "runs" / name).read_history()
+        expected = {metric: last[prefix + metric] for metric in ("accuracy", "loss")}
+        assert results(comparison[0])[name]["train"]["depth_8"] == expected
 
 
 @pytest.mark.slow

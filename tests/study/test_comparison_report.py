@@ -1,5 +1,3 @@
-"""The figures of a comparison, against ones worked out by hand."""
-
 import numpy as np
 from comparison_report import picture, table, write
 from matplotlib.image import imread
@@ -11,7 +9,6 @@ def record(method, seed, split="validation", **accuracies):
 
 
 def records():
-    """Three seeds, two depths."""
     found = []
     for seed, (alone, gain) in enumerate([(0.80, 0.01), (0.82, 0.02), (0.84, 0.03)]):
         found += [record("alone", seed, d8=alone), record("alone", seed, d14=alone + 0.05)]

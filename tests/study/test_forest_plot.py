@@ -12,7 +12,6 @@ OTHER_SETTINGS = {"train_images": 1000, "width": 4, "precision": "mixed_bfloat16
 
 
 def comparison(folder, records, tested=False, **settings):
-    """What compare.py leaves behind."""
     for one in records:
         one["arguments"] = SETTINGS | settings
         if tested:

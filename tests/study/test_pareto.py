@@ -1,5 +1,3 @@
-"""recipes/study/pareto.py: many combinations from one small training."""
-
 import itertools
 import json
 

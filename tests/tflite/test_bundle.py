@@ -1,5 +1,3 @@
-"""Bundles: every depth does what its own file does, in hardly more bytes than the full-net's."""
-
 import keras
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from ddnn_keras.tflite.bundle import concatenate, convert_bundle
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.modes import MODES
 from ddnn_keras.tflite.verify import verify
-from ddnn_keras.tflite.weight_sharing import Graph, ratios_of_channels, share_weights
+from ddnn_keras.tflite.weight_sharing import Graph, share_weights
 
 
 def bytes_of_weights(content):
@@ -64,7 +62,6 @@ def checked_bundle(nets, quantize="none", images=None):
 
 
 def pixels(*shape):
-    """Random images."""
     return np.random.default_rng(0).integers(0, 256, shape).astype("float32")
 
 
@@ -87,13 +84,6 @@ def test_a_channel_that_a_depth_switched_off_is_stored_with_the_others(quantize)
 
     shallow, deep = stored_weights(checked_bundle(scaled(switch_off), quantize))
     assert set(shallow[:-1]) < set(deep)
-
-
-def test_factors_are_positive_and_filters_of_zeros_are_equal():
-    values = np.float32([[0, 0], [1, 2]])
-    np.testing.assert_array_equal(ratios_of_channels(values, 2 * values), [1, 0.5])
-    assert ratios_of_channels(values, values[::-1]) is None
-    assert ratios_of_channels(values, -values) is None
 
 
 @pytest.mark.slow

@@ -1,5 +1,3 @@
-"""Subsampling as a stride: the same function in fewer operators."""
-
 import keras
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""Verification: every mode passes on a real network, and what differs is named with its numbers."""
-
 import dataclasses
 import math
 

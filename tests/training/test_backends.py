@@ -1,32 +1,19 @@
-"""The same model trains with the same objective on TensorFlow and on JAX."""
-
 import json
 
 import keras
 import numpy as np
 import pytest
-from conftest import python
+from conftest import NO_TENSORFLOW, python
 
 from ddnn_keras import DDNN, EKD
 
 # Trains a saved model on saved arrays and prints each step's logs.
 TRAINING = """
-import json, os, sys
-
-folder = sys.argv[1]
-
-class NoTensorFlow:
-    # As on a machine that does not have it.
-
-    def find_spec(self, name, *_):
-        if name.partition(".")[0] == "tensorflow":
-            raise ModuleNotFoundError(name)
-
-if os.environ["KERAS_BACKEND"] == "jax":
-    sys.meta_path.insert(0, NoTensorFlow())
+import json, sys
 import keras, numpy as np
 import ddnn_keras
 
+folder = sys.argv[1]
 arrays = np.load(f"{folder}/arrays.npz")
 model = keras.saving.load_model(f"{folder}/model.keras")
 steps = [model.evaluate(arrays["images"], arrays["labels"], batch_size=16, return_dict=True, verbose=0)]
@@ -50,8 +37,9 @@ def test_both_backends_have_the_same_losses_and_exchange_models(tmp_path):
     model.compile(optimizer, metrics=["accuracy"], distillation=EKD(temperature=2.0), jit_compile=False)
     model.save(tmp_path / "model.keras")
 
-    backends = ("tensorflow", "jax")
-    steps = [json.loads(python(TRAINING, tmp_path, KERAS_BACKEND=backend).splitlines()[-1]) for backend in backends]
+    backends = {"tensorflow": TRAINING, "jax": NO_TENSORFLOW + TRAINING}
+    printed = [python(program, tmp_path, KERAS_BACKEND=backend) for backend, program in backends.items()]
+    steps = [json.loads(text.splitlines()[-1]) for text in printed]
     for tensorflow_logs, jax_logs in zip(*steps, strict=True):
         assert set(tensorflow_logs) == set(jax_logs)
         assert "depth_a_attention_loss" in jax_logs

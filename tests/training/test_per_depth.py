@@ -64,7 +64,6 @@ def network():
 
 
 def evaluated(labels=LABELS, images=IMAGES, sample_weight=None, **arguments):
-    """What the network's `evaluate` gives."""
     model = network()
     model.compile("sgd", run_eagerly=True, **arguments)
     return model.evaluate(images, labels, sample_weight=sample_weight, return_dict=True, verbose=0)

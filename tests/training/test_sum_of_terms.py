@@ -1,5 +1,3 @@
-"""Distillation finds the features behind logits, in Keras' steps and in those that users write."""
-
 import keras
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""Training on TensorFlow is faster and gives the same results."""
-
 import collections
 
 import keras
@@ -33,7 +31,6 @@ def tiny_network(network=DDNN, **arguments):
 
 
 def fitted(labels=LABELS, **compile_arguments):
-    """A tiny network after two steps."""
     model = tiny_network(CountedSteps)
     settings = {"optimizer": "adam", "metrics": ["accuracy"], "distillation": EKD(), "jit_compile": False}
     model.compile(**{**settings, **compile_arguments})
@@ -199,18 +196,7 @@ def operations(function, *arguments):
     return collections.Counter(node.op for node in nodes)
 
 
-class CountedDecay(keras.optimizers.schedules.CosineDecay):
-    """A schedule that counts how often it is asked."""
-
-    count = 0
-
-    def __call__(self, step):
-        self.count += 1
-        return super().__call__(step)
-
-
 def dense_network(optimizer, **compile_arguments):
-    """A small network after some steps."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
     model.compile(optimizer, "mse", jit_compile=False, **compile_arguments)
@@ -236,12 +222,18 @@ def test_sgd_does_what_keras_own_does(run_eagerly, tmp_path):
 
 
 def test_the_schedule_is_asked_once_a_step_whatever_the_number_of_variables():
-    optimizer = SGD(CountedDecay(0.1, decay_steps=9), weight_decay=0.1)
+    class Decay(keras.optimizers.schedules.CosineDecay):
+        def __call__(self, step):
+            asked.append(step)
+            return super().__call__(step)
+
+    asked = []
+    optimizer = SGD(Decay(0.1, decay_steps=9), weight_decay=0.1)
     variables = [keras.Variable(np.ones(2, "float32")) for _ in range(7)]
     optimizer.build(variables)
-    before = optimizer._learning_rate.count
+    before = len(asked)
     optimizer.apply([keras.ops.ones(2)] * 7, variables)
-    assert optimizer._learning_rate.count == before + 1
+    assert len(asked) == before + 1
 
 
 def test_a_rate_without_a_schedule_can_be_set():
