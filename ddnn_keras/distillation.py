@@ -76,8 +76,7 @@ NOT_IN_FILE = "another network"
 def attention_loss(teacher_features, student_features, attention="standardized"):
     """Mean over stages of the mean squared difference between the attention maps of teacher and student.
 
-    Stages of tokens, and those with fewer than four positions, are left out. A stage that both depths share counts as
-    0.
+    Stages of tokens, and those with fewer than four positions, are left out. One that both depths share counts as 0.
 
     Args:
         teacher_features: A list with the full-net's features of each stage, shapes `(batch, height, width,

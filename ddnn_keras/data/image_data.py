@@ -36,8 +36,9 @@ class ImageData(abc.ABC):
     def __init__(self, name, source, image_size=None, mirror=None):
         *own_size, channels = source.shape
         self._own_size = None if None in own_size else tuple(own_size)
-        shown = self._own_size if max(self._own_size or (np.inf,)) <= LARGEST_OWN_SIZE else DEFAULT_SIZE
-        size = (image_size, image_size) if image_size else source.default_size or shown
+        is_small = self._own_size and max(self._own_size) <= LARGEST_OWN_SIZE
+        size = (image_size, image_size) if image_size else source.default_size
+        size = size or (self._own_size if is_small else DEFAULT_SIZE)
         self.name = name
         self.image_shape = (*size, channels)
         self.class_names = list(source.class_names)
