@@ -101,7 +101,7 @@ def trained_teacher(model, arguments, run_directory, share, images):
 def fit(model, arguments, images, run_directory, first_epoch, share):
     """All epochs, on batches as they are."""
     if arguments.warmup_epochs >= arguments.epochs:
-        print(f"Warm-up takes all {arguments.epochs} epochs: no cosine follows. --warmup-epochs can be fewer.")
+        print(f"Warm-up takes all epochs ({arguments.epochs}): no cosine follows. --warmup-epochs can be fewer.")
     batches = share.of(images.train(arguments.batch_size, seed=arguments.seed, first_epoch=first_epoch))
     files = writers(arguments, run_directory) if share.is_first else []
     callbacks = [FiniteLoss(), *share.callbacks, *files]

@@ -197,7 +197,7 @@ def test_a_named_recipe_without_distillation_in_mixed_precision(printed, main, t
     flags = ["--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--stem", "strided", "--epochs", 1]
     flags += ["--distillation", "none", "--tensorboard"]
     shown = printed("recipes/digits.py", *flags, "--precision", "mixed_float16", "--output", run)
-    assert "Warm-up takes all of --epochs 1: no cosine follows." in shown
+    assert "Warm-up takes all epochs (1): no cosine follows." in shown
     assert "Next: python export/to_tflite.py" in shown
     before = (run / "history.csv").read_bytes()
     header = before.decode().splitlines()[0]
