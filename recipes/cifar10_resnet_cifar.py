@@ -4,8 +4,8 @@
 
 Not yet measured. Of the 50,000 training images 5,000 are held out for validation, as in the ResNet paper. Its 64,000
 updates are 182 epochs. Here the full-net is trained alone for 200, with a cosine instead of steps. Then all depths
-start with its weights, and it teaches them for 100 epochs. In shorter trainings no depth lost by that, and it cost no
-more than training each depth alone: recipes/results/full_net.
+start with its weights, and it teaches them for 100 epochs. In shorter trainings no depth lost in the mean by that, for
+as much arithmetic as training each depth alone: recipes/results/full_net.
 """
 
 from ddnn_keras.runs.command import command

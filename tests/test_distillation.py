@@ -138,7 +138,9 @@ def test_the_mean_of_all_depths_teaches_every_depth(outputs):
     [
         {"temperature": 0},
         {"temperature": float("nan")},
+        {"temperature": "2"},
         {"kl_weight": -1},
+        {"kl_weight": float("inf")},
         {"attention_weight": -0.5},
         {"attention": "softmax"},
         {"teacher": "shallowest"},

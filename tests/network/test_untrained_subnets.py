@@ -95,6 +95,11 @@ def test_mixed_precision_and_other_families():
         assert np.isfinite(model.calibrate(images, blocks)(images)).all()
 
 
+def test_depths_whose_names_end_in_one_another():
+    model = DDNN({"a": (1, 1, 1), "b_depth_a": (2, 2, 2)}, "resnet_cifar", width=2, input_shape=(8, 8, 1))
+    assert model.subnet((1, 2, 1)).output_shape == (None, 10)
+
+
 def test_a_combination_can_be_saved(tmp_path):
     model, images = trained_ddnn(), held_out(20)[0]
     subnet = model.calibrate(training()[0][:100], (2, 2, 1))

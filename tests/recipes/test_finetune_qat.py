@@ -38,6 +38,15 @@ def test_a_run_like_any_other(finetuned, finished_run):
 
 
 @pytest.mark.slow
+def test_its_bundle(printed, finetuned, mistake):
+    _, run = finetuned
+    model = ["--model", run / "model.keras", "--depth", "all", "--bundle"]
+    shown = printed("export/to_tflite.py", *model, "--quantize", "int8")
+    assert "bundle_int8.tflite" in shown
+    assert "must be 'int8' for a quantization-aware network" in mistake("export/to_tflite.py", *model)
+
+
+@pytest.mark.slow
 def test_a_stopped_one_goes_on(printed, finetuned, tmp_path, mistake):
     _, finished = finetuned
     run = tmp_path / "stopped"

@@ -22,14 +22,19 @@ def flip_bits(content, random, start, end):
     return bytes(content)
 
 
-def test_200_damaged_files_are_refused_or_compute_the_same(bundle, tmp_path):
+def zero(content, random, start, end):
+    first, last = sorted(random.integers(start, end, 2))
+    return content[:first] + bytes(last - first) + content[last:]
+
+
+def test_300_damaged_files_are_refused_or_compute_the_same(bundle, tmp_path):
     content, path, (images, _) = bundle.read_bytes(), tmp_path / "damaged.tflite", held_out(4)
     whole = Runtime(bundle)
     expected = {depth: whole.logits(images, depth).tolist() for depth in whole.depths}
     description = json.dumps(read_metadata(bundle), indent=2).encode()
     start = content.index(description)
     refused = 0
-    for damage in (cut, flip_bits):
+    for damage in (cut, flip_bits, zero):
         for place in [(0, len(content)), (start, start + len(description))]:
             for seed in range(50):
                 path.write_bytes(damage(content, np.random.default_rng(seed), *place))
@@ -40,7 +45,7 @@ def test_200_damaged_files_are_refused_or_compute_the_same(bundle, tmp_path):
                     assert str(error).startswith("`model` must be a ") and "\n" not in str(error)
                 else:
                     assert {depth: runtime.logits(images, depth).tolist() for depth in runtime.depths} == expected
-    assert refused > 190  # what is flipped twice is as before
+    assert refused > 285  # what is flipped twice is as before, and zeros stay zeros
 
 
 def test_every_door_refuses_a_damaged_file(bundle, mistake, tmp_path):
