@@ -49,7 +49,7 @@ def main(arguments):
         print("The file has no description and no digest.")
         return
     names = ("quantize", "keep", "source", "versions", "calibration", "labels")
-    for name, value in {name: facts[name] for name in names if name in facts}.items():
+    for name, value in {name: facts[name] for name in names if facts.get(name)}.items():
         print(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     for name, found in facts.get("signatures", {}).items():
         numbers = found["verification"]

@@ -97,8 +97,8 @@ def same_settings(arguments, images, path):
             f"--dataset {arguments.dataset} has other images than the search in {path.parent}: use another folder."
         )
     for name, value in settings.items():
-        if kept[name] != value:
-            raise ValueError(f"--output {path.parent} is a search with {name} {kept[name]}, not {value}.")
+        if kept.get(name) != value:
+            raise ValueError(f"--output {path.parent} is a search with {name} {kept.get(name)}, not {value}.")
 
 
 def report(oracle, arguments, output):

@@ -15,7 +15,7 @@ from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
 from ddnn_keras.network.cost import count_macs, count_parameters
 from ddnn_keras.runs.arguments import DISTILLATIONS, check_depths, load_images, of_the_run, with_absolute_paths
-from ddnn_keras.runs.checkpoint import Checkpoint, load_network, resume
+from ddnn_keras.runs.checkpoint import Checkpoint, resume
 from ddnn_keras.runs.curves import draw_curves
 from ddnn_keras.runs.devices import ALONE, several_devices
 from ddnn_keras.runs.earlier_runs import resumed, unused
@@ -49,7 +49,7 @@ def main(arguments, parser):
 
 
 def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
-    """Trains the network that `arguments` describe and tests it. A run that stands in `run_directory` goes on.
+    """Trains, tests and gives the network that `arguments` describe. A run that stands in `run_directory` goes on.
 
     By default the `Procedure` is that of train.py, and images are loaded as the arguments say.
     """
@@ -87,6 +87,7 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
             draw_curves(run_directory.read_history(), run_directory.curves)
             run_directory.write_json(run_directory.metrics, metrics)
     print_metrics(metrics, arguments.evaluate_on)
+    return model
 
 
 def trained_teacher(model, arguments, run_directory, share, images):
@@ -94,8 +95,9 @@ def trained_teacher(model, arguments, run_directory, share, images):
     full_net = list(model.depths)[-1]
     of_teacher = {"depths": [full_net], "epochs": arguments.teacher_epochs, "teacher_epochs": 0}
     of_teacher |= {"distillation": "none", "evaluate_on": "validation"}
-    train(argparse.Namespace(**{**vars(arguments), **of_teacher}), run_directory.teacher, share, images=images)
-    return load_network(run_directory.teacher.model, compile=False).subnet(full_net)
+    arguments = argparse.Namespace(**{**vars(arguments), **of_teacher})
+    # Not read from the run's file, which another host may still be writing.
+    return train(arguments, run_directory.teacher, share, images=images).subnet(full_net)
 
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
