@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import sys
 import threading
 import warnings
 
@@ -17,7 +18,8 @@ def hushed():
     TensorFlow, its converter and LiteRT write their logs from C++, and no setting stops all of them. Whoever wants to
     read these logs sets `TF_CPP_MIN_LOG_LEVEL=0` in the environment, which switches this off.
     """
-    if wants_logs():
+    # A service or an app without a terminal may have no standard error.
+    if wants_logs() or sys.__stderr__ is None:
         yield
         return
     with ONE_AT_A_TIME, warnings.catch_warnings(action="ignore"), open(os.devnull, "wb") as nowhere:

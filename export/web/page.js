@@ -85,6 +85,7 @@ class Page {
     this.context = this.canvas.getContext("2d", {willReadFrequently: true});
     this.small = new OffscreenCanvas(bundle.width, bundle.height).getContext("2d", {willReadFrequently: true});
     this.shown = null; // the image on the canvas, until something is drawn there
+    this.loading = null; // the image that comes there when it is decoded, unless something else comes before it
     this.slider = element("depth");
     this.asked = 0;
     this.strokes = new Map(); // of each pointer that draws, where it is
@@ -116,7 +117,7 @@ class Page {
   }
 
   stroke({pointerId, offsetX, offsetY}) {
-    this.shown = null;
+    this.shown = this.loading = null;
     Object.assign(this.context, {strokeStyle: "white", lineWidth: this.canvas.width / 9, lineCap: "round"});
     this.context.beginPath();
     this.context.moveTo(...this.strokes.get(pointerId));
@@ -126,7 +127,7 @@ class Page {
   }
 
   clear() {
-    this.shown = null;
+    this.shown = this.loading = null;
     fill(this.context);
     return this.answer();
   }
@@ -142,13 +143,14 @@ class Page {
   }
 
   async show(address) {
-    const image = new Image();
+    const image = (this.loading = new Image());
     image.src = address;
     try {
       await image.decode();
     } catch {
       throw new Error("That is no image this browser can show.");
     }
+    if (this.loading !== image) return;
     this.shown = image;
     this.drawCentre(image, this.context);
     await this.answer();
@@ -177,7 +179,7 @@ class Page {
     } else {
       this.small.imageSmoothingEnabled = true;
       this.small.imageSmoothingQuality = "high";
-      this.small.drawImage(this.canvas, 0, 0, width, height);
+      this.small.drawImage(halved(this.canvas, width / this.canvas.width), 0, 0, width, height);
     }
     const {data} = this.small.getImageData(0, 0, width, height);
     const pixels = [];
