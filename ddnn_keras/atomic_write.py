@@ -1,6 +1,8 @@
 """A file gets its final name only when it is complete and checked."""
 
 import contextlib
+import csv
+import json
 import os
 import pathlib
 import tempfile
@@ -21,3 +23,21 @@ def atomic_write(path):
         temporary = pathlib.Path(folder) / path.name
         yield temporary
         os.replace(temporary, path)
+
+
+def write_json(path, content, indent=2):
+    """Writes a JSON file."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")
+
+
+def write_figure(path, figure, dpi=120):
+    """Writes a Matplotlib figure as a PNG file."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png")
+
+
+def write_csv(path, headers, rows):
+    """Writes a CSV file."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([headers, *rows])

@@ -44,8 +44,16 @@ def resolve_depths(depths, known):
     # Names go into JSON, which takes no NumPy integers.
     pairs = [(name if isinstance(name, str) else int(name), tuple(blocks)) for name, blocks in pairs]
     pairs.sort(key=lambda pair: (sum(pair[1]), pair[1]))
-    for shallow, deep in itertools.pairwise(pairs):
-        _check_nested(shallow, deep)
+    for (shallow_name, shallow_blocks), (deep_name, deep_blocks) in itertools.pairwise(pairs):
+        if shallow_blocks == deep_blocks:
+            raise ValueError(
+                f"`depths` must not repeat a depth. Received: {shallow_name!r} and {deep_name!r}, both {deep_blocks}"
+            )
+        if any(count > limit for count, limit in zip(shallow_blocks, deep_blocks)):
+            raise ValueError(
+                f"The depths of one network must nest, stage by stage. Received: {shallow_name!r} {shallow_blocks}, "
+                f"which does not fit into {deep_name!r} {deep_blocks}"
+            )
     return dict(pairs)
 
 
@@ -82,16 +90,3 @@ def _look_up(depths, known):
                 f'any other takes a mapping to blocks per stage, such as {{"mine": {next(iter(known.values()))}}}.'
             )
     return [(depth, known[depth]) for depth in depths]
-
-
-def _check_nested(shallow, deep):
-    (shallow_name, shallow_blocks), (deep_name, deep_blocks) = shallow, deep
-    if shallow_blocks == deep_blocks:
-        raise ValueError(
-            f"`depths` must not repeat a depth. Received: {shallow_name!r} and {deep_name!r}, both {deep_blocks}"
-        )
-    if any(count > limit for count, limit in zip(shallow_blocks, deep_blocks)):
-        raise ValueError(
-            f"The depths of one network must nest, stage by stage. Received: {shallow_name!r} {shallow_blocks}, "
-            f"which does not fit into {deep_name!r} {deep_blocks}"
-        )

@@ -86,10 +86,7 @@ class DDNN(keras.Model):
         name="ddnn",
     ):
         input_shape = without_numpy(input_shape)
-        build.check_channels_last()
-        build.check_images(input_shape, num_classes)
-        build.check_pixels("pixel_mean", pixel_mean, input_shape[-1], allow_zero=True)
-        build.check_pixels("pixel_std", pixel_std, input_shape[-1], allow_zero=False)
+        build.check_arguments(input_shape, num_classes, pixel_mean=pixel_mean, pixel_std=pixel_std)
         # Keras' layers and JSON take no NumPy integers.
         num_classes = int(num_classes)
         input_shape = tuple(int(size) for size in input_shape)
@@ -109,8 +106,10 @@ class DDNN(keras.Model):
         # Without it, Keras would take one image without a batch axis for a batch of rows.
         self.input_spec = keras.layers.InputSpec(shape=(None, *input_shape), name="image")
 
+        with_features = keras.Model(self.input, {"logits": self.output, "features": features})
+        with_features.input_spec, with_features.dtype_policy = self.input_spec, policy
         # In namespaces, because Keras would save the layers of attributes a second time.
-        self._with_features = types.SimpleNamespace(network=build.network_with_features(self, features))
+        self._with_features = types.SimpleNamespace(network=with_features)
         self._untrained = types.SimpleNamespace(backbone=family, subnets={})
         self._latest_pass = LatestPass()
         self._depths = tuple(depths.items())

@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from ddnn_keras.backbones.published_weights import PIXEL_MEAN, PIXEL_STD, published_weights
-from ddnn_keras.network.divided_backbone import layers_by_name, make_scales_positive, start_classifiers
-from ddnn_keras.network.graph import check_source, layer_of, readers, without_nesting
+from ddnn_keras.network.divided_backbone import layers_by_name, make_scales_positive, reverse_colours, start_classifiers
+from ddnn_keras.network.graph import check_source, node_of, readers, without_nesting
 from ddnn_keras.network.layer_order import convolutions_in_order, normalizations_apart
 from ddnn_keras.network.untrained_subnets import without_path
 from ddnn_keras.quantization_aware import check_network
@@ -142,16 +142,17 @@ def take_over(model, subnet, source, channels):
     """
     output = source.outputs[0]
     *ours, our_classifier = convolutions_in_order(subnet.output)
-    theirs, their_classifier = without_classifier(convolutions_in_order(output), len(ours))
-    has_classifier = bool(their_classifier) and their_classifier.shape == our_classifier.shape
+    theirs, their_classifier = convolutions_in_order(output), None
+    if len(theirs) == len(ours) + 1 and isinstance(theirs[-1].layer, keras.layers.Dense):
+        *theirs, their_classifier = theirs
+    has_classifier = bool(their_classifier) and their_classifier.weight_shapes[0] == our_classifier.weight_shapes[0]
     if has_classifier:
         kernel, *bias = their_classifier.layer.get_weights()
         our_classifier.layer.set_weights([kernel, *(bias or [np.zeros(kernel.shape[-1:])])])
     copy_weights(ours, theirs)
     copy_normalizations(normalizations_apart(subnet.output), normalizations_apart(output))
     if channels == "bgr":
-        kernel, *bias = ours[0].layer.get_weights()
-        ours[0].layer.set_weights([kernel[:, :, ::-1], *bias])
+        reverse_colours(ours[0].layer)
     images = np.random.default_rng(0).integers(0, 256, (2, *subnet.input_shape[1:])).astype("float32")
     their_images = images if takes_raw_pixels(source) else model.get_layer("normalize_pixels")(images)
     their_images = their_images[..., ::-1] if channels == "bgr" else their_images
@@ -165,15 +166,8 @@ def take_over(model, subnet, source, channels):
 
 def takes_raw_pixels(source):
     """Whether the first layer of a network normalises pixels."""
-    first = readers(source.outputs)[layer_of(source.inputs[0]).name]
+    first = readers(source.outputs)[node_of(source.inputs[0]).operation.name]
     return any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in first)
-
-
-def without_classifier(convolutions, count):
-    """The first `count` layers, and the dense layer behind them or `None`."""
-    if len(convolutions) == count + 1 and isinstance(convolutions[-1].layer, keras.layers.Dense):
-        return convolutions[:-1], convolutions[-1]
-    return convolutions, None
 
 
 def copy_weights(ours, theirs):

@@ -56,20 +56,17 @@ def quantization_aware(model, images):
     """
     check_network(model)
     images = checked_raw_images("images", images, model.input_shape[1:])
-    copy = type(model).from_config({**model.get_config(), "quantization_aware": True, "dtype": DTYPE})
-    for layer in model.layers:
-        if layer.weights:
-            copy_layer_weights(layer, copy.get_layer(layer.name))
+    copy = copied(model, quantization_aware=True)
     observe(copy, images)
     return copy
 
 
-def without_rounding(model):
-    """Copies a quantization-aware `DDNN` into one with the same weights that rounds nothing."""
-    copy = type(model).from_config({**model.get_config(), "quantization_aware": False})
-    for layer in copy.layers:
-        if layer.weights:
-            copy_layer_weights(model.get_layer(layer.name), layer)
+def copied(model, quantization_aware):
+    """Copies a `DDNN` into one in float32 with the same weights that rounds as its int8 file does, or nothing."""
+    copy = type(model).from_config({**model.get_config(), "quantization_aware": quantization_aware, "dtype": DTYPE})
+    for layer in model.layers:
+        if layer.weights and not isinstance(layer, FakeQuantization):
+            copy_layer_weights(layer, copy.get_layer(layer.name))
     return copy
 
 

@@ -8,11 +8,10 @@ Needs NumPy and ai-edge-litert alone, and matplotlib for the picture. For exampl
 """
 
 import argparse
-import csv
 import dataclasses
 import pathlib
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_csv, write_figure
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, run
 from ddnn_keras.runtime.accelerators import ACCELERATORS
 from ddnn_keras.runtime.benchmark import Measurement, benchmark
@@ -34,7 +33,8 @@ def main(arguments):
     measurements = benchmark(arguments.models, arguments.threads, arguments.runs, arguments.warm_up, accelerators)
     print_table(measurements)
     path = pathlib.Path(f"{arguments.output}.csv")
-    write_csv(measurements, path)
+    columns = [field.name for field in dataclasses.fields(Measurement)]
+    write_csv(path, columns, map(dataclasses.astuple, measurements))
     print(f"Table: {path}")
     if any(found.accuracy != "" for found in measurements) and draw(measurements, f"{arguments.output}.png"):
         print(f"Picture: {arguments.output}.png")
@@ -57,14 +57,6 @@ def name_of(found):
     return " ".join(filter(None, (found.file, str(found.depth or signature), found.accelerator)))
 
 
-def write_csv(measurements, path):
-    """Writes all numbers as a CSV file."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Measurement)])
-        writer.writeheader()
-        writer.writerows(map(dataclasses.asdict, measurements))
-
-
 def draw(measurements, path):
     """Draws accuracy against latency, a line for each file. Returns whether matplotlib is installed."""
     try:
@@ -81,8 +73,7 @@ def draw(measurements, path):
             axes.annotate(str(point.depth), (point.median_ms, 100 * point.accuracy), (4, 4), textcoords="offset points")
     axes.set(xlabel=f"median ms per image, {measurements[0].threads} thread(s)", ylabel="accuracy, %")
     axes.legend()
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    write_figure(path, figure)
     return True
 
 

@@ -7,10 +7,9 @@ For example:
 """
 
 import argparse
-import json
 import pathlib
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_json
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, print_table, run
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.cascade import answers
@@ -48,8 +47,7 @@ def main(arguments):
         rows.append([name, f"{validated:.2%}", f"{tested:.2%}", f"{cost:.2f}"])
     print_table(["", "validation", "test", "mean cost"], rows)
     target = bundle.with_suffix(".cascade.json")
-    with atomic_write(target) as temporary:
-        temporary.write_text(json.dumps(list(thresholds.items())))
+    write_json(target, list(thresholds.items()))
     print(f"Thresholds: {target} {thresholds}")
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.runtime.inspection import inspect
-from ddnn_keras.runtime.metadata import read_metadata
+from ddnn_keras.runtime.metadata import metadata_if_any, read_metadata
 
 parser = ArgumentParser(__doc__)
 parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
@@ -28,24 +28,12 @@ def main(arguments):
         print(json.dumps(read_metadata(arguments.model), indent=2))
         return
     signatures = inspect(arguments.model)
-    table = Table(title=f"{escape(arguments.model)}, {pathlib.Path(arguments.model).stat().st_size:,} bytes")
-    table.add_column("")
-    rows = {
-        "input": [lines(signature.inputs) for signature in signatures],
-        "output": [lines(signature.outputs) for signature in signatures],
-        "constants": [f"{signature.constant_bytes:,} bytes" for signature in signatures],
-        "shared": [f"{signature.shared_bytes:,} bytes" for signature in signatures],
-        "types": [lines(signature.types) for signature in signatures],
-        "operators": [lines(signature.operators) for signature in signatures],
-    }
-    for signature in signatures:
-        table.add_column(signature.name)
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
+    title = f"{escape(arguments.model)}, {pathlib.Path(arguments.model).stat().st_size:,} bytes"
+    table = Table("", *signatures, title=title)
+    for row in ("input", "output", "constants", "shared", "types", "operators"):
+        table.add_row(row, *(cell(found[row]) for found in signatures.values()))
     Console().print(table)
-    try:
-        facts = read_metadata(arguments.model)
-    except ValueError:
+    if not (facts := metadata_if_any(arguments.model)):
         print("The file has no description and no digest.")
         return
     names = ("quantize", "keep", "source", "versions", "calibration", "labels")
@@ -59,11 +47,12 @@ def main(arguments):
         )
 
 
-def lines(entries):
-    """A dict as the lines of a cell."""
-    return "\n".join(
-        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in entries.items()
-    )
+def cell(found):
+    """A number of bytes, or a dict as lines."""
+    if isinstance(found, int):
+        return f"{found:,} bytes"
+    lines = (f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in found.items())
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ For example:
 """
 
 import argparse
-import csv
 import dataclasses
 import pathlib
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_csv, write_figure
 from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
 from ddnn_keras.runtime.metadata import named_depths, read_metadata
 
@@ -46,14 +45,15 @@ def main(arguments):
         accuracies = numbers["keras_accuracy"], numbers["accuracy"]
         rows.append([depth, *(f"{value:.2%}" for value in (*accuracies, numbers["argmax_agreement"]))])
     print_table(["depth", "Keras accuracy", "accuracy", "same class"], rows)
-    write_csv(errors, path.with_suffix(".layers.csv"))
+    rows = ([depth, *dataclasses.astuple(layer)] for depth, found in errors.items() for layer in found)
+    write_csv(path.with_suffix(".layers.csv"), ["depth", "layer", "snr", "added", "cut_off"], rows)
     draw(errors, path.with_suffix(".layers.png"))
     print(f"All layers: {path.with_suffix('.layers.csv')}, {path.with_suffix('.layers.png')}")
 
 
 def errors_of_depths(path, facts, arguments):
     """The `LayerError`s of every depth: a dict."""
-    from ddnn_keras.quantization_aware import is_quantization_aware, without_rounding
+    from ddnn_keras.quantization_aware import copied, is_quantization_aware
     from ddnn_keras.runs.checkpoint import load_network
     from ddnn_keras.runs.earlier_runs import images_of_network, network_of_file
     from ddnn_keras.tflite.convert import convert
@@ -62,7 +62,7 @@ def errors_of_depths(path, facts, arguments):
     network = network_of_file(path, arguments.model)
     model = load_network(network, compile=False)
     if is_quantization_aware(model):
-        model = without_rounding(model)
+        model = copied(model, quantization_aware=False)
     images = images_of_network(network, arguments, model.input_shape[1:], len(facts["labels"]))
     pixels, _ = images.test_sample(min(arguments.images, images.num_test))
     errors = {}
@@ -70,14 +70,6 @@ def errors_of_depths(path, facts, arguments):
         subnet = model.subnet(depth)
         errors[depth] = layer_errors(path.read_bytes(), convert(subnet), subnet, pixels, signature)
     return errors
-
-
-def write_csv(errors, path):
-    """Writes all layers as a CSV file."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["depth", "layer", "snr", "added", "cut_off"])
-        writer.writerows([depth, *dataclasses.astuple(layer)] for depth, found in errors.items() for layer in found)
 
 
 def draw(errors, path):
@@ -91,8 +83,7 @@ def draw(errors, path):
     axes.tick_params("x", rotation=90, labelsize=4)
     axes.set(ylabel="signal-to-noise ratio, dB")
     axes.legend()
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    write_figure(path, figure, dpi=150)
 
 
 if __name__ == "__main__":

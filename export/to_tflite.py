@@ -58,7 +58,6 @@ def main(arguments):
     from ddnn_keras.runs.earlier_runs import images_of_network
     from ddnn_keras.tflite.export import export_subnets
 
-    note_if_unfinished(RunDirectory(path.parent))
     # Without its loss and metrics, which may be the user's own.
     model = load_network(path, compile=False)
     depths = chosen_depths(model, arguments.depth)
@@ -109,18 +108,14 @@ def main(arguments):
 
 
 def model_path(arguments):
-    """The model to export: the user's choice, or the newest run's."""
-    if arguments.model:
-        return pathlib.Path(arguments.model)
-    path = RunDirectory.newest().model
-    print(f"Model: {path} (the newest run)")
-    return path
-
-
-def note_if_unfinished(run_directory):
-    """Says so where a run was interrupted: its network is that of the last epoch, not of the best."""
+    """The model to export: the user's choice, or the newest run's. Says so where its run was interrupted."""
+    path = pathlib.Path(arguments.model) if arguments.model else RunDirectory.newest().model
+    if not arguments.model:
+        print(f"Model: {path} (the newest run)")
+    run_directory = RunDirectory(path.parent)
     if run_directory.config.is_file() and not run_directory.metrics.is_file():
         print(f"{run_directory.path} is not finished. This is the network of its last epoch: --resume goes on.")
+    return path
 
 
 def chosen_depths(model, wanted):

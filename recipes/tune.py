@@ -19,7 +19,7 @@ import json
 import os
 import pathlib
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_json
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, print_table, run
 from ddnn_keras.runs.arguments import add_distillation, add_settings, check_depths, check_effect, load_images
 from ddnn_keras.runs.folder_lock import one_at_a_time
@@ -47,7 +47,13 @@ def main(arguments):
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     arguments.search = [name for name in SEARCHED if name in arguments.search]  # in one order
-    check_search(arguments, parser.typed())
+    check_effect("--search", arguments.distillation, arguments.search)
+    typed = parser.typed()
+    if given := sorted(typed.keys() & set(arguments.search)):
+        raise ValueError(
+            f"--{given[0].replace('_', '-')} must not have a value where it is searched. --search names what is "
+            f"searched. Received: {typed[given[0]]}"
+        )
     check_depths(arguments, at_least=2)
     try:
         from ddnn_keras.runs import search, trainer  # not before: it takes seconds
@@ -69,16 +75,6 @@ def main(arguments):
                 report(tuner.oracle, arguments, output)
 
 
-def check_search(arguments, typed):
-    """Raises a `ValueError` if something is searched that has no effect, or that has a value already."""
-    check_effect("--search", arguments.distillation, arguments.search)
-    for name in sorted(set(arguments.search) & set(typed)):
-        raise ValueError(
-            f"--{name.replace('_', '-')} must not have a value where it is searched. --search names what is searched. "
-            f"Received: {typed[name]}"
-        )
-
-
 def same_settings(arguments, images, path):
     """Writes what all trials have in common. Raises a `ValueError` if the search had other settings or images."""
     import keras
@@ -88,8 +84,7 @@ def same_settings(arguments, images, path):
     settings = {name: value for name, value in vars(arguments).items() if name not in MAY_DIFFER}
     settings |= {"backend": keras.backend.backend(), "data": fingerprint(images)}
     if not path.exists():
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1) + "\n")
+        write_json(path, settings)
         return
     kept = json.loads(path.read_text())
     if not is_same(kept.pop("data"), settings.pop("data")):
@@ -105,8 +100,7 @@ def report(oracle, arguments, output):
     """Writes and shows the trials that are done, the best one first."""
     trials = [record(trial, arguments) for trial in oracle.get_best_trials(len(oracle.trials))]
     trials = [trial for trial in trials if trial["accuracy"] is not None]  # the others failed
-    with atomic_write(output / "trials.json") as temporary:
-        temporary.write_text(json.dumps(trials, indent=1) + "\n")
+    write_json(output / "trials.json", trials)
     rows = []
     for trial in trials[:10]:
         values = [trial["arguments"][name] for name in arguments.search]

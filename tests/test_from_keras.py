@@ -9,7 +9,7 @@ from ddnn_keras import DDNN, EKD
 from ddnn_keras.network.division import divide
 from ddnn_keras.network.preprocessing import MODES as MODES_OF_PIXELS
 from ddnn_keras.network.preprocessing import preprocessing_of
-from ddnn_keras.quantization_aware import quantization_aware, without_rounding
+from ddnn_keras.quantization_aware import copied, quantization_aware
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import parse, serialize
 from ddnn_keras.tflite.bundle import convert_bundle
@@ -217,7 +217,7 @@ def test_copies_for_files_and_for_integer_training_normalise_as_the_source():
     for found in (
         model(images)[full_net],
         LiteModel(convert(model.subnet(3)))(images),
-        without_rounding(quantization_aware(model, images))(images)[full_net],
+        copied(quantization_aware(model, images), quantization_aware=False)(images)[full_net],
     ):
         np.testing.assert_allclose(found, source(images), rtol=1e-4, atol=1e-4)
 

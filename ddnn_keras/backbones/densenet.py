@@ -8,14 +8,10 @@ import keras
 
 from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
 from ddnn_keras.backbones.nested_convolution import nested_convolution
-from ddnn_keras.backbones.resnet import STEM_LAYERS
+from ddnn_keras.backbones.resnet import STEM_CONVOLUTIONS, resnet_stem
 
 # A name counts layers: two convolutions in a block, the stem's, three transitions' and the classifier. The paper's.
-DEPTHS = {
-    121: (6, 12, 24, 16),
-    169: (6, 12, 32, 32),
-    201: (6, 12, 48, 32),
-}
+DEPTHS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 
 BOTTLENECK = 4  # channels of a layer's first convolution for each that its second adds
 
@@ -30,7 +26,7 @@ class DenseNet:
 
     DEPTHS = DEPTHS
     WIDTH = 64
-    STEMS = tuple(STEM_LAYERS)
+    STEMS = tuple(STEM_CONVOLUTIONS)
     num_stages = 4
 
     def __init__(self, width, stem):
@@ -38,11 +34,11 @@ class DenseNet:
         if self.width % 2:
             raise ValueError(f"`width` must be even for a DenseNet. Received: width={width!r}")
         self._growth = self.width // 2
-        self._stem = STEM_LAYERS[check_stem(stem, self.STEMS)]
+        self._stem = check_stem(stem, self.STEMS)
 
     def stem(self, path, x):
         """The layers before the first stage."""
-        y = self._stem(path, x, self.width)
+        y = resnet_stem(path, x, self.width, self._stem)
         height, width = y.shape[1:3]
         if min(height, width) < 2 ** (self.num_stages - 1):
             raise ValueError(

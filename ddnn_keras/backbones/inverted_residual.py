@@ -5,7 +5,7 @@ import numbers
 
 import keras
 
-from ddnn_keras.backbones.layers import check_stem, convolution, depthwise_convolution, normalization
+from ddnn_keras.backbones.layers import check_stem, convolution, normalization
 
 # For small images, the first convolution and the second stage keep the resolution.
 STEMS = {"cifar": (1, 1), "strided": (2, 1), "imagenet": (2, 2)}
@@ -32,7 +32,7 @@ class InvertedResidualNet:
     def stem(self, path, x):
         """A 3x3 convolution."""
         x = convolution(path, x, self.stem_channels, 3, self._stem_strides, "stem_conv", one_sided=self.ONE_SIDED)
-        return self._relu6(path, self._normalization(path, x, "stem_bn"))
+        return self._activated(path, x, "stem_bn")
 
     def block(self, path, x, stage, index):
         """An expansion, a depthwise convolution, a projection, and a shortcut where the shape is kept."""
@@ -43,18 +43,17 @@ class InvertedResidualNet:
         shortcut = x
         if expansion > 1:
             x = convolution(path, x, expansion * x.shape[-1], 1, 1, f"{name}_expand_conv")
-            x = self._relu6(path, self._normalization(path, x, f"{name}_expand_bn"))
-        x = depthwise_convolution(path, x, kernel_size, strides, f"{name}_depthwise_conv", self.ONE_SIDED)
-        x = self._relu6(path, self._normalization(path, x, f"{name}_depthwise_bn"))
+            x = self._activated(path, x, f"{name}_expand_bn")
+        x = convolution(path, x, None, kernel_size, strides, f"{name}_depthwise_conv", one_sided=self.ONE_SIDED)
+        x = self._activated(path, x, f"{name}_depthwise_bn")
         x = convolution(path, x, self._channels(channels), 1, 1, f"{name}_project_conv")
-        x = self._normalization(path, x, f"{name}_project_bn")
+        x = normalization(path, x, f"{name}_project_bn", epsilon=self.EPSILON)
         return keras.layers.Add(dtype=path.dtype)([x, shortcut]) if x.shape == shortcut.shape else x
 
     def head(self, path, x):
         """A 1x1 convolution and global average pooling."""
         x = convolution(path, x, self.last_channels, 1, 1, "last_conv")
-        x = self._relu6(path, self._normalization(path, x, "last_bn"))
-        return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(x)
+        return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(self._activated(path, x, "last_bn"))
 
     def _channels(self, channels):
         """The multiple of 8 near the channels in proportion to the width that has at least 90 % of them."""
@@ -62,8 +61,6 @@ class InvertedResidualNet:
         rounded = max(8, int(exact + 4) // 8 * 8)
         return rounded if rounded >= 0.9 * exact else rounded + 8
 
-    def _normalization(self, path, x, name):
-        return normalization(path, x, name, epsilon=self.EPSILON)
-
-    def _relu6(self, path, x):
+    def _activated(self, path, x, name):
+        x = normalization(path, x, name, epsilon=self.EPSILON)
         return keras.layers.ReLU(max_value=6.0, dtype=path.dtype)(x)

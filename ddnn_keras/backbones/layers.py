@@ -6,46 +6,22 @@ from ddnn_keras.depths import is_positive_integer
 
 
 def convolution(path, x, filters, kernel_size, strides, name, use_bias=False, one_sided=False):
-    """A shared convolution, see `padded`."""
+    """A shared convolution, depthwise if `filters` is `None`. If there is a stride, it is padded on all sides.
+
+    Keras' "same" pads even sizes on one side, as TensorFlow's published networks do. With `one_sided` it stays so.
+    """
+    padding = "same"
     if kernel_size == 1 and strides > 1:
         # The same function at the same speed. In TensorFlow 2.21 on a CPU, the gradient of a strided 1x1 convolution
         # writes out of bounds and kills the process, unless the channels are a multiple of 16.
         x, strides = keras.layers.MaxPooling2D(1, strides=strides, dtype=path.dtype)(x), 1
-    x, padding = padded(path, x, kernel_size, strides, one_sided)
-    return path.shared(
-        keras.layers.Conv2D,
-        name,
-        filters=filters,
-        kernel_size=kernel_size,
-        strides=strides,
-        padding=padding,
-        use_bias=use_bias,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", path.seed(name)),
-    )(x)
-
-
-def depthwise_convolution(path, x, kernel_size, strides, name, one_sided=False):
-    """A shared depthwise convolution without bias, see `padded`."""
-    x, padding = padded(path, x, kernel_size, strides, one_sided)
-    return path.shared(
-        keras.layers.DepthwiseConv2D,
-        name,
-        kernel_size=kernel_size,
-        strides=strides,
-        padding=padding,
-        use_bias=False,
-        depthwise_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", path.seed(name)),
-    )(x)
-
-
-def padded(path, x, kernel_size, strides, one_sided):
-    """The input of a convolution, padded on all sides if there is a stride, and the `padding` that Keras has to do.
-
-    Keras' "same" pads even sizes on one side, as TensorFlow's published networks do. With `one_sided` it stays so.
-    """
-    if strides == 1 or one_sided:
-        return x, "same"
-    return keras.layers.ZeroPadding2D(kernel_size // 2, dtype=path.dtype)(x), "valid"
+    if strides > 1 and not one_sided:
+        x, padding = keras.layers.ZeroPadding2D(kernel_size // 2, dtype=path.dtype)(x), "valid"
+    settings = {"kernel_size": kernel_size, "strides": strides, "padding": padding, "use_bias": use_bias}
+    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", path.seed(name))
+    if filters is None:
+        return path.shared(keras.layers.DepthwiseConv2D, name, **settings, depthwise_initializer=initializer)(x)
+    return path.shared(keras.layers.Conv2D, name, filters=filters, **settings, kernel_initializer=initializer)(x)
 
 
 def normalization(path, x, name, behind_convolution=True, epsilon=1e-5):

@@ -7,11 +7,7 @@ from ddnn_keras.backbones.inverted_residual import InvertedResidualNet
 
 # A name counts layers: three convolutions in a block (two in the first), the first and last convolution, the
 # classifier. 53 is the paper's network.
-DEPTHS = {
-    23: (1, 1, 1, 1, 1, 1, 1),
-    38: (1, 2, 2, 2, 2, 2, 1),
-    53: (1, 2, 3, 4, 3, 3, 1),
-}
+DEPTHS = {23: (1, 1, 1, 1, 1, 1, 1), 38: (1, 2, 2, 2, 2, 2, 1), 53: (1, 2, 3, 4, 3, 3, 1)}
 
 # Table 2 of the paper: expansion, channels, stride and kernel size of each stage.
 STAGES = [
@@ -33,12 +29,7 @@ class MobileNetV2(InvertedResidualNet):
     ONE_SIDED = False
     EPSILON = 1e-5
 
-    @property
-    def stem_channels(self):
-        """Channels of the first convolution."""
-        return self._channels(32)
-
-    @property
-    def last_channels(self):
-        """Channels of the last convolution, no fewer than the paper's."""
-        return max(1280, self._channels(1280))
+    def __init__(self, width, stem):
+        super().__init__(width, stem)
+        # Of the last convolution, no fewer than the paper's.
+        self.stem_channels, self.last_channels = self._channels(32), max(1280, self._channels(1280))

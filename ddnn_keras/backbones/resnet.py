@@ -4,8 +4,6 @@ As torchvision computes them: symmetric padding, the stride in the first 3x3 con
 where the shape changes, no biases in front of normalisation.
 """
 
-import functools
-
 import keras
 
 from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
@@ -17,6 +15,9 @@ BASIC_DEPTHS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4,
 BOTTLENECK_DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 # 6n + 2 layers: n blocks of two convolutions in each of three stages.
 CIFAR_DEPTHS = {6 * n + 2: (n, n, n) for n in (1, 2, 3, 5, 7, 9, 18)}
+
+# Kernel size and strides.
+STEM_CONVOLUTIONS = {"cifar": (3, 1), "strided": (3, 2), "imagenet": (7, 2)}
 
 
 class ResNet:
@@ -30,16 +31,16 @@ class ResNet:
 
     DEPTHS = BASIC_DEPTHS
     WIDTH = 64
-    STEMS = ("cifar", "strided", "imagenet")
+    STEMS = tuple(STEM_CONVOLUTIONS)
     num_stages = 4
 
     def __init__(self, width, stem):
         self.width = check_width(width)
-        self._stem = STEM_LAYERS[check_stem(stem, self.STEMS)]
+        self._stem = check_stem(stem, self.STEMS)
 
     def stem(self, path, x):
         """The layers before the first stage."""
-        return self._stem(path, x, self.width)
+        return resnet_stem(path, x, self.width, self._stem)
 
     def convolutions(self, filters, strides):
         """The convolutions of a block, a list of filters, kernel size and strides: two 3x3 ones."""
@@ -67,22 +68,15 @@ class ResNet:
         return keras.layers.GlobalAveragePooling2D(dtype=path.dtype)(x)
 
 
-def cifar_stem(path, x, width, strides=1):
-    """A 3x3 convolution."""
-    x = normalization(path, convolution(path, x, width, 3, strides, "stem_conv"), "stem_bn")
-    return keras.layers.ReLU(dtype=path.dtype)(x)
-
-
-def imagenet_stem(path, x, width):
-    """A 7x7 convolution and a max-pooling: a quarter of the resolution."""
-    x = normalization(path, convolution(path, x, width, 7, 2, "stem_conv"), "stem_bn")
+def resnet_stem(path, x, width, stem):
+    """A convolution. For ImageNet a max-pooling follows it."""
+    x = normalization(path, convolution(path, x, width, *STEM_CONVOLUTIONS[stem], "stem_conv"), "stem_bn")
     x = keras.layers.ReLU(dtype=path.dtype)(x)
+    if stem != "imagenet":
+        return x
     # After a ReLU, padding with zeros is padding with nothing.
     x = keras.layers.ZeroPadding2D(1, dtype=path.dtype)(x)
     return keras.layers.MaxPooling2D(3, strides=2, dtype=path.dtype)(x)
-
-
-STEM_LAYERS = {"cifar": cifar_stem, "strided": functools.partial(cifar_stem, strides=2), "imagenet": imagenet_stem}
 
 
 class ResNetBottleneck(ResNet):

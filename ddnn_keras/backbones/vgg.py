@@ -8,12 +8,7 @@ import keras
 from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
 
 # A name counts layers: the convolutions, and the paper's three dense layers.
-DEPTHS = {
-    11: (1, 1, 2, 2, 2),
-    13: (2, 2, 2, 2, 2),
-    16: (2, 2, 3, 3, 3),
-    19: (2, 2, 4, 4, 4),
-}
+DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
 class VGG:

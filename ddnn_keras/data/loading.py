@@ -15,10 +15,7 @@ from ddnn_keras.depths import is_positive_integer
 SOURCES = {"digits": "digits", "folder:": "folder", "npz:": "npz"}
 
 # The packages of each extra that only some kinds need: a module is imported when it is wanted.
-EXTRAS = {
-    "recipes": ("importlib_resources", "sklearn", "tensorflow_datasets"),
-    "tensorflow": ("PIL", "tensorflow"),
-}
+EXTRAS = {"recipes": ("importlib_resources", "sklearn", "tensorflow_datasets"), "tensorflow": ("PIL", "tensorflow")}
 
 
 def load(

@@ -14,20 +14,8 @@ def held_out_count(count, fraction):
     return held_out
 
 
-def hold_out(count, fraction, seed):
-    """Increasing indices of the images that are kept, and of those that are held out.
-
-    Example:
-    >>> hold_out(5, 0.4, seed=0)
-    (array([0, 1, 3]), array([2, 4]))
-    """
-    held_out = held_out_count(count, fraction)
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
-
-
 def hold_out_by_class(labels, fraction, seed):
-    """As `hold_out`, with the same fraction of every class.
+    """Increasing indices of the images that are kept, and of those that are held out: a fraction of every class.
 
     A class of two images or more gives at least one and keeps at least one.
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from ddnn_keras.depths import is_positive_integer, output_key
-from ddnn_keras.network.paths import Path, deepest, grow
+from ddnn_keras.network.paths import Path, grow
 
 
 def normalize_pixels(image, mean, std, policy):
@@ -28,8 +28,8 @@ def with_static_shape(images, shape):
 def grow_outputs(backbone, x, depths, num_classes, policy):
     """Logits and stage features of every depth: two dicts from output keys."""
     depths = {output_key(depth): blocks for depth, blocks in depths.items()}
+    *_, full_net = depths  # the deepest
     # `keras.utils.set_random_seed` seeds this generator.
-    full_net = deepest(depths)
     trunk = Path(full_net, depths[full_net], {}, policy, seed=random.getrandbits(32))
     logits, features = {}, {}
     for key, (path, stages) in grow(backbone, trunk, backbone.stem(trunk, x), depths).items():
@@ -44,24 +44,13 @@ def grow_outputs(backbone, x, depths, num_classes, policy):
     return logits, features
 
 
-def network_with_features(model, features):
-    """A network of the same layers with two outputs, `"logits"` and stage `"features"`."""
-    network = keras.Model(model.input, {"logits": model.output, "features": features})
-    network.input_spec, network.dtype_policy = model.input_spec, model.dtype_policy
-    return network
-
-
-def check_channels_last():
-    """Raises a `ValueError` if Keras' global setting puts channels first."""
+def check_arguments(input_shape, num_classes, **pixels):
+    """Raises a `ValueError` unless a network can have these arguments, of which `pixels` are its mean and deviation."""
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             "`keras.config.image_data_format()` must be 'channels_last'. "
             f"Received: {keras.config.image_data_format()!r}"
         )
-
-
-def check_images(input_shape, num_classes):
-    """Raises a `ValueError` unless these are the shape of an image and a number of classes."""
     wellformed = isinstance(input_shape, tuple | list) and len(input_shape) == 3
     if not wellformed or not all(is_positive_integer(size) for size in input_shape):
         raise ValueError(
@@ -71,12 +60,10 @@ def check_images(input_shape, num_classes):
     # The softmax of a single logit is always 1, which trains nothing.
     if not is_positive_integer(num_classes) or num_classes < 2:
         raise ValueError(f"`num_classes` must be an integer of 2 or more. Received: num_classes={num_classes!r}")
-
-
-def check_pixels(argument, value, channels, allow_zero):
-    """Raises a `ValueError` unless `value` is a number or one for each channel."""
-    numbers = np.asarray(value)
-    wellformed = numbers.dtype.kind in "iuf" and numbers.shape in ((), (channels,)) and np.isfinite(numbers).all()
-    if not wellformed or not (allow_zero or numbers.all()):
-        kind = "a number" if allow_zero else "a number other than 0"
-        raise ValueError(f"`{argument}` must be {kind}, or {channels} of them. Received: {argument}={value!r}")
+    channels = input_shape[-1]
+    for name, value in pixels.items():
+        numbers = np.asarray(value)
+        wellformed = numbers.dtype.kind in "iuf" and numbers.shape in ((), (channels,)) and np.isfinite(numbers).all()
+        if not wellformed or (name == "pixel_std" and not numbers.all()):
+            kind = "a number other than 0" if name == "pixel_std" else "a number"
+            raise ValueError(f"`{name}` must be {kind}, or {channels} of them. Received: {name}={value!r}")

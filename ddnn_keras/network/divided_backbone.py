@@ -8,11 +8,7 @@ from ddnn_keras.network.division import divide, spread_depths
 from ddnn_keras.network.graph import check_source, copy_layer_weights
 from ddnn_keras.network.untrained_subnets import without_path
 
-NORMALIZATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-)
+NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization, keras.layers.LayerNormalization)
 # The families' too, see `ddnn_keras.backbones.layers`.
 STATISTICS_MOMENTUM = 0.9
 

@@ -106,9 +106,7 @@ def divide(source):
             "`DDNN(backbone=...)` has families of VGG and DenseNet, for which `load_pretrained` takes weights over."
         )
     head = merged(waiting) if waiting else None
-    others = sum(
-        len(split_at_blocks(segment)) - 1 for segment in [*(stage[0] for stage in stages), *filter(None, [head])]
-    )
+    others = sum(map(blocks_within, [*(stage[0] for stage in stages), *([head] if head else [])]))
     return Division(stages, head, classifier, others)
 
 
@@ -201,17 +199,13 @@ def adds_to(node, tensor):
     """Whether a call gives `tensor` where everything else that it takes is 0. A multiplication gives 0 instead."""
     if len(node.input_tensors) != 2 or not any(entering is tensor for entering in node.input_tensors):
         return False
-    shape = [2 if size is None else size for size in tensor.shape]
-    values = {
-        id(entering): np.zeros([2 if size is None else size for size in entering.shape])
-        for entering in node.input_tensors
-    }
-    values[id(tensor)] = np.ones(shape)
-    arguments, keywords = node.arguments.fill_in(
-        {key: ops.convert_to_tensor(value, "float32") for key, value in values.items()}
-    )
+    values = {}
+    for entering in node.input_tensors:
+        shape = [2 if size is None else size for size in entering.shape]
+        values[id(entering)] = ops.full(shape, float(entering is tensor), "float32")
+    arguments, keywords = node.arguments.fill_in(values)
     result = ops.convert_to_numpy(node.operation(*arguments, **keywords))
-    return result.shape == tuple(shape) and bool(np.all(result == 1))
+    return result.shape == tuple(values[id(tensor)].shape) and bool(np.all(result == 1))
 
 
 def merged(found):
@@ -225,27 +219,17 @@ def is_block(segment):
     return linear or any(map(is_addition, segment.nodes[-2:]))
 
 
-def split_at_blocks(segment):
-    """The blocks of a segment that cannot be left out, as lists of nodes.
-
-    Such a block ends with an addition, or with a batch normalisation that a convolution reads: a linear bottleneck.
-    """
-    blocks = [[]]
+def blocks_within(segment):
+    """How many blocks end within a segment: with an addition, or with a normalisation that a convolution reads."""
+    count = 0
     for index, node in enumerate(segment.nodes):
-        blocks[-1].append(node)
-        later = segment.nodes[index + 1 :]
-        ends = is_addition(node) or any(is_read_by_convolution(node, other) for other in later)
-        if ends and any(hasattr(other.operation, "kernel") for other in later):
-            blocks.append([])
-    return blocks
+        convolutions = [later for later in segment.nodes[index + 1 :] if hasattr(later.operation, "kernel")]
+        is_read = any(later.input_tensors[0] is node.output_tensors[0] for later in convolutions)
+        is_bottleneck = is_read and isinstance(node.operation, keras.layers.BatchNormalization)
+        count += bool(convolutions) and (is_bottleneck or is_addition(node))
+    return count
 
 
 def is_addition(node):
     """Whether a call adds tensors."""
     return len(node.input_tensors) == 2 and adds_to(node, node.input_tensors[0])
-
-
-def is_read_by_convolution(node, other):
-    """Whether `other` is a convolution of what `node`, a batch normalisation, gives."""
-    normalizes = isinstance(node.operation, keras.layers.BatchNormalization)
-    return normalizes and hasattr(other.operation, "kernel") and other.input_tensors[0] is node.output_tensors[0]

@@ -23,12 +23,8 @@ def nodes_before(outputs):
 
 def node_of(tensor):
     """The call that gave a symbolic tensor."""
-    return layer_of(tensor)._inbound_nodes[tensor._keras_history.node_index]
-
-
-def layer_of(tensor):
-    """The layer that gave a symbolic tensor."""
-    return tensor._keras_history.operation
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
 
 
 def readers(outputs):
@@ -36,7 +32,7 @@ def readers(outputs):
     found = {}
     for node in nodes_before(outputs):
         for tensor in node.input_tensors:
-            found.setdefault(layer_of(tensor).name, []).append(node.operation)
+            found.setdefault(node_of(tensor).operation.name, []).append(node.operation)
     return found
 
 
@@ -114,9 +110,6 @@ def check_source(source, shape=None):
         )
     theirs = source.inputs[0].shape[1:]
     shape = tuple(theirs if shape is None else shape)
-    if (
-        len(shape) != 3
-        or None in shape
-        or any(their not in (None, our) for their, our in zip(theirs, shape, strict=True))
-    ):
+    wellformed = len(shape) == 3 and None not in shape
+    if not wellformed or any(their not in (None, our) for their, our in zip(theirs, shape, strict=True)):
         raise ValueError(f"`source` must take images of the shape {shape}. Received: one that takes {theirs}")

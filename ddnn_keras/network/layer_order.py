@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from ddnn_keras.network.graph import layer_of, nodes_before
+from ddnn_keras.network.graph import node_of, nodes_before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +15,6 @@ class Convolution:
     input: keras.KerasTensor
     output: keras.KerasTensor  # behind the batch normalisation
     normalization: keras.layers.BatchNormalization | None
-    level: int  # the number of convolutions on the longest way from the image, including this one
-
-    @property
-    def shape(self):
-        """The shape of the kernel."""
-        return tuple(self.layer.kernel.shape)
 
     @property
     def weight_shapes(self):
@@ -34,40 +28,38 @@ def convolutions_in_order(output):
     They are sorted by level. Two of one level, such as a block's first convolution and its projection, are sorted by
     the shapes of their kernels.
     """
-    levels = layer_levels(output)
+    nodes = nodes_by_level(output)
     normalizations = {
-        id(layer_of(node.input_tensors[0])): node
-        for node, _ in levels
+        id(node_of(node.input_tensors[0]).operation): node
+        for node in nodes
         if isinstance(node.operation, keras.layers.BatchNormalization)
     }
     convolutions = []
-    for node, level in levels:
+    for node in nodes:
         if hasattr(node.operation, "kernel"):
             behind = normalizations.get(id(node.operation))
             (output,) = (behind or node).output_tensors
-            convolutions.append(
-                Convolution(node.operation, node.input_tensors[0], output, behind and behind.operation, level)
-            )
-    return sorted(convolutions, key=lambda convolution: (convolution.level, convolution.shape))
+            convolutions.append(Convolution(node.operation, node.input_tensors[0], output, behind and behind.operation))
+    return convolutions
 
 
 def normalizations_apart(output):
     """The batch normalisations that are not behind a convolution, as in a DenseNet, sorted by level."""
-    apart = [
-        (level, node.operation)
-        for node, level in layer_levels(output)
+    return [
+        node.operation
+        for node in nodes_by_level(output)
         if isinstance(node.operation, keras.layers.BatchNormalization)
-        and not hasattr(layer_of(node.input_tensors[0]), "kernel")
+        and not hasattr(node_of(node.input_tensors[0]).operation, "kernel")
     ]
-    return [layer for _, layer in sorted(apart, key=lambda pair: pair[0])]
 
 
-def layer_levels(output):
-    """The calls of layers that lead to a symbolic tensor: a list of pairs of Keras' node and its level."""
-    levels, found = {}, []
-    for node in nodes_before([output]):
-        level = max((levels[id(tensor)] for tensor in node.input_tensors), default=0)
-        level += hasattr(node.operation, "kernel")
-        found.append((node, level))
+def nodes_by_level(output):
+    """Keras' nodes before a symbolic tensor, sorted by level: the number of convolutions on the longest way to each."""
+    levels, keys = {}, {}
+    nodes = nodes_before([output])
+    for node in nodes:
+        kernel = getattr(node.operation, "kernel", None)
+        level = max((levels[id(tensor)] for tensor in node.input_tensors), default=0) + (kernel is not None)
         levels.update((id(tensor), level) for tensor in node.output_tensors)
-    return found
+        keys[id(node)] = level, () if kernel is None else tuple(kernel.shape)
+    return sorted(nodes, key=lambda node: keys[id(node)])

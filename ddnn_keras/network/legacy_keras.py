@@ -20,13 +20,11 @@ def to_tf_keras(subnet):
     tensors = {}
     for node in nodes_before(subnet.outputs):
         (output,) = node.output_tensors
-        inputs = [tensors[id(tensor)] for tensor in node.input_tensors] if not node.is_input else []
         if node.is_input:
             tensors[id(output)] = tf_keras.Input(output.shape[1:], name=node.operation.name)
         else:
-            tensors[id(output)] = counterpart(node.operation, output.shape[-1])(
-                inputs if len(inputs) > 1 else inputs[0]
-            )
+            inputs = [tensors[id(tensor)] for tensor in node.input_tensors]
+            tensors[id(output)] = counterpart(node.operation)(inputs if len(inputs) > 1 else inputs[0])
     (image,), (logits,) = subnet.inputs, subnet.outputs
     model = tf_keras.Model(tensors[id(image)], tensors[id(logits)], name=subnet.name)
     for layer in subnet.layers:
@@ -50,7 +48,7 @@ def check_same_outputs(subnet, model):
         raise ValueError(f"`subnet` must be made of layers that compute the same in tf_keras. Received: {subnet.name}")
 
 
-def counterpart(layer, channels):
+def counterpart(layer):
     """The tf_keras layer with the same function, without the weights."""
     name = type(layer).__name__
     if isinstance(layer, keras.layers.Rescaling):

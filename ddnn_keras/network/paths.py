@@ -75,7 +75,7 @@ def grow(backbone, path, x, depths, stage=0):
     if stage == backbone.num_stages:
         # Here only one is left. Behind the last stage it needs normalisation of its own too.
         return {key: (path.fork(key, blocks), []) for key, blocks in depths.items()}
-    full_net = deepest(depths)
+    *_, full_net = depths
     path = path.fork(full_net, depths[full_net])
     outputs = []
     for index in range(path.blocks[stage]):
@@ -87,8 +87,3 @@ def grow(backbone, path, x, depths, stage=0):
         branch = grow(backbone, path, feature, {key: depths[key] for key in group}, stage + 1)
         grown |= {key: (end, [feature, *later]) for key, (end, later) in branch.items()}
     return grown
-
-
-def deepest(depths):
-    """The full-net's key: the last one, since depths are sorted from the shallowest to the deepest."""
-    return list(depths)[-1]

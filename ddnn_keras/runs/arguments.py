@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from ddnn_keras.backbones import BACKBONES, STEMS, family_named
-from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer, run
 
 # Where a run takes place, and not what it is.
 DEVICES = {"distribute", "hosts", "rank"}
@@ -42,6 +42,18 @@ def argument_parser(description, **defaults):
     add_devices(parser)
     parser.set_defaults(**defaults)
     return parser
+
+
+def command(description, **defaults):
+    """Runs the command line of a recipe with its own defaults, such as `epochs=200`."""
+    parser = argument_parser(description, **defaults)
+
+    def main(arguments):
+        from ddnn_keras.runs import trainer  # not before: it takes seconds
+
+        trainer.main(arguments, parser)
+
+    run(main, parser)
 
 
 def add_run(parser):
@@ -103,9 +115,7 @@ def add_distillation(parser):
     add("--kl-weight", type=number, help="weight of the KL divergence")
     add("--attention-weight", type=number, help="weight of the attention term")
     add("--attention", choices=ATTENTION_MAPS, help="kind of attention map")
-    add(
-        "--student-weight", type=number, default=1.0, help="weight of each sub-net's cross-entropy; the full-net's is 1"
-    )
+    add("--student-weight", type=number, default=1.0, help="weight of a sub-net's cross-entropy; the full-net's is 1")
     add("--teacher", choices=TEACHERS, help="whose probabilities teach")
     parser.set_defaults(**EKD_DEFAULTS)
 

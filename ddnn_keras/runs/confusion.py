@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_figure
 
 # Of as many classes, figures in the picture's cells can be read.
 MOST_WITH_FIGURES = 20
@@ -22,14 +22,11 @@ def add_recall(metrics, model, batches, class_names, run_directory):
     figure = Figure(figsize=(size * len(metrics), size), layout="constrained")
     for axes, (key, found) in zip(np.atleast_1d(figure.subplots(1, len(metrics))), predicted.items()):
         matrix = confusion_matrix(labels, found, labels=range(len(class_names)))
-        of_class = matrix.sum(1)
-        recall = np.diag(matrix) / np.maximum(of_class, 1)
-        metrics[key]["recall"] = {
-            name: float(value) for name, value, count in zip(class_names, recall, of_class) if count
-        }
+        counts = matrix.sum(1)
+        recall = np.diag(matrix) / np.maximum(counts, 1)
+        metrics[key]["recall"] = {name: float(part) for name, part, count in zip(class_names, recall, counts) if count}
         few = len(class_names) <= MOST_WITH_FIGURES
         display = ConfusionMatrixDisplay(matrix, display_labels=class_names if few else None)
         display.plot(ax=axes, include_values=few, xticks_rotation="vertical", colorbar=False, cmap="Blues")
         axes.set_title(key)
-    with atomic_write(run_directory.confusion) as temporary:
-        figure.savefig(temporary, dpi=120)
+    write_figure(run_directory.confusion, figure)

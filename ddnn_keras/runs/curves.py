@@ -5,13 +5,11 @@ from math import isnan, nan
 
 from matplotlib.figure import Figure
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_figure
 
 
 def draw_curves(history, path):
-    """Draws the accuracy of each depth and each loss term as a PNG file; an empty history draws nothing."""
-    if not history:
-        return
+    """Draws the accuracy of each depth and each loss term as a PNG file."""
     figure = Figure(figsize=(14, 4.5), layout="constrained")
     accuracy, losses = figure.subplots(1, 2)
     draw(accuracy, history, names_ending("accuracy", history))
@@ -23,8 +21,7 @@ def draw_curves(history, path):
         axes.xaxis.get_major_locator().set_params(integer=True)
         # Beside the lines, which would leave no room for some ten names.
         axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    write_figure(path, figure)
 
 
 def draw(axes, history, names):

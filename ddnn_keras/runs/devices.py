@@ -76,7 +76,6 @@ def data_parallel(arguments, batch_size):
 ENGINES = {"tensorflow": mirrored, "jax": data_parallel}
 
 
-@contextlib.contextmanager
 def several_devices(arguments, batch_size):
     """A context in which networks are trained on the devices that `arguments` ask for. Gives this process's `Share`."""
     hosts, backend = arguments.hosts or [""], keras.backend.backend()
@@ -86,20 +85,16 @@ def several_devices(arguments, batch_size):
     if not arguments.distribute:
         if arguments.hosts:
             raise ValueError("--hosts must go with --distribute.")
-        yield ALONE
-        return
+        return contextlib.nullcontext(ALONE)
     if backend not in ENGINES:
         raise ValueError(f"--distribute needs KERAS_BACKEND to be {' or '.join(ENGINES)}. Received: {backend}")
-    with ENGINES[backend](arguments, batch_size) as share:
-        yield share
+    return ENGINES[backend](arguments, batch_size)
 
 
-def check_batch_size(batch_size, num_devices):
-    """Raises a `ValueError` unless all devices can have parts of the same size."""
-    if batch_size % num_devices:
-        raise ValueError(
-            f"--batch-size must be a multiple of {num_devices}, the number of devices. Received: {batch_size}"
-        )
+def check_batch_size(batch_size, count):
+    """Raises a `ValueError` unless so many devices can have parts of the same size."""
+    if batch_size % count:
+        raise ValueError(f"--batch-size must be a multiple of {count}, the number of devices. Received: {batch_size}")
 
 
 class DataParallelTraining(keras.distribution.DataParallel):

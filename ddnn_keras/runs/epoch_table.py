@@ -10,10 +10,7 @@ from ddnn_keras.depths import output_key
 
 
 class EpochTable(keras.callbacks.Callback):
-    """Prints epoch, time, loss and each depth's validation accuracy. `history.csv` has everything else.
-
-    It is also a context, which takes the bar off the terminal when a training fails or is interrupted.
-    """
+    """Prints epoch, time, loss and each depth's validation accuracy. `history.csv` has everything else."""
 
     def __init__(self, depths, epochs):
         super().__init__()
@@ -22,12 +19,6 @@ class EpochTable(keras.callbacks.Callback):
         self._columns = {f" {depth}".rjust(7): output_key(depth) for depth in depths}
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar = self._begin = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self._end_bar()
 
     def on_train_begin(self, logs=None):
         """Prints the head of the table."""
@@ -50,7 +41,7 @@ class EpochTable(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's row."""
-        self._end_bar()
+        self.close()
         progress = f"{epoch + 1}/{self._epochs}"
         seconds = f"{time.monotonic() - self._begin:.1f} s"
         # Keras drops the prefix where there is one output.
@@ -59,7 +50,8 @@ class EpochTable(keras.callbacks.Callback):
         accuracies = [cell.rjust(len(name)) for cell, name in zip(cells, self._columns)]
         self._console.print((f"{progress:>9}{seconds:>9}{logs['loss']:>9.4f}" + "".join(accuracies)).rstrip())
 
-    def _end_bar(self):
+    def close(self):
+        """Takes the bar off the terminal, also when a training fails or is interrupted."""
         if self._bar:
             self._bar.stop()
             self._bar = None

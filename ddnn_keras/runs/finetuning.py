@@ -36,10 +36,7 @@ AUGMENTATIONS = {
     "rand": lambda seed: [keras.layers.RandAugment(value_range=PIXELS, seed=seed)],
 }
 
-OPTIMIZERS = {
-    "sgd": trainer.sgd,
-    "adamw": lambda rate, decay: keras.optimizers.AdamW(rate, weight_decay=decay),
-}
+OPTIMIZERS = {"sgd": trainer.sgd, "adamw": lambda rate, decay: keras.optimizers.AdamW(rate, weight_decay=decay)}
 
 
 def settled_images(arguments):
@@ -85,9 +82,8 @@ def fit(model, arguments, images, run_directory, first_epoch, share):
             variable.assign(value)
         first_epoch = max(first_epoch, begin)
         print("The classifiers:" if head else "All layers:")
-        trainer.fit_epochs(
-            model, arguments, images, batches(arguments, images, first_epoch), (first_epoch, end), [*files, best]
-        )
+        given = batches(arguments, images, first_epoch)
+        trainer.fit_epochs(model, arguments, images, given, (first_epoch, end), [*files, best])
     best.restore(model, finished_epochs=arguments.epochs)
 
 

@@ -24,16 +24,6 @@ def fingerprint(images):
     }
 
 
-def check_data(records, data, arguments):
-    """Raises a `ValueError` if a run was trained on other images of the same name, as far as its record says."""
-    for record in records:
-        if not is_same(record.get("data", {}), data):
-            raise ValueError(
-                f"--dataset {arguments.dataset} has other images than the run {record['name']} in {arguments.output} "
-                "was trained on: choose another folder."
-            )
-
-
 def is_same(kept, data):
     """Whether a kept fingerprint is `data`, as far as it goes; means may be rounded in another way."""
     means = kept.get("mean_pixel", data["mean_pixel"]), data["mean_pixel"]

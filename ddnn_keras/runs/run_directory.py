@@ -44,11 +44,6 @@ class RunDirectory:
             raise FileNotFoundError(f"No run with a {holding} file in {root!s}: recipes/train.py makes one.")
         return max(runs, key=lambda run: getattr(run, holding).stat().st_mtime_ns)
 
-    def write_json(self, path, content):
-        """Writes `content` to one of the run's JSON files."""
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-
     def read_config(self):
         """The content of `config.json`."""
         if not self.config.is_file():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import keras
 
 from ddnn_keras import DDNN, EKD, load_pretrained
+from ddnn_keras.atomic_write import write_json
 from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
 from ddnn_keras.network.cost import count_macs, count_parameters
@@ -70,7 +71,7 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
         if share.is_first:
             if not run_directory.config.exists():
                 config = {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
-                run_directory.write_json(run_directory.config, config)
+                write_json(run_directory.config, config)
             run_directory.tidy(first_epoch)
         # Earlier runs and other recipes know no such argument.
         if vars(arguments).get("teacher_epochs"):
@@ -85,7 +86,7 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
         procedure.complete(metrics, model, split(arguments.batch_size), images.class_names, run_directory)
         if share.is_first:
             draw_curves(run_directory.read_history(), run_directory.curves)
-            run_directory.write_json(run_directory.metrics, metrics)
+            write_json(run_directory.metrics, metrics)
     print_metrics(metrics, arguments.evaluate_on)
     return model
 
@@ -112,7 +113,7 @@ def fit(model, arguments, images, run_directory, first_epoch, share):
 
 def fit_epochs(model, arguments, images, batches, epochs, callbacks):
     """Plain `model.fit` from one epoch to another. Gives Keras' history."""
-    with EpochTable(model.depths, arguments.epochs) as table:
+    with contextlib.closing(EpochTable(model.depths, arguments.epochs)) as table:
         return model.fit(
             batches,
             steps_per_epoch=images.steps_per_epoch(arguments.batch_size),
@@ -140,12 +141,8 @@ class FiniteLoss(keras.callbacks.Callback):
 
 def writers(arguments, run_directory):
     """The callbacks that write files, in this order: an epoch that is saved is also logged."""
-    tensorboard = [keras.callbacks.TensorBoard(run_directory.tensorboard)] if arguments.tensorboard else []
-    return [
-        keras.callbacks.CSVLogger(run_directory.history, append=True),
-        *tensorboard,
-        Checkpoint(run_directory.model),
-    ]
+    board = [keras.callbacks.TensorBoard(run_directory.tensorboard)] if arguments.tensorboard else []
+    return [keras.callbacks.CSVLogger(run_directory.history, append=True), *board, Checkpoint(run_directory.model)]
 
 
 def make_deterministic():
@@ -196,10 +193,8 @@ def compile_network(model, arguments, optimizer, teacher=None):
 
 def optimizer(arguments, steps_per_epoch):
     """SGD with linear warm-up and a cosine to zero."""
-    steps = arguments.epochs * steps_per_epoch
-    return sgd(
-        schedule(arguments.learning_rate, arguments.warmup_epochs * steps_per_epoch, steps), arguments.weight_decay
-    )
+    steps, warmup_steps = arguments.epochs * steps_per_epoch, arguments.warmup_epochs * steps_per_epoch
+    return sgd(schedule(arguments.learning_rate, warmup_steps, steps), arguments.weight_decay)
 
 
 def schedule(learning_rate, warmup_steps, steps):
@@ -269,14 +264,8 @@ def print_metrics(metrics, split):
 
 @dataclasses.dataclass(frozen=True)
 class Procedure:
-    """How a run is trained.
+    """How a run is trained."""
 
-    Args:
-        new_network: Makes a compiled network of the arguments and the images.
-        fit: Trains it from an epoch on.
-        complete: Adds to the metrics and to the run directory what else is found on the split that is evaluated.
-    """
-
-    new_network: Callable = compiled_network
-    fit: Callable = fit
-    complete: Callable = lambda *_: None
+    new_network: Callable = compiled_network  # makes it of the arguments and the images
+    fit: Callable = fit  # trains it from an epoch on
+    complete: Callable = lambda *_: None  # adds to the metrics and to the run directory what else is found in the end

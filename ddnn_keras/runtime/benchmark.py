@@ -11,8 +11,8 @@ import time
 import numpy as np
 
 from ddnn_keras.runtime.accelerators import lite_models
-from ddnn_keras.runtime.metadata import named_depths, read_metadata
-from ddnn_keras.runtime.process_memory import memory_now, peak_memory
+from ddnn_keras.runtime.metadata import metadata_if_any, named_depths
+from ddnn_keras.runtime.process_memory import process_memory
 
 OPENINGS = 10
 
@@ -40,7 +40,7 @@ def benchmark(paths, threads=1, runs=100, warm_up=10, accelerators=(None,)):
     In each round every network runs once, in random order. So a disturbance of the device meets all networks alike.
     """
     files = [(str(path), threads, accelerator) for path in paths for accelerator in accelerators]
-    facts = [description_of(path) for path, *_ in files]
+    facts = [metadata_if_any(path) for path, *_ in files]
     seconds = timed(files, runs, warm_up)
     first = next(iter(seconds.values()))
     return [
@@ -63,10 +63,8 @@ def benchmark(paths, threads=1, runs=100, warm_up=10, accelerators=(None,)):
 def timed(files, runs, warm_up):
     """The seconds of every run: a dict from pairs of a file's index and a signature to arrays of `runs` numbers.
 
-    `files` are the arguments of `lite_models`.
-
-    The place of an interpreter's weights in memory changes its speed by several percent for as long as it is open. So
-    files are opened anew several times, in random order.
+    `files` are the arguments of `lite_models`. The place of an interpreter's weights in memory changes its speed by
+    several percent for as long as it is open. So files are opened anew several times, in random order.
     """
     random_order = random.Random(0)
     # By number: a file may be given twice, to see how far equal times differ.
@@ -100,14 +98,6 @@ def some_image(network):
     return network.input.encode(pixels.astype("float32"))
 
 
-def description_of(path):
-    """The file's description. Empty if it has none."""
-    try:
-        return read_metadata(path)
-    except ValueError:
-        return {}
-
-
 def footprint_in_a_process(*arguments):
     """`footprint` in a new process, which has loaded nothing else."""
     command = [sys.executable, "-m", __name__, json.dumps(arguments)]
@@ -118,11 +108,11 @@ def footprint_in_a_process(*arguments):
 
 def footprint(signature, *file):
     """What a network takes from the opened file to its first answer: a dict."""
-    before, start = memory_now(), time.perf_counter()
+    before, start = process_memory(), time.perf_counter()
     network = lite_models(*file)[signature]
     network.invoke(some_image(network))
     load_ms = 1000 * (time.perf_counter() - start)
-    return {"load_ms": load_ms, "peak_mb": (peak_memory() - before) / 2**20}
+    return {"load_ms": load_ms, "peak_mb": (process_memory(peak=True) - before) / 2**20}
 
 
 if __name__ == "__main__":

@@ -38,7 +38,12 @@ class Cascade:
 
     def __init__(self, runtime, thresholds):
         thresholds = dict(thresholds)
-        _check_thresholds(thresholds, runtime.depths)
+        known = [depth for depth in runtime.depths if depth in thresholds]
+        if not thresholds or list(thresholds) != known or thresholds[known[-1]] != 0:
+            raise ValueError(
+                f"`thresholds` must go from depths among {', '.join(map(str, runtime.depths))}, in this order, to "
+                f"probabilities, the last one 0. Received: thresholds={thresholds!r}"
+            )
         self.runtime, self.thresholds = runtime, thresholds
 
     def predict(self, image):
@@ -92,15 +97,6 @@ class Cascade:
         return cls(runtime, answers(runtime, [(images, labels)]).cheapest_thresholds(accuracy))
 
 
-def _check_thresholds(thresholds, depths):
-    known = [depth for depth in depths if depth in thresholds]
-    if not thresholds or list(thresholds) != known or thresholds[known[-1]] != 0:
-        raise ValueError(
-            f"`thresholds` must go from depths among {', '.join(map(str, depths))}, in this order, to probabilities, "
-            f"the last one 0. Received: thresholds={thresholds!r}"
-        )
-
-
 def answers(runtime, batches):
     """The `Answers` for pairs of images and labels, which need not fit into memory together."""
     logits, labels = {depth: [] for depth in runtime.depths}, []
@@ -108,7 +104,7 @@ def answers(runtime, batches):
         images = np.asarray(images)
         for depth, known in logits.items():
             known.append(runtime.logits(images, depth))
-        labels.append(checked_labels(of_images, len(images), len(runtime.labels)))
+        labels.append(checked_labels("`labels`", of_images, len(images), len(runtime.labels)))
     logits = {depth: np.concatenate(known) for depth, known in logits.items()}
     return Answers(logits, np.concatenate(labels), runtime.latencies)
 

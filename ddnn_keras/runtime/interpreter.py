@@ -18,7 +18,13 @@ class LiteModel:
 
     def __init__(self, model, signature=None, num_threads=1):
         interpreter = model if isinstance(model, Interpreter) else open_interpreter(model, num_threads)
-        self.signature = _chosen(signature, list(interpreter.get_signature_list()))
+        known = list(interpreter.get_signature_list())
+        self.signature = known[0] if signature is None and len(known) == 1 else signature
+        if self.signature not in known:
+            raise ValueError(
+                f"`signature` must be one of the file's, {', '.join(map(repr, known))}. "
+                f"Received: signature={signature!r}"
+            )
         self._runner = interpreter.get_signature_runner(self.signature)
         self.input = _tensor(self._runner.get_input_details())
         self.output = _tensor(self._runner.get_output_details())
@@ -78,16 +84,6 @@ def open_interpreter(model, num_threads, allocate=True):
     if not interpreter.get_signature_list():
         raise ValueError(f"`model` must be a TFLite file with signatures. Received: {description(model)}, without any")
     return interpreter
-
-
-def _chosen(signature, known):
-    if signature is None and len(known) == 1:
-        return known[0]
-    if signature not in known:
-        raise ValueError(
-            f"`signature` must be one of the file's, {', '.join(map(repr, known))}. Received: signature={signature!r}"
-        )
-    return signature
 
 
 def _tensor(details):

@@ -54,11 +54,18 @@ class LatencyBudget:
 
         Raises a `ValueError` if not even the shallowest would fit at the fastest pace so far.
         """
-        self._check(milliseconds)
+        if not milliseconds >= self.smallest:
+            shallowest = min(self.latencies, key=self.latencies.get)
+            raise ValueError(
+                f"`budget_ms` must be at least {self.smallest:.3g}, the time of depth {shallowest} on this device. "
+                f"Received: budget_ms={milliseconds!r}"
+            )
         same = self._budget / (1 + HYSTERESIS) <= milliseconds <= self._budget * (1 + HYSTERESIS)
         self._budget = milliseconds
         if not same:
-            self._begin(milliseconds)
+            # For each depth: the runs that it waits after it did not fit, and how many of them are left now.
+            self._whole_waits, self._waits = [WINDOW] * len(self.latencies), [0] * len(self.latencies)
+            self._step(max(self._fitting(milliseconds)))
         elif (fitting := max(self._fitting(milliseconds))) < self._index:
             self._let_wait()
             self._step(fitting)
@@ -67,12 +74,6 @@ class LatencyBudget:
             if deeper := [index for index in fitting if index > self._index and not self._waits[index]]:
                 self._step(max(deeper))
         return list(self.latencies)[self._index]
-
-    def _begin(self, milliseconds):
-        # For each depth: the runs that it waits after it did not fit, and how many of them are left now.
-        self._whole_waits = [WINDOW] * len(self.latencies)
-        self._waits = [0] * len(self.latencies)
-        self._step(max(self._fitting(milliseconds)))
 
     def _let_wait(self):
         """Lets the depth in use wait: twice as long as the last time if it was in use for a short time only."""
@@ -87,11 +88,3 @@ class LatencyBudget:
         """The indices of all depths that fit. The shallowest's if none does."""
         latencies = enumerate(self.latencies.values())
         return [index for index, latency in latencies if latency * self.pace <= milliseconds] or [0]
-
-    def _check(self, milliseconds):
-        if not milliseconds >= self.smallest:
-            shallowest = min(self.latencies, key=self.latencies.get)
-            raise ValueError(
-                f"`budget_ms` must be at least {self.smallest:.3g}, the time of depth {shallowest} on this device. "
-                f"Received: budget_ms={milliseconds!r}"
-            )

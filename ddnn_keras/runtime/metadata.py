@@ -29,6 +29,14 @@ def read_metadata(model):
     return json.loads(bytes(tree.buffers[entry.buffer].data))
 
 
+def metadata_if_any(model):
+    """The description in a file, or an empty dict where there is none."""
+    try:
+        return read_metadata(model)
+    except ValueError:
+        return {}
+
+
 def named_depths(facts):
     """The depths that a description names: a dict from signatures to depths, the shallowest first.
 

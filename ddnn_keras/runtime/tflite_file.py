@@ -96,11 +96,6 @@ def operator_names(tree, graph):
     return [_operator_name(tree.operatorCodes[operator.opcodeIndex]) for operator in graph.operators]
 
 
-def custom_operators(model):
-    """The `operators` that are not TFLite's builtin ones."""
-    return [name for name in operators(model) if name.startswith("CUSTOM")]
-
-
 def tensor_types(model):
     """Two sorted lists of type names: of a model's inputs and outputs, and of its weights and activations."""
     outer, inner = set(), set()

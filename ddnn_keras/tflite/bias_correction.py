@@ -28,9 +28,11 @@ def with_corrected_biases(content, network, images):
     for rounded, exact in zip(graph.weighted_operators(), exact_layers, strict=True):
         _, _, *bias = rounded.operator.inputs
         # A layer that is kept in float32 has no integers there.
-        if bias and bias[0] != ABSENT and graph.tensors[bias[0]].type in DTYPES:
+        if bias and bias[0] != ABSENT and (tensor := graph.tensors[bias[0]]).type in DTYPES:
             shifts = shifts_of_means(rounded, exact.values, means[exact.operator.inputs[0]])
-            subtract(tree, graph.tensors[bias[0]], shifts)
+            steps = np.rint(shifts / np.asarray(tensor.quantization.scale)).astype(DTYPES[tensor.type])
+            buffer = tree.buffers[tensor.buffer]
+            buffer.data = (np.frombuffer(buffer.data, steps.dtype) - steps).view("uint8")
     return serialize(tree)
 
 
@@ -55,11 +57,3 @@ def shifts_of_means(rounded, weights, means):
     groups = np.reshape(means, (-1, num_read))
     read = np.repeat(groups, len(errors) // len(groups), axis=0)
     return np.sum(errors * np.tile(read, errors.shape[1] // num_read), axis=1)
-
-
-def subtract(tree, tensor, shifts):
-    """Subtracts real numbers from a bias."""
-    steps = np.rint(shifts / np.asarray(tensor.quantization.scale))
-    dtype = DTYPES[tensor.type]
-    biases = np.frombuffer(tree.buffers[tensor.buffer].data, dtype) - steps.astype(dtype)
-    tree.buffers[tensor.buffer].data = biases.view("uint8")

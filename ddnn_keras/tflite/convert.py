@@ -65,9 +65,8 @@ def quantized(network, subnet, mode, calibration_images):
     tree = parse(network)
     (graph,) = tree.subgraphs
     # What follows a layer and has no weights stays with it. Other depths may have other layers.
-    kept = [
-        operator for name, operator in named_operators(tree, graph, subnet).items() if name.split(" ")[0] in mode.kept
-    ]
+    named = named_operators(tree, graph, subnet)
+    kept = [operator for name, operator in named.items() if name.split(" ")[0] in mode.kept]
     with hushed():
         content = mlir_quantize(
             network,

@@ -25,23 +25,11 @@ class LayerError:
 
 
 def layer_errors(content, float_content, subnet, images, signature=None):
-    """Compares an integer file with its float network, operator by operator.
+    """The `LayerError`s of an integer file's signature beside the same sub-net in float32, in the file's order.
 
     The noise-to-signal ratio is the power of the difference over that of the float output. It is the mean of all
-    channels' ratios, of at most 1 each: the next layer can make much of a small channel.
-
-    Args:
-        content: The integer file's `bytes`.
-        float_content: The same sub-net in float32, of one signature, see `convert`.
-        subnet: The `keras.Model`, which has the layers' names.
-        images: Raw pixels 0..255 of shape `(n, height, width, channels)`.
-        signature: The signature to run. Defaults to the file's only one.
-
-    Returns:
-        A list of `LayerError`s, in the file's order.
-
-    Raises:
-        ValueError: If the files have other operators.
+    channels' ratios, of at most 1 each: the next layer can make much of a small channel. `subnet`, the `keras.Model`,
+    has the layers' names.
     """
     file, network = Traced(content, subnet, signature), Traced(float_content, subnet)
     if list(file.operators) != list(network.operators):

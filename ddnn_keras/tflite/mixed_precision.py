@@ -17,17 +17,8 @@ def layers_to_keep(subnets, mode, calibration_images, images, labels, max_drop):
     The layers that add most noise are taken, twice as many each time, until they suffice. Then each one that can go
     without a loss goes. Layers of a chain may help together alone: between two kept ones nothing is rounded.
 
-    Args:
-        subnets: A dict from signatures to `keras.Model`s.
-        mode: The `Mode` of the file, int8.
-        calibration_images: See `convert`.
-        images: Raw pixels of shape `(n, height, width, channels)` to measure accuracy on. They should be validation
-            images, because a file is verified on test images.
-        labels: n class indices.
-        max_drop: The accuracy that a sub-net may lose, as a fraction. One image may always be lost.
-
-    Returns:
-        A list of names.
+    Accuracy is measured on `images` with `labels`. They should be validation images, because a file is verified on test
+    images. `max_drop` is a fraction; one image may always be lost.
     """
     networks = [(calibrated(subnet, mode, calibration_images), subnet) for subnet in subnets.values()]
     references = [num_correct(content, images, labels) for content, _ in networks]

@@ -85,9 +85,7 @@ def wrapped(model, wrapper):
     """The model with its convolutions and dense layers in a wrapper."""
     # Depthwise convolutions hold few weights, and one of them holds the pixels' mean.
     kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
-    return tf_keras.models.clone_model(
-        model, clone_function=lambda layer: wrapper(layer) if type(layer) in kinds else layer
-    )
+    return tf_keras.models.clone_model(model, clone_function=lambda one: wrapper(one) if type(one) in kinds else one)
 
 
 def taught(batches, full_net):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddnn_keras.runtime.benchmark import timed_rounds
 from ddnn_keras.runtime.interpreter import LiteModel
-from ddnn_keras.runtime.tflite_file import custom_operators, tensor_types
+from ddnn_keras.runtime.tflite_file import operators, tensor_types
 from ddnn_keras.tflite.model_copies import float32_logits
 from ddnn_keras.tflite.modes import FORBIDDEN_TENSOR_TYPES, MODES
 
@@ -54,9 +54,10 @@ def verify(content, subnet, images, labels, mode=MODES["none"], signature=None):
     if parts := forbidden_parts(content, mode):
         raise VerificationError(f"The file is not a whole {mode.name} file: {'; '.join(parts)}.")
     lite = LiteModel(content, signature)
+    (seconds,) = timed_rounds({lite.signature: lite}, WARM_UP + TIMED, random.Random(0)).values()
     verification = Verification(
         **compare(lite(images), float32_logits(subnet, images), labels),
-        milliseconds_per_image=milliseconds_per_image(lite),
+        milliseconds_per_image=1000 * float(np.median(seconds[WARM_UP:])),
         size_bytes=len(content),
     )
     if failures := excesses(verification, mode.tolerance):
@@ -87,7 +88,7 @@ def compare(logits, reference, labels):
 
 def forbidden_parts(content, mode):
     """What a file of this mode must not hold but does: a list of clauses."""
-    custom = custom_operators(content)
+    custom = [name for name in operators(content) if name.startswith("CUSTOM")]
     outer, inner = map(set, tensor_types(content))
     inner = inner & FORBIDDEN_TENSOR_TYPES if mode.tensor_types is None else inner - mode.tensor_types
     outer -= {mode.io_dtype.upper()}
@@ -112,9 +113,3 @@ def excesses(verification, tolerance):
     )
     # NaN fails too.
     return [f"{what} {value:.3g}, allowed is {limit:.3g}" for what, value, limit in checks if not value <= limit]
-
-
-def milliseconds_per_image(lite):
-    """Median time of one invocation, in milliseconds, after a warm-up."""
-    (seconds,) = timed_rounds({lite.signature: lite}, WARM_UP + TIMED, random.Random(0)).values()
-    return 1000 * float(np.median(seconds[WARM_UP:]))

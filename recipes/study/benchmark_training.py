@@ -34,7 +34,7 @@ from ddnn_keras.atomic_write import atomic_write
 from ddnn_keras.backbones import BACKBONES, STEMS
 from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
 from ddnn_keras.runs.arguments import check_depths
-from ddnn_keras.runtime.process_memory import memory_now, peak_memory
+from ddnn_keras.runtime.process_memory import process_memory
 
 # Routes that are compared with each other too: what distillation adds, and what it would take otherwise.
 COMPARED = [("jointly, EKD", "jointly, cross-entropy"), ("jointly, EKD", "full-net, then Distiller")]
@@ -202,14 +202,14 @@ def memory_of(arguments, training):
     """Peak memory of a training in bytes: the accelerator's as JAX tells it, or what the process took more."""
     import keras
 
-    before = memory_now()
+    before = process_memory()
     seconds_per_step(compiled(arguments, training), arguments, steps=1)
     if keras.backend.backend() == "jax":
         import jax
 
         if statistics := jax.local_devices()[0].memory_stats():
             return statistics["peak_bytes_in_use"]
-    return peak_memory() - before
+    return process_memory(peak=True) - before
 
 
 def row(measured, label, other):

@@ -3,7 +3,7 @@
 import json
 import os
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_json
 from ddnn_keras.runs.arguments import DEVICES, argument_parser
 
 # Where the data lies on this machine says nothing about a run.
@@ -25,9 +25,7 @@ def read_comparison(folder):
 
 def write_records(output, records):
     """Writes `results.json` in the order of names, since the order in which runs end is chance."""
-    records = sorted(records, key=lambda record: record["name"])
-    with atomic_write(output / "results.json") as temporary:
-        temporary.write_text(json.dumps({"runs": records}, indent=1, allow_nan=False) + "\n")
+    write_json(output / "results.json", {"runs": sorted(records, key=lambda record: record["name"])}, indent=1)
 
 
 def made_with(record):

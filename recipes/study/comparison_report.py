@@ -6,7 +6,7 @@ import numpy as np
 from intervals import CONFIDENCE, mean_gain
 from markdown_table import markdown_table
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import atomic_write, write_figure
 
 COLUMNS = ["depth", "method", "seeds", "accuracy", "gain over alone", "errors", "gain over joint"]
 
@@ -15,8 +15,7 @@ def write(records, output):
     """Writes `table.md` and `accuracy.png` into the folder `output`, a `pathlib.Path`."""
     with atomic_write(output / "table.md") as temporary:
         temporary.write_text(table(records), encoding="utf-8")
-    with atomic_write(output / "accuracy.png") as temporary:
-        picture(records).savefig(temporary, dpi=120)
+    write_figure(output / "accuracy.png", picture(records))
 
 
 def table(records):

@@ -89,7 +89,7 @@ def trained_records(runs, arguments, check_records):
 
     `check_records(records, runs, output)` refuses runs that cannot be mixed.
     """
-    from ddnn_keras.runs.fingerprint import check_data, fingerprint
+    from ddnn_keras.runs.fingerprint import fingerprint, is_same
     from ddnn_keras.runs.folder_lock import one_at_a_time
 
     output = pathlib.Path(arguments.output)
@@ -98,7 +98,11 @@ def trained_records(runs, arguments, check_records):
         records = read_records(output)
         check_records(records, runs, output)
         data = fingerprint(images)
-        check_data(records, data, arguments)
+        if other := next((record for record in records if not is_same(record.get("data", {}), data)), None):
+            raise ValueError(
+                f"--dataset {arguments.dataset} has other images than the run {other['name']} in {output} was trained "
+                "on: choose another folder."
+            )
         done = {record["name"] for record in records}
         todo = [run for run in runs if run.name not in done]
         print(f"{len(runs) - len(todo)} of {len(runs)} runs are done.", flush=True)

@@ -16,7 +16,7 @@ from comparison_report import accuracies, depth_costs, pairs, split_of
 from intervals import interval_plot, mean_gain
 from markdown_table import markdown_table
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_figure
 from ddnn_keras.backbones import family_named
 from ddnn_keras.command_line import ArgumentParser, run
 
@@ -47,8 +47,7 @@ def main(arguments):
         text = "{data set}, {images} images\nwidth {width}, {precision}, {epochs} epochs\n{split} split, {seeds} seeds"
         labels = [text.format(**of_run) for of_run, _ in rows]
         figure = interval_plot(labels, estimates, f"gain of {' over '.join(methods)}, in points")
-        with atomic_write(pathlib.Path(arguments.output) / "gains.png") as temporary:
-            figure.savefig(temporary, dpi=120)
+        write_figure(pathlib.Path(arguments.output) / "gains.png", figure)
 
 
 def gains(records, method, baseline):

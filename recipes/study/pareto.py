@@ -9,12 +9,11 @@ normalisation from training images. OUTPUT.json has every one, OUTPUT.png shows 
 """
 
 import itertools
-import json
 import os
 
 import numpy as np
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_figure, write_json
 from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
 
 parser = ArgumentParser(__doc__)
@@ -54,10 +53,8 @@ def main(arguments):
     ]
     print_table(["blocks", "trained", "accuracy", "MACs", "best at its cost"], rows)
     content = {"run": run_directory.path.name, "split": arguments.evaluate_on, "points": points}
-    with atomic_write(f"{arguments.output}.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-    with atomic_write(f"{arguments.output}.png") as temporary:
-        picture(points, arguments.evaluate_on).savefig(temporary, dpi=120)
+    write_json(f"{arguments.output}.json", content)
+    write_figure(f"{arguments.output}.png", picture(points, arguments.evaluate_on))
     print(f"Table: {arguments.output}.json")
 
 

@@ -20,13 +20,7 @@ from comparison_records import made_with
 from comparison_runs import add_repetitions, parsed_flags, planned, trained_records
 
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.runs.arguments import (
-    add_distillation,
-    add_settings,
-    add_teacher_epochs,
-    check_depths,
-    setting_flags,
-)
+from ddnn_keras.runs.arguments import add_distillation, add_settings, add_teacher_epochs, check_depths, setting_flags
 
 parser = ArgumentParser(__doc__)
 add_settings(parser)
@@ -53,11 +47,8 @@ def check_factors(factors, settings):
     owners = {}
     for name, *levels in factors:
         option = f"--factor {name}"
-        parsed = [
-            parsed_flags(option, flags, [add_settings, add_distillation, add_teacher_epochs], settings)
-            for flags in levels
-        ]
-        (first, of_first), (second, of_second) = parsed
+        allowed = [add_settings, add_distillation, add_teacher_epochs]
+        (first, of_first), (second, of_second) = (parsed_flags(option, flags, allowed, settings) for flags in levels)
         if vars(first) == vars(second):
             raise ValueError(f"{option} must have two different levels. Received: {levels[0]} and {levels[1]}")
         for argument in sorted(of_first | of_second):

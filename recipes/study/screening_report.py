@@ -4,7 +4,7 @@ import numpy as np
 from intervals import CONFIDENCE, Estimate, interval_plot
 from markdown_table import markdown_table
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import atomic_write, write_figure
 
 
 def write(records, factors, output):
@@ -12,9 +12,8 @@ def write(records, factors, output):
     with atomic_write(output / "table.md") as temporary:
         temporary.write_text(table(records, factors), encoding="utf-8")
     rows = [f"{name}\n{first or 'as given'}\nto {second or 'as given'}" for name, first, second in factors]
-    with atomic_write(output / "effects.png") as temporary:
-        label = "effect on validation accuracy, in points"
-        interval_plot(rows, effects(records), label).savefig(temporary, dpi=120)
+    figure = interval_plot(rows, effects(records), "effect on validation accuracy, in points")
+    write_figure(output / "effects.png", figure)
 
 
 def table(records, factors):

@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from ddnn_keras.atomic_write import atomic_write
+from ddnn_keras.atomic_write import write_figure
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, run
 from ddnn_keras.runs.run_directory import RunDirectory
 
@@ -36,8 +36,7 @@ def main(arguments):
     if arguments.image >= len(images):
         raise ValueError(f"--image must be from 0 to {len(images) - 1}. Received: {arguments.image}")
     rows = [row for directory in runs for row in attention_rows(directory, images)]
-    with atomic_write(arguments.output) as temporary:
-        picture(images[arguments.image], arguments.image, rows).savefig(temporary, dpi=120, format="png")
+    write_figure(arguments.output, picture(images[arguments.image], arguments.image, rows))
     print(f"Picture: {arguments.output}")
 
 

@@ -9,21 +9,21 @@ from ddnn_keras.runtime.tflite_file import parse
 
 
 def test_a_bundle_s_depths_and_what_they_share(bundle):
-    shallow, deep = inspect(bundle)
-    assert (shallow.name, deep.name) == ("depth_8", "depth_14")
-    assert shallow.inputs == {"image": "INT8 (1, 16, 16, 1)"}
-    assert shallow.outputs == {"logits": "INT8 (1, 10)"}
+    signatures = inspect(bundle)
+    assert list(signatures) == ["depth_8", "depth_14"]
+    shallow, deep = signatures.values()
+    assert shallow["input"] == {"image": "INT8 (1, 16, 16, 1)"}
+    assert shallow["output"] == {"logits": "INT8 (1, 10)"}
     # Three stages of one block or two, and projections in two of them.
-    assert (shallow.operators["CONV_2D"], deep.operators["CONV_2D"]) == (1 + 3 * 2 + 2, 1 + 3 * 4 + 2)
-    assert shallow.types.keys() == {"INT8", "INT32"}
+    assert (shallow["operators"]["CONV_2D"], deep["operators"]["CONV_2D"]) == (1 + 3 * 2 + 2, 1 + 3 * 4 + 2)
+    assert shallow["types"].keys() == {"INT8", "INT32"}
     # All of the shallow one's but its classifier, biases and scales.
-    assert shallow.shared_bytes > 0.9 * shallow.constant_bytes
-    assert deep.shared_bytes == shallow.shared_bytes
+    assert shallow["shared"] > 0.9 * shallow["constants"]
+    assert deep["shared"] == shallow["shared"]
     stored = sum(0 if buffer.data is None else len(buffer.data) for buffer in parse(bundle).buffers)
-    apart = shallow.constant_bytes + deep.constant_bytes
-    assert 0 < stored - (apart - deep.shared_bytes) < 20_000  # the description
-    (alone,) = inspect(converted("none"))
-    assert (alone.name, alone.shared_bytes) == ("serving_default", 0)
+    apart = shallow["constants"] + deep["constants"]
+    assert 0 < stored - (apart - deep["shared"]) < 20_000  # the description
+    assert inspect(converted("none"))["serving_default"]["shared"] == 0
 
 
 def test_the_script(bundle, printed, mistake, tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import re
 import sys
@@ -25,7 +26,7 @@ def test_a_bar_on_a_terminal_which_is_left_in_order(monkeypatch):
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with EpochTable([8], epochs=2) as table:
+    with contextlib.closing(EpochTable([8], epochs=2)) as table:
         table.set_params({"steps": 10})
         table.on_train_begin()
         table.on_epoch_begin(0)

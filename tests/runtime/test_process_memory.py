@@ -1,12 +1,12 @@
 import numpy as np
 
-from ddnn_keras.runtime.process_memory import memory_now, peak_memory
+from ddnn_keras.runtime.process_memory import process_memory
 
 
 def test_memory_of_a_large_array_is_seen_while_it_is_there():
-    before = memory_now()
+    before = process_memory()
     array = np.ones(2**25)
-    assert memory_now() - before >= 0.9 * array.nbytes
+    assert process_memory() - before >= 0.9 * array.nbytes
     del array
-    assert memory_now() < before + 2**27
-    assert peak_memory() >= before + 0.9 * 2**28
+    assert process_memory() < before + 2**27
+    assert process_memory(peak=True) >= before + 0.9 * 2**28

@@ -6,7 +6,7 @@ import pytest
 from small_networks import converted, held_out, tiny_net, trained_net
 
 from ddnn_keras.runtime.interpreter import LiteModel
-from ddnn_keras.runtime.tflite_file import custom_operators, parse, schema, serialize
+from ddnn_keras.runtime.tflite_file import operators, parse, schema, serialize
 from ddnn_keras.tflite.modes import MODES, Tolerance
 from ddnn_keras.tflite.verify import Verification, VerificationError, compare, excesses, verify
 
@@ -94,7 +94,7 @@ def test_custom_operators_are_refused():
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     code.customCode = "FlexErf"
     content = serialize(tree)
-    assert custom_operators(content) == ["CUSTOM: FlexErf"]
+    assert "CUSTOM: FlexErf" in operators(content)
     with pytest.raises(ValueError, match=r"^`model` must be a whole TFLite file with operators .*FlexErf"):
         LiteModel(content)
     with pytest.raises(VerificationError, match=r"^The file is not a whole none file: it needs CUSTOM: FlexErf\.$"):

@@ -4,7 +4,7 @@ import numpy as np
 
 from ddnn_keras.data.sources.in_memory import InMemory
 from ddnn_keras.data.sources.source import Source
-from ddnn_keras.data.splits import hold_out
+from ddnn_keras.data.splits import held_out_count
 
 TEST_IMAGES = 360
 DEFAULT_SIZE = (16, 16)
@@ -22,7 +22,9 @@ def read(location, options):
     digits = load_digits()
     images = (digits.images[..., np.newaxis] * (255 / 16)).astype(np.float32)
     labels = digits.target
-    kept, validation = hold_out(len(images) - TEST_IMAGES, options.validation_fraction, options.seed)
+    order = np.random.default_rng(options.seed).permutation(len(images) - TEST_IMAGES)
+    held_out = held_out_count(len(order), options.validation_fraction)
+    kept, validation = np.sort(order[held_out:]), np.sort(order[:held_out])
     return Source(
         train=InMemory(images[kept], labels[kept]),
         validation=InMemory(images[validation], labels[validation]),

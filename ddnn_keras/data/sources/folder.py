@@ -55,9 +55,7 @@ def read(location, options):
     # Class names are written into files and pictures. An archive of another system may have other letters.
     if unreadable := [name for name in class_names if name.encode(errors="replace").decode() != name]:
         raise ValueError(f"{class_root} must have folders with names in UTF-8. Found: {unreadable[0]!r}")
-    listed = {part: list_images(root / part, class_names) for part in found} or {
-        "train": list_images(root, class_names)
-    }
+    listed = {part: list_images(root / part if found else root, class_names) for part in found or ["train"]}
     sizes = image_sizes(np.concatenate([paths for paths, _ in listed.values()]))
     if empty := [name for label, name in enumerate(class_names) if label not in listed["train"][1]]:
         raise ValueError(
