@@ -59,8 +59,7 @@ def test_a_reader_that_goes_away_is_no_mistake():
 
 def test_our_own_bugs_keep_their_traceback():
     finished = script("--fail", "bug")
-    assert finished.returncode == 1
-    assert "Traceback" in finished.stderr
+    assert finished.returncode == 1 and "Traceback" in finished.stderr
 
 
 def test_what_a_terminal_has_no_letter_for():
@@ -105,6 +104,4 @@ def test_what_tensorflow_logs_while_it_is_imported(tmp_path, environment, code, 
     clean = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, "-c", program]
     finished = subprocess.run(command, capture_output=True, text=True, env={**clean, "PYTHONPATH": path, **environment})
-    assert finished.returncode == code
-    assert ("a log" in finished.stderr) is shown
-    assert ("fine" in finished.stderr) is (code == 0)
+    assert (finished.returncode, "a log" in finished.stderr, "fine" in finished.stderr) == (code, shown, code == 0)

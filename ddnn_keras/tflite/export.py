@@ -137,6 +137,8 @@ def with_defaults(facts, subnets):
     if facts["depths"].keys() != subnets.keys():
         raise ValueError(f"`facts` must have depths of {', '.join(subnets)}. Received: {', '.join(facts['depths'])}")
     depths = named_depths(facts)
+    if unnamed := [depth for depth in depths.values() if not isinstance(depth, int | str)]:
+        raise ValueError(f"`facts` must name depths by numbers or strings. Received: {unnamed[0]!r}")
     costs = [count_macs(subnets[signature]) for signature in depths]
     if len(set(depths.values())) < len(depths) or costs != sorted(costs):
         received = ", ".join(f"{depth} of {cost:,} multiply-accumulates" for depth, cost in zip(depths.values(), costs))

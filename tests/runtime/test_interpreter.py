@@ -33,11 +33,6 @@ def test_a_broken_file(tmp_path, content):
             LiteModel(model)
 
 
-def test_an_unknown_signature():
-    with pytest.raises(ValueError, match=r"^`signature` must be one of the file's, 'serving_default'\. Received: "):
-        LiteModel(converted("none"), signature="a")
-
-
 def test_a_file_without_signatures():
     tree = tflite_file.parse(converted("none"))
     tree.signatureDefs = None
@@ -45,7 +40,13 @@ def test_a_file_without_signatures():
         lite_models(tflite_file.serialize(tree))
 
 
-@pytest.mark.parametrize("num_threads", [0, 1.5])
-def test_a_wrong_number_of_threads(num_threads):
-    with pytest.raises(ValueError, match=r"^`num_threads` must be a positive integer\. Received"):
-        LiteModel(converted("none"), num_threads=num_threads)
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ({"signature": "a"}, r"`signature` must be one of the file's, 'serving_default'\. Received: "),
+        ({"num_threads": 1.5}, r"`num_threads` must be a positive integer\. Received"),
+    ],
+)
+def test_other_mistakes(argument, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        LiteModel(converted("none"), **argument)

@@ -1,5 +1,7 @@
 import concurrent.futures
 import os
+import subprocess
+import sys
 import time
 
 import keras
@@ -133,6 +135,12 @@ def test_two_threads_leave_standard_error_as_it_was(capfd):
         list(pool.map(hush, range(32)))
     os.write(2, b"seen")
     assert capfd.readouterr().err == "seen"
+
+
+def test_a_process_without_standard_streams(tmp_path):
+    code = "import pathlib, ddnn_keras.runtime.quiet as q\nwith q.hushed(): pathlib.Path('ran').touch()"
+    subprocess.run(["bash", "-c", 'exec "$0" -c "$1" 0>&- 1>&- 2>&-', sys.executable, code], cwd=tmp_path, check=True)
+    assert (tmp_path / "ran").exists()
 
 
 def test_another_backend_is_refused(monkeypatch):

@@ -106,6 +106,7 @@ def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
     [
         ({"path": "net.lite"}, r"`path` must end in \.tflite\. Received: '.*net\.lite'"),
         ({"facts": {"labels": ["cat"]}}, r"`facts` must have 10 labels, one for each class\. Received: \['cat'\]"),
+        ({"facts": {"depths": {"serving_default": {"depth": (1, 2)}}}}, r"`facts` must name depths .* \(1, 2\)"),
         ({"quantize": "int4"}, r"`quantize` must be one of none, float16, dynamic, int8, int16x8\. Received: 'int4'"),
         ({"io_dtype": "uint8"}, r"`io_dtype` must be float32 with none\. Received: 'uint8'"),
         ({"quantize": "int8", "calibration_images": None}, r"`calibration_images` must have the shape"),
