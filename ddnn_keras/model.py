@@ -207,7 +207,7 @@ class DDNN(keras.Model):
             return self._untrained_subnet(depth).subnet
         key = output_key(depth)
         subnet = keras.Model(self.input, self.output[key], name=key)
-        subnet.input_spec = self.input_spec
+        subnet.input_spec, subnet.dtype_policy = self.input_spec, self.dtype_policy
         return subnet
 
     def calibrate(self, images, depth):
@@ -334,6 +334,13 @@ class DDNN(keras.Model):
         self._saved_distillation = None
         keys = self.output_keys
         losses = per_depth.losses_per_output(loss, keys)
+        binary = keras.losses.BinaryCrossentropy | keras.losses.BinaryFocalCrossentropy
+        if distillation and distillation.kl_weight and any(isinstance(one, binary) for one in (losses or {}).values()):
+            warnings.warn(
+                "`distillation` teaches probabilities of classes that exclude each other. Where an image has several "
+                "labels, give EKD(kl_weight=0).",
+                stacklevel=2,
+            )
         metrics = per_depth.metrics_per_output(metrics, keys)
         weighted_metrics = per_depth.metrics_per_output(weighted_metrics, keys, "weighted_metrics")
         # Keras keeps those of an earlier `compile` if this one has none.
@@ -362,10 +369,10 @@ class DDNN(keras.Model):
         length is known or infinite. What else gives images may give each but once.
         """
         # Once, because a large shuffle buffer takes long to fill.
-        if self.compiled and keras.ops.convert_to_numpy(self.optimizer.iterations) == 0:
+        if self.compiled and self.optimizer and keras.ops.convert_to_numpy(self.optimizer.iterations) == 0:
             images = first_images(x)
-            if isinstance(images, np.ndarray) or keras.ops.is_tensor(images):
-                warn_of_scaled("x", keras.ops.convert_to_numpy(images[:AT_ONCE]))
+            if hasattr(images, "__array__"):  # TensorFlow's too, on another backend
+                warn_of_scaled("x", np.asarray(images[:AT_ONCE]))
         return super().fit(x, *args, **kwargs)
 
     @property
@@ -375,14 +382,17 @@ class DDNN(keras.Model):
 
     def make_train_function(self, force=False):
         """Makes the function that `fit` calls for a step."""
+        self._check_teacher()
+        # Not in `compile`, because layers may be frozen between the two.
+        tensorflow_speed.make_optimizer_state(self)
+        return super().make_train_function(force)
+
+    def _check_teacher(self):
         if self.distillation and self.distillation.lacks_teacher:
             raise ValueError(
                 "`distillation` must be given again, because a file does not hold the network that taught: call "
                 "`compile` with `EKD(teacher=...)` and, to go on as before, with `optimizer=model.optimizer`."
             )
-        # Not in `compile`, because layers may be frozen between the two.
-        tensorflow_speed.make_optimizer_state(self)
-        return super().make_train_function(force)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of all depths' losses and of the weighted distillation terms.
@@ -404,6 +414,8 @@ class DDNN(keras.Model):
             return loss
         latest = self._latest_pass.behind(y_pred)
         if latest is not None:
+            if training:
+                self._check_teacher()
             images, features = latest
             return loss + self._compiled_distillation(images, y_pred, features, sample_weight)
         if is_real:
@@ -496,4 +508,4 @@ def first_images(x):
     # It is a property where data is distributed.
     elif callable(getattr(x, "cardinality", None)) and x.cardinality() != UNKNOWN_CARDINALITY:
         batch = next(iter(x.take(1)), [None])
-    return batch[0]
+    return batch[0] if isinstance(batch, list | tuple) else None

@@ -154,7 +154,12 @@ class FakeQuantization(keras.layers.Layer):
         """Rounds the inputs. In training, it first updates the range, unless the layer is frozen."""
         if (training and self.trainable) or self.observing:
             self._observe(inputs)
-        return keras.quantizers.fake_quant_with_min_max_vars(inputs, self.low, self.high, num_bits=BITS)
+        rounded = keras.quantizers.fake_quant_with_min_max_vars(inputs, self.low, self.high, num_bits=BITS)
+        if not training:
+            return rounded
+        # The same gradient. TensorFlow's own is not deterministic on a GPU.
+        within = ops.clip(inputs, self.low, self.high)
+        return within + ops.stop_gradient(rounded - within)
 
     def _observe(self, inputs):
         # The range always holds zero, because padding needs it.

@@ -14,7 +14,14 @@ import shlex
 
 from ddnn_keras.backbones import PUBLISHED
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer, run
-from ddnn_keras.runs.arguments import add_data, add_distillation, add_precision, add_run, with_absolute_paths
+from ddnn_keras.runs.arguments import (
+    add_data,
+    add_distillation,
+    add_precision,
+    add_run,
+    check_effect,
+    with_absolute_paths,
+)
 from ddnn_keras.runs.earlier_runs import resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, new_output
 
@@ -50,6 +57,7 @@ def main(arguments):
         run_directory, images = RunDirectory(arguments.resume), None
         arguments = resumed(run_directory, parser, "finetune.py")
     else:
+        check_effect("The command line", arguments.distillation, parser.typed())
         start = f"{arguments.start}_{arguments.depths}-depths"
         output = arguments.output or new_output(arguments.dataset, start, arguments.distillation)
         run_directory, arguments = unused(RunDirectory(output)), with_absolute_paths(arguments)

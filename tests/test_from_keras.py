@@ -54,7 +54,6 @@ def efficientnet_lite(width, repeats, shape):
 
 
 def hub_source(name, shape=(64, 64, 3)):
-    """A small backbone of KerasHub."""
     from keras_hub import models
 
     if name == "ResNetBackbone":
@@ -104,14 +103,12 @@ def source_of(name):
 
 
 def converted_network(name):
-    """A source, the network that it becomes, and images."""
     source = source_of(name)
     images = np.random.default_rng(0).uniform(0, 255, (8, *source.input_shape[1:])).astype("float32")
     return source, DDNN.from_keras(source, depths=2, num_classes=5), images
 
 
 def expected(source, images):
-    """What the source gives for raw pixels."""
     pixels = preprocessing_of(source)
     normalized = (images - np.float32(pixels.mean)) / np.float32(pixels.std)
     outputs = source(normalized[..., ::-1] if pixels.channels == "bgr" else normalized, training=False)
@@ -265,7 +262,6 @@ def within_another():
 
 
 def frozen():
-    """A network whose layers are not trained."""
     source = within_another()
     source.trainable = False
     return source
@@ -293,7 +289,9 @@ def test_a_source_for_images_of_any_size():
     source = applications.MobileNetV2(weights=None, input_shape=(None, None, 3), include_top=False, alpha=0.35)
     model = DDNN.from_keras(source, depths=2, num_classes=5, input_shape=(48, 48, 3))
     assert model.input_shape == (None, 48, 48, 3)
-    with pytest.raises(ValueError, match=r"^`source` must take images of the shape \(None, None, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"^`input_shape` must be given for a source .* of the shape \(None, None, 3\)"
+    ):
         DDNN.from_keras(source, num_classes=5)
 
 

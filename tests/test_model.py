@@ -45,7 +45,6 @@ def examples():
 
 @pytest.fixture(scope="module")
 def network():
-    """One that no test trains."""
     return small_network()
 
 
@@ -190,7 +189,7 @@ def test_mixed_precision(examples, policy, tmp_path):
     assert history["loss"][-1] < history["loss"][0] and np.isfinite(history["depth_c_attention_loss"]).all()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.dtype_policy.name == policy
+    assert loaded.dtype_policy.name == model.subnet("c").dtype_policy.name == policy
     assert model(examples[0])["depth_c"].dtype == np.float32
     check_same_logits(loaded, model, examples[0])
 

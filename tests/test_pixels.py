@@ -46,14 +46,13 @@ def test_fit_looks_at_a_pipeline_once():
     assert len(read) == 3 * 4
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_a_runtime_warns_of_a_scaled_image(bundle):
     runtime, (image, *_) = Runtime(bundle), held_out(2)[0]
     with pytest.warns(UserWarning, match=r"^`image` must be raw pixels"):
         runtime.predict(image / 255)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        runtime.predict(image)
-        runtime.predict(np.zeros_like(image))
+    runtime.predict(image)
+    runtime.predict(np.zeros_like(image))
 
 
 def test_fit_does_not_look_at_distributed_data():
@@ -70,3 +69,5 @@ def test_fit_leaves_it_to_keras_to_miss_images():
     model.compile("sgd", run_eagerly=True)
     with pytest.warns(UserWarning, match="ran out of data"):
         model.fit(tf.data.Dataset.from_tensor_slices((images, labels)).batch(16, drop_remainder=True), verbose=0)
+    with pytest.raises(ValueError, match=r"have different structures|must be"):
+        model.fit(tf.data.Dataset.from_tensors({"image": images, "label": labels}), verbose=0)

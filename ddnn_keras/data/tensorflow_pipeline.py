@@ -7,7 +7,7 @@ that is resumed sees what it would have seen.
 import tensorflow as tf
 
 from ddnn_keras.data.crops import centre_box, size_before_crop
-from ddnn_keras.data.image_data import ImageData
+from ddnn_keras.data.image_data import LARGEST_OWN_SIZE, ImageData
 
 PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
@@ -57,11 +57,12 @@ class TFPipelines(ImageData):
 
     def _decoded(self, examples):
         source = self._source
-        if source.decode is None:
+        is_large = self._own_size and max(self._own_size) > LARGEST_OWN_SIZE
+        if source.decode is None and not is_large:
             return examples
 
         def decoded(image, label):
-            pixels = tf.ensure_shape(source.decode(image), source.shape)
+            pixels = image if source.decode is None else tf.ensure_shape(source.decode(image), source.shape)
             # Photos of a phone must be small before there is a batch of them.
             return resized_middle(pixels[tf.newaxis], self.image_shape[:2])[0] if self._own_size else pixels, label
 

@@ -109,6 +109,8 @@ def check_source(source, shape=None):
             f"`source` must have one input and one output. Received: {source.name!r} with {inputs} and {outputs}"
         )
     theirs = source.inputs[0].shape[1:]
+    if shape is None and len(theirs) == 3 and None in theirs:
+        raise ValueError(f"`input_shape` must be given for a source that takes images of the shape {theirs}.")
     shape = tuple(theirs if shape is None else shape)
     wellformed = len(shape) == 3 and None not in shape
     if not wellformed or any(their not in (None, our) for their, our in zip(theirs, shape, strict=True)):

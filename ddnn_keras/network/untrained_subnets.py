@@ -59,7 +59,7 @@ def untrained_subnet(model, backbone, blocks):
     path.follow(depth, agrees=False)
     logits = model.get_layer(output_key(depth))(backbone.head(path, x))
     subnet = keras.Model(image, logits, name=path.name)
-    subnet.input_spec = model.input_spec
+    subnet.input_spec, subnet.dtype_policy = model.input_spec, model.dtype_policy
     found = UntrainedSubnet(subnet, path.fixed, path.parted, path.copies)
     found.update()
     return found

@@ -9,7 +9,9 @@ from ddnn_keras.atomic_write import write_figure
 
 
 def draw_curves(history, path):
-    """Draws the accuracy of each depth and each loss term as a PNG file."""
+    """Draws the accuracy of each depth and each loss term as a PNG file; a history that was lost draws nothing."""
+    if not history:
+        return
     figure = Figure(figsize=(14, 4.5), layout="constrained")
     accuracy, losses = figure.subplots(1, 2)
     draw(accuracy, history, names_ending("accuracy", history))

@@ -30,8 +30,9 @@ AUGMENTATIONS = {
     "none": lambda seed: [],
     "light": lambda seed: [
         keras.layers.RandomRotation(0.03, fill_mode="nearest", seed=seed),
-        keras.layers.RandomBrightness(0.1, value_range=PIXELS, seed=seed),
-        keras.layers.RandomContrast(0.1, value_range=PIXELS, seed=seed),
+        # Of the same seed, all three would draw the same numbers.
+        keras.layers.RandomBrightness(0.1, value_range=PIXELS, seed=seed ^ 1),
+        keras.layers.RandomContrast(0.1, value_range=PIXELS, seed=seed ^ 2),
     ],
     "rand": lambda seed: [keras.layers.RandAugment(value_range=PIXELS, seed=seed)],
 }
@@ -114,8 +115,10 @@ def batches(arguments, images, first_epoch):
     for epoch in itertools.count(first_epoch):
         layers = AUGMENTATIONS[arguments.augment](zlib.crc32(f"{arguments.seed} {epoch}".encode()))
         for pixels, labels in itertools.islice(given, images.steps_per_epoch(arguments.batch_size)):
-            for layer in layers:
-                pixels = layer(pixels, training=True)
+            # Not all of what RandAugment needs of TensorFlow is deterministic on a GPU.
+            with keras.device("cpu:0"):
+                for layer in layers:
+                    pixels = layer(pixels, training=True)
             yield pixels, labels, weights[keras.ops.convert_to_numpy(labels)]
 
 

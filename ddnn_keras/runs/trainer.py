@@ -15,7 +15,14 @@ from ddnn_keras.atomic_write import write_json
 from ddnn_keras.command_line import print_table
 from ddnn_keras.depths import output_key
 from ddnn_keras.network.cost import count_macs, count_parameters
-from ddnn_keras.runs.arguments import DISTILLATIONS, check_depths, load_images, of_the_run, with_absolute_paths
+from ddnn_keras.runs.arguments import (
+    DISTILLATIONS,
+    check_depths,
+    check_effect,
+    load_images,
+    of_the_run,
+    with_absolute_paths,
+)
 from ddnn_keras.runs.checkpoint import Checkpoint, resume
 from ddnn_keras.runs.curves import draw_curves
 from ddnn_keras.runs.devices import ALONE, several_devices
@@ -37,6 +44,7 @@ def main(arguments, parser):
         arguments = resumed(run_directory, parser)
     else:
         check_depths(arguments)
+        check_effect("The command line", arguments.distillation, parser.typed())
         if devices.hosts and not arguments.output:
             raise ValueError("--hosts must go with --output, one folder for all hosts.")
         depths = "-".join(map(str, arguments.depths))

@@ -22,7 +22,8 @@ def open_image(path, channels=3):
     try:
         with Image.open(path) as image:
             image.load()
-            with contextlib.suppress(SyntaxError, struct.error):  # an EXIF that cannot be read
+            # An EXIF that cannot be read, or not be written anew: by then the pixels are turned.
+            with contextlib.suppress(Exception):
                 ImageOps.exif_transpose(image, in_place=True)
             return on_black(eight_bits(image), MODES[channels])
     except FileNotFoundError:

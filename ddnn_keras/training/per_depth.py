@@ -7,17 +7,18 @@ from collections.abc import Mapping
 import keras
 
 # Keras' short names, by what they are short for.
-ALIASES = {"bce": "binary_crossentropy"}
+ALIASES = {"bce": "binary_crossentropy", "kld": "kl_divergence"}
 
 # What the arguments of a loss or metric are by default, for probabilities, and what they should be.
 OF_PROBABILITIES = (
-    ("from_logits", False, "from_logits=True"),
-    ("threshold", 0.5, "threshold=0"),
-    ("thresholds", None, "thresholds=0"),
+    ("from_logits", False, "it by its name, or from_logits=True"),
+    ("threshold", 0.5, "it by its name, or threshold=0"),
+    ("thresholds", None, "it by its name, or thresholds=0"),
 )
 
 # Metrics that compare with one half: the logit of that is 0.
-THRESHOLDS = {"binaryaccuracy": "threshold", "precision": "thresholds", "recall": "thresholds"}
+COUNTS = ("precision", "recall", "truepositives", "truenegatives", "falsepositives", "falsenegatives")
+THRESHOLDS = {"binaryaccuracy": "threshold", "binaryiou": "threshold", **dict.fromkeys(COUNTS, "thresholds")}
 
 
 def by_key(name, value, keys):
@@ -123,13 +124,21 @@ def _warn_of_probabilities(name, key, value):
     elif inspect.isfunction(value):
         settings = {name: parameter.default for name, parameter in inspect.signature(value).parameters.items()}
     remedies = [remedy for argument, default, remedy in OF_PROBABILITIES if settings.get(argument, remedy) == default]
+    if remedies and isinstance(value, keras.metrics.FBetaScore):  # Keras refuses a threshold of 0 there
+        remedies = ["a subclass that takes the sigmoid of `y_pred`"]
+    if _kind(value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)) == "kldivergence":
+        remedies = ["categorical_crossentropy, which differs by a constant"]
     # The first `top_k` need no threshold.
     if remedies and not settings.get("top_k"):
         warnings.warn(
-            f"`{name}` of {key} takes probabilities, but outputs are logits: give it by its name, or {remedies[0]}. "
-            f"Received: {value!r}",
+            f"`{name}` of {key} takes probabilities, but outputs are logits: give {remedies[0]}. Received: {value!r}",
             stacklevel=4,
         )
+
+
+def _kind(name):
+    """A short name of Keras as that of the class, in small letters."""
+    return ALIASES.get(name.lower(), name.lower()).replace("_", "")
 
 
 def _of_logits(value, module):
@@ -139,7 +148,7 @@ def _of_logits(value, module):
     if value.lower() in ("crossentropy", "ce"):
         return crossentropy if module is keras.losses else keras.metrics.MeanMetricWrapper(crossentropy, name=value)
     classes = {name.lower(): found for name, found in vars(module).items() if inspect.isclass(found)}
-    kind = ALIASES.get(value.lower(), value.lower()).replace("_", "")
+    kind = _kind(value)
     of_module = classes.get(kind)
     if module is keras.metrics and kind in THRESHOLDS:
         return of_module(**{THRESHOLDS[kind]: 0.0}, name=value)

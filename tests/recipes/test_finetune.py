@@ -66,13 +66,11 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def flags(photos, source):
-    """A small fine-tuning."""
     return ["--dataset", f"folder:{photos}", "--start", source, "--preprocessing", "tf", "--depths", 2, *TINY]
 
 
 @pytest.fixture(scope="module")
 def finetuned(flags, tmp_path_factory, script):
-    """A finished run."""
     path = tmp_path_factory.mktemp("finetuned") / "run"
     finished = script(SCRIPT, *flags, "--output", path)
     assert finished.stderr == ""
@@ -151,15 +149,18 @@ def test_the_last_epoch_counts_where_a_run_ended_before_it_was_kept(tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_each_thing_is_varied_by_random_numbers_of_its_own():
+    assert len({layer.seed for layer in finetuning.AUGMENTATIONS["light"](7)}) == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "first", "last"),
     [({"epochs": 20}, 0.0, 0.01), ({"epochs": 1}, 0.0, 0.03), ({"epochs": 5, "warmup_epochs": 0}, 1.0, 0.01)],
     ids=["long", "short", "as finetune_qat.py"],
 )
 def test_the_rate_rises_and_falls(settings, first, last):
-    arguments = argparse.Namespace(
-        **{"head_epochs": 0, "learning_rate": 1.0, "optimizer": "sgd", "weight_decay": 0.0, **settings}
-    )
+    others = {"head_epochs": 0, "learning_rate": 1.0, "optimizer": "sgd", "weight_decay": 0.0}
+    arguments = argparse.Namespace(**others, **settings)
     rate = finetuning.optimizer(arguments, steps_per_epoch=20)._learning_rate
     assert float(rate(0)) == first
     assert max(float(rate(step)) for step in range(20 * arguments.epochs)) == pytest.approx(1, abs=0.01)
@@ -192,10 +193,7 @@ def test_the_classifiers_are_trained_first(flags, source, printed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("finished_epochs", [1, 2])
-def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(
-    finetuned, flags, finished_epochs, script, tmp_path
-):
-    """Killed before all layers are trained, and among their epochs."""
+def test_a_killed_run_ends_with_the_history_of_another(finetuned, flags, finished_epochs, script, tmp_path):
     run = RunDirectory(tmp_path / "killed")
     kill_training(lambda: len(run.read_history()) >= finished_epochs, SCRIPT, *flags, "--output", run.path)
     assert "begun by finetune.py" in script("recipes/train.py", "--resume", run.path, code=2).stderr
@@ -225,9 +223,8 @@ def test_starts_with_weights_of_files(photos, tmp_path):
     images = data.load(f"folder:{photos}", image_size=32)
     application = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
     application.save_weights(tmp_path / "mine.weights.h5")
-    backbone = keras_hub.models.ResNetBackbone(
-        [64], [3], [64, 16], [2, 2], [1, 2], "basic_block", image_shape=(None, None, 3)
-    )
+    stages = [64, 16], [2, 2], [1, 2]
+    backbone = keras_hub.models.ResNetBackbone([64], [3], *stages, "basic_block", image_shape=(None, None, 3))
     backbone.save_to_preset(tmp_path / "preset")
     for start, weights, source in [
         ("keras:MobileNetV2", str(tmp_path / "mine.weights.h5"), application),
@@ -248,12 +245,13 @@ def test_starts_with_weights_of_files(photos, tmp_path):
         (["--start", "efficientnet_lite0"], "--preprocessing must be auto for this start. Received: tf"),
         (
             ["--start", "efficientnet_lite0", "--preprocessing", "auto", "--depths", 4],
-            "--depths must be from 1 to 3 for this start. Received: 4",
+            "--depths must be from 1 to 3 for",
         ),
         (["--image-size", 64], "--image-size must be that of this start, 32. Received: images of 64x64"),
         (["--dataset", FOLDER], f"--dataset '{FOLDER}' is not a known data set. Did you mean 'folder:{FOLDER}'?"),
         (["--preprocessing", "auto"], "--preprocessing must be given for a source called 'mine'"),
         (["--dataset", "digits"], "--dataset must have images of 3 channels. Received: 1"),
+        (["--attention-weight", 1], "must not set --attention-weight, which --distillation kl leaves out."),
         (["--head-epochs", 4], "--head-epochs must be fewer than the 4 --epochs."),
     ],
 )

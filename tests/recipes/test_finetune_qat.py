@@ -13,7 +13,6 @@ SCRIPT = "recipes/finetune_qat.py"
 
 @pytest.fixture(scope="module")
 def finetuned(finished_run, tmp_path_factory, script):
-    """A run, and the run that went on from it."""
     run = tmp_path_factory.mktemp("finetuned") / "digits"
     shutil.copytree(finished_run, run)
     finished = script(SCRIPT, "--run", run, "--epochs", 2)

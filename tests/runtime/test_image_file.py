@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,11 +7,18 @@ from PIL import Image
 from ddnn_keras import data
 from ddnn_keras.runtime.image_file import read_image
 
+# The second one turns the image, and has a maker that is a fraction, with which Pillow cannot write it again.
+EXIFS = {
+    b"XX\0*\0\0\0\x08\0\1": 0,
+    struct.pack("<2sHIH HHII HHII QI", b"II", 42, 8, 2, 271, 5, 1, 38, 274, 3, 1, 6, 0, 1): -1,
+}
 
-def test_exif_that_nobody_can_read_is_passed_over(tmp_path):
+
+@pytest.mark.parametrize(("exif", "turns"), EXIFS.items(), ids=["unreadable", "turned"])
+def test_odd_exif(tmp_path, exif, turns):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "image.webp", exif=b"Exif\0\0XX\0*\0\0\0\x08\0\1", lossless=True)
-    np.testing.assert_array_equal(read_image(tmp_path / "image.webp", pixels.shape), pixels)
+    Image.fromarray(pixels).save(tmp_path / "image.webp", exif=b"Exif\0\0" + exif, lossless=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.webp", pixels.shape), np.rot90(pixels, turns))
 
 
 @pytest.mark.parametrize("sizes", [[(60, 90)] * 12, [(60, 90), (120, 80)] * 6], ids=["one size", "any size"])

@@ -1,5 +1,4 @@
 import functools
-import warnings
 
 import keras
 import numpy as np
@@ -18,28 +17,33 @@ def test_other_losses_stay_as_they_are():
         assert losses_per_output(own, KEYS)["depth_18"] is own
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_cross_entropy_of_probabilities_is_told_of():
     function, of_logits = keras.losses.sparse_categorical_crossentropy, {"from_logits": True}
     with pytest.warns(UserWarning, match=r"^`loss` of depth_34 takes probabilities, .*<function sparse_categ"):
         losses_per_output({"depth_34": function}, KEYS)
     for name in ("metrics", "weighted_metrics"):
         with pytest.warns(UserWarning, match=f"^`{name}` of depth_18 takes probabilities"):
-            metrics_per_output([keras.metrics.SparseCategoricalCrossentropy()], KEYS, name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        losses_per_output(keras.losses.SparseCategoricalCrossentropy(**of_logits), KEYS)
-        losses_per_output(lambda y, logits: logits, KEYS)
-        metrics_per_output(["accuracy", "crossentropy", keras.metrics.SparseCategoricalCrossentropy(**of_logits)], KEYS)
+            metrics_per_output([keras.metrics.SparseCategoricalCrossentropy()], KEYS[:1], name)
+    losses_per_output(keras.losses.SparseCategoricalCrossentropy(**of_logits), KEYS)
+    losses_per_output(lambda y, logits: logits, KEYS)
+    metrics_per_output(["accuracy", "crossentropy", keras.metrics.SparseCategoricalCrossentropy(**of_logits)], KEYS)
+    for loss in ("kl_divergence", "KLD", keras.losses.KLDivergence(), keras.losses.kl_divergence):
+        with pytest.warns(UserWarning, match="takes probabilities, .*: give categorical_crossentropy, which differs"):
+            losses_per_output(loss, KEYS[:1])
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_metric_that_compares_with_one_half_is_told_of():
     metrics = keras.metrics
     for metric in (metrics.Precision(), metrics.BinaryAccuracy(), metrics.binary_accuracy):
         with pytest.warns(UserWarning, match=r"^`metrics` of depth_18 takes probabilities, .* or thresholds?=0\. Rec"):
-            metrics_per_output([metric], KEYS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        metrics_per_output([metrics.Precision(thresholds=0), metrics.Recall(top_k=1), metrics.F1Score()], KEYS)
+            metrics_per_output([metric], KEYS[:1])
+    with pytest.warns(UserWarning, match="but outputs are logits: give a subclass that takes the sigmoid"):
+        metrics_per_output([metrics.F1Score(threshold=0.5)], KEYS[:1])
+    metrics_per_output([metrics.Precision(thresholds=0), metrics.Recall(top_k=1), metrics.F1Score()], KEYS)
+    assert metrics_per_output(["false_negatives"], KEYS)["depth_18"][0].thresholds == [0.0]
+    assert metrics_per_output(["BinaryIoU"], KEYS)["depth_34"][0].threshold == 0.0
 
 
 def test_each_output_gets_a_metric_of_its_own():
@@ -54,6 +58,7 @@ def test_each_output_gets_a_metric_of_its_own():
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1)).astype("float32")
 LABELS = np.arange(8) % 3
+ONE_HOT = np.eye(3, dtype="float32")[LABELS]
 
 
 @functools.cache
@@ -122,24 +127,25 @@ def test_a_depth_that_learns_from_the_full_net_alone_needs_no_labels():
 
 @pytest.mark.parametrize("name", ["bce", "BinaryCrossentropy"])
 def test_binary_cross_entropies_by_name_mean_logits(name):
-    labels = np.eye(3, dtype="float32")[LABELS]
-    logs = evaluated(labels, loss=name, metrics=[name])
+    logs = evaluated(ONE_HOT, loss=name, metrics=[name])
     wanted = keras.losses.BinaryCrossentropy(from_logits=True)
-    assert logs["depth_8_loss"] == pytest.approx(evaluated(labels, loss=wanted)["depth_8_loss"], rel=1e-5)
+    assert logs["depth_8_loss"] == pytest.approx(evaluated(ONE_HOT, loss=wanted)["depth_8_loss"], rel=1e-5)
     assert logs[f"depth_8_{name}"] == pytest.approx(logs["depth_8_loss"], rel=1e-5)
+    with pytest.warns(UserWarning, match=r"^`distillation` teaches probabilities .* give EKD\(kl_weight=0\)"):
+        network().compile("sgd", loss=name, distillation=EKD())
 
 
 def test_metrics_by_name_compare_logits_with_that_of_one_half():
-    model, labels = network(), np.eye(3, dtype="float32")[LABELS]
+    model = network()
     model.get_layer("depth_8").bias.assign([-0.7] * 3)
     model.compile("sgd", loss="bce", metrics=["binary_accuracy", "Precision", "recall"], run_eagerly=True)
-    logs = model.evaluate(IMAGES, labels, return_dict=True, verbose=0)
+    logs = model.evaluate(IMAGES, ONE_HOT, return_dict=True, verbose=0)
     logits = model.predict(IMAGES, verbose=0)["depth_8"]
-    chosen, right = logits > 0, np.sum((logits > 0) * labels)
+    chosen, right = logits > 0, np.sum((logits > 0) * ONE_HOT)
     assert 0 < np.sum(chosen) < logits.size and np.max(logits) < 0.5
-    assert logs["depth_8_binary_accuracy"] == pytest.approx(np.mean(chosen == labels))
+    assert logs["depth_8_binary_accuracy"] == pytest.approx(np.mean(chosen == ONE_HOT))
     assert logs["depth_8_Precision"] == pytest.approx(right / np.sum(chosen))
-    assert logs["depth_8_recall"] == pytest.approx(right / np.sum(labels))
+    assert logs["depth_8_recall"] == pytest.approx(right / np.sum(ONE_HOT))
 
 
 @pytest.mark.parametrize("name", ["crossentropy", "ce"])
@@ -147,17 +153,12 @@ def test_short_names_of_cross_entropies_mean_logits(name, tmp_path):
     model = network()
     model.compile("sgd", loss=name, metrics=[name], distillation=EKD(), run_eagerly=True)
     model.save(tmp_path / "model.keras")
-    found = [
-        each.evaluate(IMAGES, LABELS, return_dict=True, verbose=0)
-        for each in (model, keras.saving.load_model(tmp_path / "model.keras"))
-    ]
+    both = model, keras.saving.load_model(tmp_path / "model.keras")
+    found = [each.evaluate(IMAGES, LABELS, return_dict=True, verbose=0) for each in both]
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     assert found[0][f"depth_8_{name}"] == pytest.approx(found[0]["depth_8_loss"], rel=1e-5)
-    for labels in (LABELS, LABELS[:, None], np.eye(3, dtype="float32")[LABELS]):
+    for labels in (LABELS, LABELS[:, None], ONE_HOT):
         assert evaluated(labels, loss=name) == pytest.approx(evaluated(), rel=1e-5)
-
-
-NAMES = ["AUC", "auc", "bce", "BinaryCrossentropy", "categorical_crossentropy", "mse", "accuracy"]
 
 
 def test_logs_have_the_names_that_keras_gives_to_a_plain_model(tmp_path):
@@ -167,27 +168,25 @@ def test_logs_have_the_names_that_keras_gives_to_a_plain_model(tmp_path):
         flat = keras.layers.Flatten()(image)
         return keras.Model(image, {key: layer(flat) for key, layer in outputs.items()})
 
-    settings = {"loss": "BinaryCrossentropy", "run_eagerly": True}
-    labels = np.eye(3, dtype="float32")[LABELS]
-    found = []
+    names = ["AUC", "auc", "bce", "BinaryCrossentropy", "categorical_crossentropy", "mse", "accuracy"]
+    settings, found = {"loss": "BinaryCrossentropy", "run_eagerly": True}, []
     # The second network of a process has the names of the first.
     for model in (plain(), network(), network()):
-        of_each = {"depth_8": NAMES, "depth_14": NAMES}
+        of_each = {"depth_8": names, "depth_14": names}
         model.compile("sgd", metrics=of_each, weighted_metrics=of_each, **settings)
-        given = {"depth_8": labels, "depth_14": labels}
+        given = {"depth_8": ONE_HOT, "depth_14": ONE_HOT}
         found.append(set(model.evaluate(IMAGES, given, return_dict=True, verbose=0)))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    found.append(set(loaded.evaluate(IMAGES, labels, return_dict=True, verbose=0)))
+    found.append(set(loaded.evaluate(IMAGES, ONE_HOT, return_dict=True, verbose=0)))
     assert found == [found[0]] * 4
     assert {"depth_8_AUC", "depth_14_weighted_bce", "depth_8_loss"} <= found[0]
 
 
 def test_an_area_under_the_curve_by_name_is_that_of_logits():
-    labels = np.eye(3, dtype="float32")[LABELS]
-    wanted = evaluated(labels, loss="bce", metrics=[keras.metrics.AUC(from_logits=True, name="AUC")])
+    wanted = evaluated(ONE_HOT, loss="bce", metrics=[keras.metrics.AUC(from_logits=True, name="AUC")])
     for name in ("AUC", "auc"):
-        logs = evaluated(labels, loss="bce", metrics=[name])
+        logs = evaluated(ONE_HOT, loss="bce", metrics=[name])
         assert logs[f"depth_8_{name}"] == pytest.approx(wanted["depth_8_AUC"])
 
 
@@ -229,8 +228,6 @@ def test_what_does_not_fit_the_depths_is_refused(arguments, sentence):
 
 
 class TopK(keras.metrics.Sum):
-    """A metric of one's own; a subclass makes a configuration of it."""
-
     def __init__(self, k=1, **arguments):
         super().__init__(name="top", **arguments)
         self.k = k
@@ -240,15 +237,12 @@ class TopK(keras.metrics.Sum):
 
 
 class ConfiguredTopK(TopK):
-    """With the configuration from which copies are made."""
-
     def get_config(self):
         return {"k": self.k, "dtype": self.dtype}
 
 
 @keras.saving.register_keras_serializable("tests")
 def own_metric(y_true, y_pred):
-    """Two of every sample."""
     return 2 * keras.ops.ones_like(y_pred[:, 0])
 
 

@@ -155,5 +155,5 @@ def image_sizes(paths):
     with ThreadPool() as pool:
         sizes = pool.map(size, paths)
     if errors := [found for found in sizes if isinstance(found, ValueError)]:
-        raise ValueError(f"{errors[0]} ({len(errors)} such files in all).")
+        raise ValueError(f"{'; '.join(map(str, errors[:10]))} ({len(errors)} such files in all).")
     return sizes
