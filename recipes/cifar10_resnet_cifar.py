@@ -8,7 +8,7 @@ start with its weights, and it teaches them for 100 epochs. In shorter trainings
 as much arithmetic as training each depth alone: recipes/results/full_net.
 """
 
-from ddnn_keras.runs.arguments import command
+from ddnn_keras.runs.command import command
 
 command(
     __doc__,

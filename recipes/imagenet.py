@@ -8,7 +8,7 @@ training images is held out for validation, and the usual validation images are 
 Not yet measured. Epochs, rate and decay are the ResNet paper's, with a cosine instead of steps.
 """
 
-from ddnn_keras.runs.arguments import command
+from ddnn_keras.runs.command import command
 
 command(
     __doc__,

@@ -6,6 +6,6 @@ For example:
     python recipes/train.py --resume runs/digits_...
 """
 
-from ddnn_keras.runs.arguments import command
+from ddnn_keras.runs.command import command
 
 command(__doc__)

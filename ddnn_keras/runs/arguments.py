@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from ddnn_keras.backbones import BACKBONES, STEMS, family_named
-from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer, run
+from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer
 
 # Where a run takes place, and not what it is.
 DEVICES = {"distribute", "hosts", "rank"}
@@ -42,18 +42,6 @@ def argument_parser(description, **defaults):
     add_devices(parser)
     parser.set_defaults(**defaults)
     return parser
-
-
-def command(description, **defaults):
-    """Runs the command line of a recipe with its own defaults, such as `epochs=200`."""
-    parser = argument_parser(description, **defaults)
-
-    def main(arguments):
-        from ddnn_keras.runs import trainer  # not before: it takes seconds
-
-        trainer.main(arguments, parser)
-
-    run(main, parser)
 
 
 def add_run(parser):

@@ -104,7 +104,7 @@ def answers(runtime, batches):
         images = np.asarray(images)
         for depth, known in logits.items():
             known.append(runtime.logits(images, depth))
-        labels.append(checked_labels("`labels`", of_images, len(images), len(runtime.labels)))
+        labels.append(checked_labels(of_images, len(images), len(runtime.labels)))
     logits = {depth: np.concatenate(known) for depth, known in logits.items()}
     return Answers(logits, np.concatenate(labels), runtime.latencies)
 

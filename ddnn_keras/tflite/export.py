@@ -85,7 +85,7 @@ def export_subnets(
     check_kept(keep, subnets)
     for subnet in subnets.values():
         images = checked_raw_images("images", images, image_shape(subnet))
-        labels = checked_labels("`labels`", labels, len(images), subnet.output_shape[-1])
+        labels = checked_labels(labels, len(images), subnet.output_shape[-1])
     facts = with_defaults(facts, subnets)
     with atomic_write(path) as temporary:
         content = converted(subnets, mode, calibration_images)
