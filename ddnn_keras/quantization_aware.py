@@ -158,7 +158,8 @@ class FakeQuantization(keras.layers.Layer):
         if not training:
             return rounded
         # The same gradient. TensorFlow's own is not deterministic on a GPU.
-        within = ops.clip(inputs, self.low, self.high)
+        inside = ops.logical_and(ops.greater_equal(inputs, self.low), ops.less_equal(inputs, self.high))
+        within = ops.where(inside, inputs, 0.0)
         return within + ops.stop_gradient(rounded - within)
 
     def _observe(self, inputs):
