@@ -508,4 +508,4 @@ def first_images(x):
     # It is a property where data is distributed.
     elif callable(getattr(x, "cardinality", None)) and x.cardinality() != UNKNOWN_CARDINALITY:
         batch = next(iter(x.take(1)), [None])
-    return batch[0] if isinstance(batch, list | tuple) else None
+    return batch[0] if isinstance(batch, list | tuple) else batch
