@@ -44,6 +44,7 @@ def test_a_file_without_signatures():
     ("argument", "sentence"),
     [
         ({"signature": "a"}, r"`signature` must be one of the file's, 'serving_default'\. Received: "),
+        ({"num_threads": 0}, r"`num_threads` must be a positive integer\. Received"),
         ({"num_threads": 1.5}, r"`num_threads` must be a positive integer\. Received"),
     ],
 )
