@@ -69,5 +69,5 @@ def test_fit_leaves_it_to_keras_to_miss_images():
     model.compile("sgd", run_eagerly=True)
     with pytest.warns(UserWarning, match="ran out of data"):
         model.fit(tf.data.Dataset.from_tensor_slices((images, labels)).batch(16, drop_remainder=True), verbose=0)
-    with pytest.raises(ValueError, match=r"have different structures|must be"):
+    with pytest.raises(ValueError, match="have different structures"):
         model.fit(tf.data.Dataset.from_tensors({"image": images, "label": labels}), verbose=0)
