@@ -130,17 +130,17 @@ class EKD:
     """How the full-net teaches its sub-nets; the `distillation` argument of `DDNN.compile`.
 
     The loss of a sub-net is its cross-entropy `+ kl_weight * KL + attention_weight * AT`. KL is `kl_divergence` and AT
-    is `attention_loss`, both against the full-net. The measurements behind the defaults are in
-    `recipes/results/README.md`.
+    is `attention_loss` against the full-net. `teacher` says what KL is against. The measurements behind the defaults
+    are in `recipes/results/choices/README.md`.
 
     A network that was trained before can teach in KL, see `teacher`. It teaches the full-net too, and stays as it is. A
     file of the student does not hold it. So to go on with training after loading, call `compile` with it again.
 
     Args:
         temperature: Divides the logits in KL, a positive float. Higher values make the probabilities softer. Defaults
-            to `1.0`, because higher temperatures lowered the accuracy of every depth.
-        kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, which favours the shallowest depth. A smaller
-            weight favours the full-net.
+            to `1.0`, because `4.0` lowered the accuracy of every depth.
+        kl_weight: Weight of KL, a float of 0 or more. Defaults to `1.0`, which favours the shallowest depth. That a
+            smaller weight spares the full-net is not shown.
         attention_weight: Weight of AT, a float of 0 or more. Defaults to `0.1`, which has shown no measurable effect.
             `0` saves its time.
         attention: The attention map: `"standardized"` (see `standardized_attention`) or `"activation"` (see

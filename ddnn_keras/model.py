@@ -136,7 +136,8 @@ class DDNN(keras.Model):
 
         Blocks that add to their input and keep its shape can be left out. Each depth keeps the first ones of every
         stage. All depths share the source's weights. After depths part, each has its own normalisation, which starts as
-        a copy. So the full-net computes what the source computes. Layers that are frozen in the source are trainable.
+        a copy. So the full-net computes what the source computes, as logits. Layers that are frozen in the source are
+        trainable.
 
         Args:
             source: A functional `keras.Model` from one image to one output, with or without its classifier, such as
@@ -146,8 +147,9 @@ class DDNN(keras.Model):
                 stage. Defaults to `3`.
             num_classes: Number of classes. Defaults to the source's, whose classifier then starts every depth's.
             preprocessing: What the source wants done to raw pixels 0..255 before it sees them: `None` for nothing,
-                `"tf"`, `"torch"` or `"caffe"` as in `keras.applications`, or a pair of a mean and a deviation, numbers
-                or one for each channel. Defaults to `"auto"`, which knows `keras.applications` and KerasHub by name.
+                `"0..1"` for a division by 255, `"tf"`, `"torch"` or `"caffe"` as in `keras.applications`, or a pair of
+                a mean and a deviation, numbers or one for each channel. Defaults to `"auto"`, which knows
+                `keras.applications` and KerasHub by name.
             input_shape: `(height, width, channels)`, where the source takes images of any size.
             **arguments: Further arguments of `DDNN`, such as `dtype` and `name`.
 
@@ -311,8 +313,8 @@ class DDNN(keras.Model):
             loss_weights: Optional weights of the losses: a dict by output key, in which a missing weight is 1; or a
                 list in the order of `depths` with one for each depth that has a loss.
             metrics: One list of metrics for every depth, or a dict by output key or a list of lists in the order of
-                `depths`. By name, Keras' cross-entropies, `"binary_accuracy"`, `"precision"` and `"recall"` are those
-                of logits.
+                `depths`. By name, Keras' cross-entropies and the metrics that compare with a threshold, such as
+                `"precision"`, are those of logits.
             weighted_metrics: Likewise, weighted by `sample_weight`.
             distillation: A `ddnn_keras.EKD`, or `None` (the default) for joint training on `loss` alone.
             jit_compile: As for any Keras model. A loaded network decides `"auto"` (the default) anew.
@@ -366,7 +368,7 @@ class DDNN(keras.Model):
         """Trains the network, as any Keras model. Before its first step, it warns of images that are scaled to 0..1.
 
         It looks at the first images of an array, of a `keras.utils.PyDataset`, and of a `tf.data.Dataset` whose
-        length is known or infinite. What else gives images may give each but once.
+        length is known or infinite. Other iterables may give each image but once, and are not looked at.
         """
         # Once, because a large shuffle buffer takes long to fill.
         if self.compiled and self.optimizer and keras.ops.convert_to_numpy(self.optimizer.iterations) == 0:

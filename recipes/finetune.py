@@ -10,6 +10,8 @@ Classifiers are trained first, then all layers at a lower rate. The network of t
 depths' validation accuracy. Every class counts the same, however many photos it has.
 """
 
+import argparse
+import pathlib
 import shlex
 
 from ddnn_keras.backbones import PUBLISHED
@@ -25,19 +27,27 @@ from ddnn_keras.runs.arguments import (
 from ddnn_keras.runs.earlier_runs import resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, new_output
 
+
+def existing_start(text):
+    """A name that is known, or a file."""
+    if text not in PUBLISHED and text.partition(":")[0] not in ("keras", "hub") and not pathlib.Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text} is none of {start}")
+    return text
+
+
 parser = ArgumentParser(__doc__)
 add_data(parser)
 add, number = parser.add_argument, non_negative_number
 start = f"{', '.join(PUBLISHED)}, keras:NAME of keras.applications, hub:PRESET of KerasHub, or a .keras file"
-add("--start", default="efficientnet_lite0", help=start)
+add("--start", type=existing_start, default="efficientnet_lite0", help=start)
 add("--weights", metavar="FILE", help="weights for it from a file, where nothing can be downloaded")
-preprocessing = "what the start wants done to pixels; by default known from its name"
-add("--preprocessing", default="auto", choices=["auto", "none", "tf", "torch", "caffe"], help=preprocessing)
+preprocessing = "what the start wants done to pixels (0..1: a division by 255); by default known from its name"
+add("--preprocessing", default="auto", choices=["auto", "none", "0..1", "tf", "torch", "caffe"], help=preprocessing)
 add("--depths", type=positive_integer, default=3, help="how many; the deepest teaches the others")
 add("--augment", default="light", choices=["none", "light", "rand"], help="light: turned and lit; rand: RandAugment")
 add("--epochs", type=positive_integer, help="in all; by default 5 to 100, fewer for more photos")
 add("--head-epochs", type=non_negative_integer, help="of them, for the classifiers alone; by default a tenth")
-patience = "epochs without one as good as the best that end the training; by default a third of all"
+patience = "epochs without one as good as the best before the training stops; by default a third of all"
 add("--patience", type=positive_integer, help=patience)
 add("--batch-size", type=positive_integer, help="images per update; by default 32, or all if there are fewer")
 add("--optimizer", default="sgd", choices=["sgd", "adamw"], help="SGD with Nesterov momentum, or AdamW")

@@ -37,7 +37,7 @@ add("--tuner", default="bayesian", choices=["bayesian", "hyperband"], help="how 
 add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
 add("--objective", default="mean", choices=["mean", "shallowest"], help="whose accuracy counts")
 add("--seed", type=non_negative_integer, default=0, help="of the search, of weights, split, order and augmentation")
-add("--output", required=True, help="folder of the search; one that exists is gone on with")
+add("--output", required=True, help="folder of the search; an existing search is continued")
 
 
 def main(arguments):

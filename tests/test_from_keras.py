@@ -272,9 +272,9 @@ def frozen():
 )
 def test_the_full_net_computes_what_the_source_computes_and_can_be_trained(make):
     source, images = make(), np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
-    model = DDNN.from_keras(source, depths=2, preprocessing=None)
+    model = DDNN.from_keras(source, depths=2, preprocessing="0..1")
     logits = model(images, training=False)[model.output_keys[-1]]
-    np.testing.assert_allclose(logits, source(images, training=False), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(logits, source(images / 255, training=False), rtol=1e-4, atol=1e-3)
     kernels = [weight for weight in source.weights if "kernel" in weight.name]
     assert len([weight for weight in model.trainable_weights if "kernel" in weight.name]) == len(kernels) + 1
 

@@ -18,8 +18,9 @@ class Preprocessing:
     channels: str = "rgb"  # or "bgr", for networks that want blue first
 
 
-# Under the names of `keras.applications.imagenet_utils.preprocess_input`.
+# Under the names of `keras.applications.imagenet_utils.preprocess_input`, and for pixels that were divided by 255.
 MODES = {
+    "0..1": Preprocessing(0.0, 255.0),
     "tf": Preprocessing(127.5, 127.5),
     "torch": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "caffe": Preprocessing((123.68, 116.779, 103.939), 1.0, "bgr"),
@@ -42,7 +43,7 @@ def preprocessing_of(source, preprocessing="auto"):
         return Preprocessing(*preprocessing)
     if preprocessing != "auto" and preprocessing in MODES:
         return MODES[preprocessing]
-    allowed = "None, 'tf', 'torch', 'caffe' or a mean and a deviation"
+    allowed = "None, '0..1', 'tf', 'torch', 'caffe' or a mean and a deviation"
     if preprocessing != "auto":
         raise ValueError(f"`preprocessing` must be {allowed}. Received: preprocessing={preprocessing!r}")
     operations = without_nesting(source).operations

@@ -110,7 +110,7 @@ def add_distillation(parser):
 
 def add_teacher_epochs(parser):
     """The argument that makes a training one of two parts."""
-    teacher = "trains the full-net alone first, so long; all depths start with its weights, and it is the teacher"
+    teacher = "epochs of the full-net alone, before: its weights start all depths, and it teaches them"
     parser.add_argument("--teacher-epochs", type=non_negative_integer, default=0, help=teacher)
 
 

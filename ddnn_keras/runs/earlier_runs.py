@@ -6,6 +6,9 @@ import pathlib
 from ddnn_keras.runs.arguments import DEVICES, load_images, with_absolute_paths
 from ddnn_keras.runs.run_directory import RunDirectory, check_facts, check_run
 
+# Where the images of a run lie. They may have moved, and are compared themselves.
+PLACES = {"dataset", "data_dir", "manual_dir"}
+
 # What decides which images a run was trained on, and which it was validated on.
 OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
 
@@ -24,7 +27,7 @@ def finished_run(path):
     """The run that a recipe takes up, with its arguments; without a path, the newest that can be."""
     if path is None:
         run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: not is_rounded(run))
-        print(f"Run: {run_directory.path} (the newest)")
+        print(f"Run: {run_directory.path} (the newest finished one)")
     else:
         run_directory = RunDirectory(path)
     config = run_directory.read_config()
@@ -47,7 +50,7 @@ def begun_by(run_directory):
 
 
 def resumed(run_directory, parser, script="train.py"):
-    """A run's own arguments; other ones on the command line would not give the run that was begun."""
+    """A run's own arguments, and where its images lie now; others would not give the run that was begun."""
     if (beginner := begun_by(run_directory)) != script:
         raise ValueError(f"{run_directory.path} was begun by {beginner}: its --resume goes on with it.")
     import keras
@@ -61,9 +64,9 @@ def resumed(run_directory, parser, script="train.py"):
         flag = "--" + name.replace("_", "-")
         if name not in saved:
             raise ValueError(f"{flag} does not go with --resume.")
-        if wanted[name] != saved[name]:
+        if name not in PLACES and wanted[name] != saved[name]:
             raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
-    return argparse.Namespace(**saved)
+    return argparse.Namespace(**{**saved, **{name: wanted[name] for name in PLACES}})
 
 
 def network_of_file(file, model=None):
@@ -93,7 +96,7 @@ def images_of_network(path, arguments, image_shape, num_classes):
         settings = {**saved, **{name: value for name, value in given.items() if value}}
     images = load_images(argparse.Namespace(**settings))
     if images.image_shape != image_shape and image_shape[0] == image_shape[1]:
-        images = load_images(argparse.Namespace(**{**settings, "image_size": image_shape[0]}))
+        images = images.resized(image_shape[0])
     if (images.image_shape, images.num_classes) != (image_shape, num_classes):
         raise ValueError(
             f"--dataset must have images {image_shape} of {num_classes} classes, as the network takes. "

@@ -41,7 +41,7 @@ class RunDirectory:
         runs = [run for run in map(cls, pathlib.Path(root).glob("*/")) if run.config.is_file()]
         runs = [run for run in runs if getattr(run, holding).is_file() and suitable(run)]
         if not runs:
-            raise FileNotFoundError(f"No run with a {holding} file in {root!s}: recipes/train.py makes one.")
+            raise FileNotFoundError(f"No run with a {holding} file in {root!s}: recipes/finetune.py makes one.")
         return max(runs, key=lambda run: getattr(run, holding).stat().st_mtime_ns)
 
     def read_config(self):
@@ -93,23 +93,25 @@ def data_facts(images):
         "image_shape": list(images.image_shape),
         "num_images": {"train": images.num_train, "validation": images.num_validation, "test": images.num_test},
         "stratified": images.stratified,
+        "checksum_of_names": images.checksum_of_names,
     }
 
 
 def check_run(run_directory, images):
-    """Raises a `ValueError` if a run was trained on another number of images than these, or on other classes.
+    """Raises a `ValueError` if a run was trained on another number of images than these, other names or other classes.
 
-    Where images were added, others are held out for validation and test, and the run has seen some of them.
+    Where files were added or renamed, others are held out for validation and test, and the run has seen some of them.
     """
     check_facts(run_directory, data_facts(images))
 
 
 def check_facts(run_directory, facts):
     """Raises a `ValueError` if a run's images were not described by these facts."""
-    # Before runs recorded it, no image was held out by class.
-    config = {"stratified": False, **run_directory.read_config()}
+    # Before runs recorded it, no image was held out by class. Earlier runs do not tell the names.
+    config = {**facts, "stratified": False, **run_directory.read_config()}
     for name, value in facts.items():
         if config[name] != value:
             raise ValueError(
-                f"{run_directory.path} was trained on images whose {name} was {config[name]}. Now it is {value}."
+                f"{run_directory.path} was trained on images whose {name} was {config[name]}. Now it is {value}: "
+                "put back what was added, removed or renamed, or train a new run."
             )

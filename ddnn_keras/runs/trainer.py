@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import math
 import shlex
+import textwrap
 from collections.abc import Callable
 
 import keras
@@ -34,6 +35,8 @@ from ddnn_keras.runs.run_directory import RunDirectory, check_run, data_facts, n
 from ddnn_keras.training.tensorflow_speed import SGD
 
 MOMENTUM = 0.9
+# Pixels: above, networks for small images need much memory.
+SMALL_IMAGES = 64
 
 
 def main(arguments, parser):
@@ -67,6 +70,10 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
         check_tensorboard()
     print(f"Run directory: {run_directory.path}")
     images = images or load_images(arguments)
+    numbers = (
+        f"{images.num_train:,} for training, {images.num_validation:,} for validation, {images.num_test:,} for testing"
+    )
+    print(f"Images: {numbers}. {images.num_classes} classes: {textwrap.shorten(', '.join(images.class_names), 60)}")
     if run_directory.config.exists():
         check_run(run_directory, images)
     # Not before: preparing a data set draws random numbers too.
@@ -77,9 +84,9 @@ def train(arguments, run_directory, share=ALONE, procedure=None, images=None):
         else:
             model, first_epoch = procedure.new_network(arguments, images), 0
         if share.is_first:
-            if not run_directory.config.exists():
-                config = {"arguments": of_the_run(arguments), **data_facts(images), **provenance()}
-                write_json(run_directory.config, config)
+            exists = run_directory.config.exists()
+            config = run_directory.read_config() if exists else {**data_facts(images), **provenance()}
+            write_json(run_directory.config, {**config, "arguments": of_the_run(arguments)})
             run_directory.tidy(first_epoch)
         # Earlier runs and other recipes know no such argument.
         if vars(arguments).get("teacher_epochs"):
@@ -171,6 +178,10 @@ def check_tensorboard():
 
 def compiled_network(arguments, images):
     """A new network with its optimizer and objective."""
+    if max(images.image_shape) > SMALL_IMAGES and arguments.stem == "cifar" and arguments.backbone != "vgg":
+        print(
+            f"--stem cifar keeps {images.image_shape[0]} pixels: --stem imagenet takes a sixteenth of time and memory."
+        )
     model = DDNN(
         depths=arguments.depths,
         backbone=arguments.backbone,

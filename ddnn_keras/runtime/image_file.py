@@ -13,14 +13,17 @@ MODES = {1: "L", 3: "RGB"}
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 
-def open_image(path, channels=3):
+def open_image(path, channels=3, enough_pixels=None):
     """An image file as a `PIL.Image.Image` of 8 bits a channel, grey or RGB.
 
     The content says which format it is, not the name. An animation gives its first frame. A photo is turned upright as
-    its EXIF says. What is transparent becomes black. Of 16 bits a channel the upper 8 count.
+    its EXIF says. What is transparent becomes black. Of 16 bits a channel the upper 8 count. A JPEG file may be reduced
+    as long as both sides have `enough_pixels`.
     """
     try:
         with Image.open(path) as image:
+            if enough_pixels:
+                image.draft(None, (enough_pixels, enough_pixels))
             image.load()
             # An EXIF that cannot be read, or not be written anew: by then the pixels are turned.
             with contextlib.suppress(Exception):

@@ -101,8 +101,8 @@ class Runtime:
             depth: One of `depths`. Defaults to the deepest if there is no `budget_ms`.
             budget_ms: Instead of `depth`, the milliseconds that the network may take. The deepest depth that fits
                 answers. The first such call measures every depth. After that, each run updates how fast the device is
-                (`ddnn_keras.runtime.latency_budget`). Use one `Runtime` for each budget. A budget may move by a tenth
-                from call to call.
+                (`ddnn_keras.runtime.latency_budget`). Use one `Runtime` for each budget. A change of more than a
+                tenth is a new budget.
 
         Returns:
             A `Prediction`. If a device slows down so much that no depth fits, the shallowest answers.

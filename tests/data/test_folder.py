@@ -1,5 +1,6 @@
 import itertools
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -67,6 +68,15 @@ def test_photos_that_do_not_fit_into_memory_are_resized_before_they_are_batched(
     assert pixels.shape == (8, 8, 3)
 
 
+def test_a_folder_that_moved_is_the_same_and_one_with_another_name_in_it_is_not(tmp_path):
+    numbered_images(tmp_path / "here", 20)
+    before = data.load(f"folder:{tmp_path / 'here'}").checksum_of_names
+    folder = (tmp_path / "here").rename(tmp_path / "there")
+    assert data.load(f"folder:{folder}").checksum_of_names == before
+    (folder / "cat" / "0.png").rename(folder / "cat" / "9.png")
+    assert data.load(f"folder:{folder}").checksum_of_names != before
+
+
 def test_names_of_another_system(tmp_path):
     # Of several sizes, so that files are read when they are wanted.
     for first, size in ((0, (16, 12)), (10, (12, 16))):
@@ -88,6 +98,9 @@ def test_folders_for_the_parts(tmp_path):
     images = data.load(f"folder:{tmp_path}", image_size=8)
     assert (images.num_train, images.num_validation, images.num_test) == (10, 6, 4)
     assert sorted(numbers(images.validation(4))) == list(range(20, 26))
+    shutil.rmtree(tmp_path / "test")
+    images = data.load(f"folder:{tmp_path}", image_size=8)
+    assert (images.num_train, images.num_validation, images.num_test) == (8, 6, 2)
 
 
 def test_hidden_files_and_other_files_are_passed_over(tmp_path):
@@ -106,7 +119,7 @@ def test_images_in_other_formats_are_passed_over_with_a_warning(tmp_path):
     numbered_images(tmp_path, 20)
     for name in ("a.tif", "b.HEIC", ".c.tif"):
         Image.new("RGB", (16, 12)).save(tmp_path / "dog" / name, "TIFF")
-    with pytest.warns(UserWarning, match=r"^2 images in .* are passed over, such as .*a\.tif: \.bmp, .* count\.$"):
+    with pytest.warns(UserWarning, match=r"^2 images in .* are passed over, such as .*a\.tif: \.bmp, .* count\. Conv"):
         images = data.load(f"folder:{tmp_path}", image_size=8)
     assert images.num_train + images.num_validation + images.num_test == 20
 
@@ -124,9 +137,10 @@ def test_every_class_is_held_out(tmp_path):
 @pytest.mark.parametrize(
     ("folders", "sentence"),
     [
-        (["cat"], r"must have a folder for each of at least 2 classes. Found: 1"),
+        (["cat"], r"must have a folder for each of at least 2 classes. Found: cat"),
         (["cat", "dog"], r"There are no images in the class folders of .*: \.bmp, \.gif, .* count"),
-        (["train/cat", "train/dog"], r"both of the folders train and test, or neither. Found: train \(a class .*\)"),
+        (["train/cat", "train/dog"], r"the folder train with test or .*, or none of them. Found: train \(a class .*\)"),
+        (["test_set/test_set/cat", "training_set/training_set/cat"], r"parts train, .* Found: test_set, training_set"),
         (["cat", os.fsdecode(b"K\xf6ter")], r"folders with names in UTF-8. Found: 'K\\udcf6ter'"),
         (["train/cat", "train/dog", "test/cat", "val/cat"], r"name its parts train, validation, test. Found: val"),
         (["Training/cat", "Training/dog", "Test/cat"], r"name its parts train, .* Found: Test, Training"),

@@ -193,13 +193,15 @@ def test_the_classifiers_are_trained_first(flags, source, printed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("finished_epochs", [1, 2])
-def test_a_killed_run_ends_with_the_history_of_another(finetuned, flags, finished_epochs, script, tmp_path):
+def test_a_killed_run_ends_with_the_history_of_another(finetuned, photos, flags, finished_epochs, script, tmp_path):
     run = RunDirectory(tmp_path / "killed")
     kill_training(lambda: len(run.read_history()) >= finished_epochs, SCRIPT, *flags, "--output", run.path)
     assert "begun by finetune.py" in script("recipes/train.py", "--resume", run.path, code=2).stderr
-    script(SCRIPT, "--resume", run.path)
+    moved = f"folder:{shutil.copytree(photos, tmp_path / 'moved')}"
+    script(SCRIPT, "--resume", run.path, "--dataset", moved)
     for name in ("history.csv", "metrics.json"):
         assert (run.path / name).read_bytes() == (finetuned / name).read_bytes()
+    assert run.read_config()["arguments"]["dataset"] == moved
 
 
 @pytest.mark.slow
@@ -241,7 +243,7 @@ def test_starts_with_weights_of_files(photos, tmp_path):
     ("wrong", "sentence"),
     [
         (["--start", "keras:MobileNet9"], "--start keras:MobileNet9 cannot be loaded: keras.applications has no M"),
-        (["--start", "nothing.keras"], "--start nothing.keras cannot be loaded: "),
+        (["--start", "MobileNetV2"], "argument --start: MobileNetV2 is none of efficientnet_lite0, "),
         (["--start", "efficientnet_lite0"], "--preprocessing must be auto for this start. Received: tf"),
         (
             ["--start", "efficientnet_lite0", "--preprocessing", "auto", "--depths", 4],

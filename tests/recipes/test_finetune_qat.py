@@ -80,4 +80,4 @@ def test_the_newest_run_is_one_of_train_py(finetuned, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     found, _ = finished_run_of(None)
     assert str(found.path) == "runs/digits"
-    assert "Run: runs/digits (the newest)" in capsys.readouterr().out
+    assert "Run: runs/digits (the newest finished one)" in capsys.readouterr().out

@@ -17,7 +17,7 @@ def test_the_newest_run_is_the_one_whose_model_changed_last(tmp_path):
 
 
 def test_no_run_at_all(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"No run .*recipes/train.py makes one"):
+    with pytest.raises(FileNotFoundError, match=r"No run .*recipes/finetune.py makes one"):
         RunDirectory.newest(tmp_path / "nothing")
 
 

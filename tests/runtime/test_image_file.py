@@ -21,17 +21,21 @@ def test_odd_exif(tmp_path, exif, turns):
     np.testing.assert_array_equal(read_image(tmp_path / "image.webp", pixels.shape), np.rot90(pixels, turns))
 
 
-@pytest.mark.parametrize("sizes", [[(60, 90)] * 12, [(60, 90), (120, 80)] * 6], ids=["one size", "any size"])
+@pytest.mark.parametrize(
+    "sizes",
+    [[(60, 90)] * 12, [(60, 90), (120, 80)] * 6, [(2048, 3072)] * 8],
+    ids=["one size", "any size", "of a phone, which training reads at half its size"],
+)
 def test_a_photo_is_shown_as_in_evaluation(sizes, tmp_path):
     random = np.random.default_rng(0)
     for number, (height, width) in enumerate(sizes):
         folder = tmp_path / ("test" if number < 4 else "train") / "ab"[number // 2 % 2]
         folder.mkdir(parents=True, exist_ok=True)
         colours = Image.fromarray(random.integers(0, 256, (4, 6, 3), np.uint8))
-        colours.resize((width, height), Image.Resampling.BILINEAR).save(folder / f"{number}.png")
+        colours.resize((width, height), Image.Resampling.BILINEAR).save(folder / f"{number}.jpg")
     images = data.load(f"folder:{tmp_path}", image_size=28)
     (shown, _), *_ = images.test(4)
-    for image, path in zip(np.asarray(shown), sorted((tmp_path / "test").rglob("*.png")), strict=True):
+    for image, path in zip(np.asarray(shown), sorted((tmp_path / "test").rglob("*.jpg")), strict=True):
         read = read_image(path, images.image_shape, images.crop_pct)
         assert np.abs(image - read).mean() < 1
         assert np.abs(image - read_image(path, images.image_shape, 0.5)).mean() > 5

@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import re
 import warnings
+import zlib
 from multiprocessing.pool import ThreadPool
 
 import numpy as np
@@ -17,8 +19,13 @@ from ddnn_keras.runtime.image_file import open_image
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
 CHANNELS = 3
 PARTS = ("train", "validation", "test")
-# Other names of them that are common. Nothing would be seen of such a folder.
-NEAR_PARTS = ("val", "valid", "dev", "testing", "training")
+# Words in other names of them that are common, such as training_set and val: they would be classes, or not be seen.
+TRAINING_WORDS = {"train", "training"}
+OTHER_WORDS = {"test", "testing", "val", "valid", "validation", "dev"}
+
+# A photo is decoded at a half, a quarter or an eighth of its size as long as both sides have so many pixels: 12
+# megapixels in a third of the time.
+ENOUGH_PIXELS = 1024
 
 # Of phones and cameras: formats that Pillow does not know by itself.
 PHOTO_SUFFIXES = {".heic", ".heif", ".dng"}
@@ -32,8 +39,8 @@ def read(location, options):
     """JPEG, PNG, BMP, GIF and WebP files, all of one size or each of its own, under a folder for each class.
 
     The classes are the folders' names, sorted, as in `keras.utils.image_dataset_from_directory`. Where `location` has
-    the folders `train` and `test`, the classes lie in those, and `validation` may stand beside them. Otherwise 20 % of
-    each class are for testing, always the same ones. `ddnn_keras.runtime.image_file.open_image` reads the files, in
+    the folder `train` and `test` or `validation` or both, the classes lie in those. Without `test`, 20 % of each
+    class are for testing, always the same ones. `ddnn_keras.runtime.image_file.open_image` reads the files, in
     training as on the device. Hidden files and folders are passed over, links to folders within a class too; images in
     other formats with a warning. Every file is read before training, so that a damaged one is found. Images of one size
     that fit into memory stay there.
@@ -41,22 +48,25 @@ def read(location, options):
     root = pathlib.Path(location).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder {root}.")
+    check_parts(root, folders_in(root))
     found = [part for part in PARTS if (root / part).is_dir()]
-    if found and not {"train", "test"} <= set(found):
+    if found and (len(found) == 1 or "train" not in found):
         raise ValueError(
-            f"{root} must have both of the folders train and test, or neither. Found: {', '.join(found)} "
+            f"{root} must have the folder train with test or validation, or none of them. Found: {', '.join(found)} "
             "(a class must have another name)"
         )
-    check_parts(root, folders_in(root), found)
     class_root = root / "train" if found else root
     class_names = folders_in(class_root)
     if len(class_names) < 2:
-        raise ValueError(f"{class_root} must have a folder for each of at least 2 classes. Found: {len(class_names)}")
+        raise ValueError(
+            f"{class_root} must have a folder for each of at least 2 classes. Found: {', '.join(class_names) or 'none'}"
+        )
     # Class names are written into files and pictures. An archive of another system may have other letters.
     if unreadable := [name for name in class_names if name.encode(errors="replace").decode() != name]:
         raise ValueError(f"{class_root} must have folders with names in UTF-8. Found: {unreadable[0]!r}")
     listed = {part: list_images(root / part if found else root, class_names) for part in found or ["train"]}
-    sizes = image_sizes(np.concatenate([paths for paths, _ in listed.values()]))
+    all_paths = np.concatenate([paths for paths, _ in listed.values()])
+    sizes = image_sizes(all_paths)
     if empty := [name for label, name in enumerate(class_names) if label not in listed["train"][1]]:
         raise ValueError(
             f"There are no images in the folder of class {empty[0]} in {class_root}: "
@@ -74,6 +84,7 @@ def read(location, options):
         shape=shape,
         decode=None if in_memory else decode,
         stratified="validation" not in found,
+        checksum_of_names=zlib.crc32(b"/".join(os.path.relpath(path, os.fsencode(root)) for path in all_paths)),
     )
 
 
@@ -82,11 +93,12 @@ def folders_in(folder):
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def check_parts(root, folders, found):
-    """Raises a `ValueError` if folders that must be parts have other names, which would be classes or nothing."""
-    looks = [name for name in folders if name.lower() in (*PARTS, *NEAR_PARTS)]
-    misnamed = [name for name in looks if name not in PARTS]
-    if misnamed and (found or looks == folders):
+def check_parts(root, folders):
+    """Raises a `ValueError` if folders that must be parts have other names."""
+    words = {name: set(re.split("[ _-]", name.lower())) for name in folders}
+    training, others = ([name for name in folders if words[name] & some] for some in (TRAINING_WORDS, OTHER_WORDS))
+    misnamed = [name for name in folders if name in {*training, *others} - {*PARTS}]
+    if training and others and misnamed:
         raise ValueError(f"{root} must name its parts {', '.join(PARTS)}. Found: {', '.join(misnamed)}")
 
 
@@ -97,7 +109,8 @@ def list_images(folder, class_names):
     files = [
         (path, label)
         for label, name in enumerate(class_names)
-        for path in sorted((folder / name).rglob("*"))
+        # Windows' own order takes "B" for "b".
+        for path in sorted((folder / name).rglob("*"), key=lambda path: path.parts)
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     # As bytes, because an archive of another system may have names that are no UTF-8.
@@ -115,7 +128,7 @@ def warn_of_other_formats(folder, paths):
     if others := [path for path in paths if path.suffix.lower() in (formats | PHOTO_SUFFIXES) - SUFFIXES]:
         warnings.warn(
             f"{len(others)} images in {folder} are passed over, such as {others[0]}: "
-            f"{', '.join(sorted(SUFFIXES))} count.",
+            f"{', '.join(sorted(SUFFIXES))} count. Convert the others first.",
             stacklevel=2,
         )
 
@@ -134,7 +147,7 @@ def decode(path):
 
 def pixels(path):
     """The pixels of the image file with a path in bytes, as an array."""
-    return np.asarray(open_image(os.fsdecode(path), CHANNELS))
+    return np.asarray(open_image(os.fsdecode(path), CHANNELS, ENOUGH_PIXELS))
 
 
 def decoded(paths):
