@@ -1,6 +1,8 @@
+import json
 import os
 import pathlib
 import runpy
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +11,8 @@ import pytest
 
 import ddnn_keras.command_line  # noqa: F401  (keeps TensorFlow's log away, here and in all processes)
 
+# Tables are read as text, without the colours that this asks for.
+os.environ.pop("FORCE_COLOR", None)
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = ["--dataset", "digits", "--depths", 10, 18, "--width", 4, "--batch-size", 128]
 # Fixtures and functions that take long. One worker makes them for all tests that use them.
@@ -18,6 +22,7 @@ SHARED = {
     "pages": {"demo"},
     "compare": {"comparison"},
     "devices": {"one_device"},
+    "published_weights": {"lite0"},
 }
 # Begins a program as if TensorFlow were not installed.
 NO_TENSORFLOW = """
@@ -29,6 +34,12 @@ class NotInstalled:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, NotInstalled())
+"""
+# Ends a program that runs a script: `python(NO_TENSORFLOW + RUN, ROOT / "recipes/train.py", "--epochs", 1)`.
+RUN = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -42,14 +53,6 @@ def pytest_collection_modifyitems(items):
         for group, shared in SHARED.items():
             if used & shared:
                 item.add_marker(pytest.mark.xdist_group(group))
-
-
-@pytest.fixture(autouse=True, scope="session")
-def plain_tables():
-    """Tables are read as text, without the colours that this asks for."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("FORCE_COLOR", raising=False)
-        yield
 
 
 def ended(command, code=0, **settings):
@@ -140,6 +143,20 @@ def finished_run(tmp_path_factory, script):
     assert finished.stderr == ""
     path.with_name("printed").write_text(finished.stdout)
     return path
+
+
+@pytest.fixture
+def copied_run(finished_run, tmp_path):
+    """Copies the finished run, perhaps with a change: `copied_run(lambda config: config.update(backend="torch"))`."""
+
+    def copy(change=lambda config: None):
+        run = shutil.copytree(finished_run, tmp_path / "run")
+        config = json.loads((run / "config.json").read_text())
+        change(config)
+        (run / "config.json").write_text(json.dumps(config))
+        return run
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from ddnn_keras import DDNN
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.export import export_subnets
-from ddnn_keras.tflite.modes import MODES
+from ddnn_keras.tflite.modes import mode_named
 
 NUM_TRAINING = 1400
 
@@ -87,6 +87,6 @@ def mixed_net():
 
 
 @functools.cache
-def converted(quantize, depth=8):
+def converted(quantize, depth=8, io_dtype=None):
     """The `trained_net` as a file's bytes."""
-    return convert(trained_net(depth), MODES[quantize], training()[0][:100])
+    return convert(trained_net(depth), mode_named(quantize, io_dtype), training()[0][:100])

@@ -1,11 +1,10 @@
 import argparse
 import os
 import shlex
-import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, ended
 
 from ddnn_keras.command_line import non_negative_integer, non_negative_number, positive_integer, print_table
 
@@ -30,9 +29,8 @@ run(main, parser)
 """
 
 
-def script(*arguments, **environment):
-    environment = {**os.environ, "KERAS_BACKEND": "numpy", **environment}  # starts faster than the others
-    return subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, env=environment)
+def script(*arguments, code=0, **environment):
+    return ended([sys.executable, "-c", SCRIPT, *arguments], code, env={**os.environ, **environment})
 
 
 @pytest.mark.parametrize(
@@ -40,36 +38,31 @@ def script(*arguments, **environment):
     [(["--fail", "value"], "x=2"), (["--fail", "file"], "/nowhere/at/all"), (["--fail", "no!"], "no!")],
 )
 def test_mistakes_are_one_sentence_and_exit_code_2(arguments, named):
-    finished = script(*arguments)
-    assert finished.returncode == 2
-    (sentence,) = finished.stderr.splitlines()
+    (sentence,) = script(*arguments, code=2).stderr.splitlines()
     assert named in sentence
 
 
 def test_arguments_have_the_names_of_the_command_line():
-    assert script("--fail", "other").stderr == "-c: --how-far and `y` must be 1. Received: how_far=2\n"
+    assert script("--fail", "other", code=2).stderr == "-c: --how-far and `y` must be 1. Received: how_far=2\n"
 
 
 def test_a_reader_that_goes_away_is_no_mistake():
     command = f"{shlex.quote(sys.executable)} -c {shlex.quote(SCRIPT)} | true; echo ${{PIPESTATUS[0]}}"
-    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
-    finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    finished = ended(["bash", "-c", command])
     assert (finished.stdout, finished.stderr) == ("141\n", "")
 
 
 def test_our_own_bugs_keep_their_traceback():
-    finished = script("--fail", "bug")
-    assert finished.returncode == 1 and "Traceback" in finished.stderr
+    assert "Traceback" in script("--fail", "bug", code=1).stderr
 
 
 def test_what_a_terminal_has_no_letter_for():
     finished = script(PYTHONIOENCODING="latin-1")
-    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "fine, ? 0\n", "")
+    assert (finished.stdout, finished.stderr) == ("fine, ? 0\n", "")
 
 
 def test_success():
-    finished = script()
-    assert (finished.returncode, finished.stdout) == (0, "fine, Δ 0\n")
+    assert script().stdout == "fine, Δ 0\n"
     assert "default: no" in script("--help").stdout
 
 
@@ -102,6 +95,5 @@ def test_what_tensorflow_logs_while_it_is_imported(tmp_path, environment, code, 
     program = "import ddnn_keras.command_line, tensorflow; print('fine', file=__import__('sys').stderr)"
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     clean = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    command = [sys.executable, "-c", program]
-    finished = subprocess.run(command, capture_output=True, text=True, env={**clean, "PYTHONPATH": path, **environment})
-    assert (finished.returncode, "a log" in finished.stderr, "fine" in finished.stderr) == (code, shown, code == 0)
+    finished = ended([sys.executable, "-c", program], code, env={**clean, "PYTHONPATH": path, **environment})
+    assert ("a log" in finished.stderr, "fine" in finished.stderr) == (shown, code == 0)

@@ -4,12 +4,8 @@ from ddnn_keras.backbones.resnet import BASIC_DEPTHS as DEPTHS
 from ddnn_keras.depths import resolve_depths
 
 
-def test_known_depths_are_sorted_from_shallow_to_deep():
-    assert list(resolve_depths((50, 18, 34), DEPTHS)) == [18, 34, 50]
+def test_named_depths_and_one_alone():
     assert resolve_depths(18, DEPTHS) == {18: (2, 2, 2, 2)}
-
-
-def test_named_depths():
     depths = {"small": [2, 2, 2, 2], "tiny": (1, 1, 1, 1), 18: (2, 2, 3, 2)}
     assert resolve_depths(depths, DEPTHS) == {"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2), 18: (2, 2, 3, 2)}
 

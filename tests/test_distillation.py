@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
+from scipy.special import softmax
 
 from ddnn_keras import EKD
 from ddnn_keras.distillation import activation_attention, attention_loss, kl_divergence, standardized_attention
@@ -16,15 +17,10 @@ def random():
     return np.random.default_rng(7)
 
 
-def softmax(logits):
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_kl_divergence(random, temperature):
     teacher, student = random.normal(size=(2, 5, 7)) * 4
-    p, q = softmax(teacher / temperature), softmax(student / temperature)
+    p, q = (softmax(logits / temperature, axis=-1) for logits in (teacher, student))
     expected = temperature**2 * (p * np.log(p / q)).sum(-1)
     np.testing.assert_allclose(kl_divergence(teacher, student, temperature), expected, rtol=1e-4, atol=1e-6)
 
@@ -55,20 +51,14 @@ def test_activation_attention(random):
     np.testing.assert_allclose(ops.reshape(activation_attention(features), (3, -1)), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("attention", ["standardized", "activation"])
-def test_attention_loss_is_the_mean_over_stages(random, attention):
-    teacher, student = ([random.normal(size=(2, size, size, 3)) for size in (4, 2)] for _ in range(2))
-    each = [attention_loss([t], [s], attention) for t, s in zip(teacher, student)]
-    both = attention_loss(teacher, student, attention)
-    np.testing.assert_allclose(both, (each[0] + each[1]) / 2, rtol=1e-5)
-
-
-def test_attention_loss_leaves_out_single_positions_and_counts_common_features_as_zero(random):
+def test_attention_loss_is_the_mean_over_stages_without_single_positions_and_tokens(random):
     teacher, student = random.normal(size=(2, 2, 4, 4, 3))
     single = random.normal(size=(2, 1, 1, 3))
     alone = attention_loss([teacher], [student])
     np.testing.assert_allclose(attention_loss([teacher, single], [student, -single]), alone)
-    np.testing.assert_allclose(attention_loss([teacher, teacher], [teacher, student]), alone / 2)
+    # What both have in common counts as zero.
+    found = attention_loss([teacher, teacher, student], [teacher, student, teacher])
+    np.testing.assert_allclose(found, 2 * alone / 3, rtol=1e-5)
     tokens = random.normal(size=(2, 9, 3))
     np.testing.assert_allclose(attention_loss([tokens, teacher], [-tokens, student]), alone)
     for feature in (single, tokens, tokens[:, 0]):
@@ -99,38 +89,23 @@ def test_terms_with_weight_zero_are_not_computed():
     assert EKD(kl_weight=0, attention_weight=0).terms(KEYS) == {}
 
 
-@pytest.fixture
-def outputs(random):
+@pytest.mark.parametrize(("teacher", "taught"), [("full-net", KEYS[:2]), ("mean", KEYS)])
+def test_compiled_distillation_sums_the_weighted_terms_of_all_that_are_taught(random, teacher, taught):
     logits = {key: random.normal(size=(4, 10)).astype("float32") for key in KEYS}
-    return logits, {key: [random.normal(size=(4, 4, 4, 3)).astype("float32")] for key in KEYS}
-
-
-def test_compiled_distillation_sums_the_weighted_terms_of_every_student(outputs):
-    logits, features = outputs
+    features = {key: [random.normal(size=(4, 4, 4, 3)).astype("float32")] for key in KEYS}
     weights = np.array([0.0, 1.0, 2.0, 3.0], "float32")
-    expected = 0.0
+    teaching = np.mean([logits[key] for key in KEYS], axis=0) if teacher == "mean" else logits["depth_20"]
+    expected = sum(0.5 * np.mean(weights * kl_divergence(teaching, logits[key], 2.0)) for key in taught)
     for key in KEYS[:2]:
-        expected += 0.5 * np.mean(weights * kl_divergence(logits["depth_20"], logits[key], 2.0))
         expected += 0.25 * np.mean(weights * attention_loss(features["depth_20"], features[key]))
-    compiled = CompiledDistillation(EKD(temperature=2.0, kl_weight=0.5, attention_weight=0.25), KEYS)
-    total = compiled(None, logits, features, {key: weights[:, None] for key in KEYS})
-    assert float(total) == pytest.approx(float(expected), rel=1e-5)
-    names = [f"{key}_{name}" for key in KEYS[:2] for name in ("kl_loss", "attention_loss")]
-    assert [metric.name for metric in compiled.metrics] == names
-
-
-def test_the_mean_of_all_depths_teaches_every_depth(outputs):
-    logits, features = outputs
-    mean = np.mean([logits[key] for key in KEYS], axis=0)
-    compiled = CompiledDistillation(EKD(attention_weight=2.0, teacher="mean"), KEYS)
-    expected = sum(np.mean(kl_divergence(mean, logits[key])) for key in KEYS)
-    expected += sum(2 * np.mean(attention_loss(features["depth_20"], features[key])) for key in KEYS[:2])
+    compiled = CompiledDistillation(EKD(temperature=2.0, kl_weight=0.5, attention_weight=0.25, teacher=teacher), KEYS)
     # In whatever order a model gives its outputs.
     for order in (KEYS, sorted(KEYS)):
-        total = compiled(None, {key: logits[key] for key in order}, {key: features[key] for key in order})
+        given = ({key: values[key] for key in order} for values in (logits, features))
+        total = compiled(None, *given, {key: weights[:, None] for key in KEYS})
         assert float(total) == pytest.approx(float(expected), rel=1e-5)
     names = {metric.name for metric in compiled.metrics}
-    assert names == {f"{key}_kl_loss" for key in KEYS} | {f"{key}_attention_loss" for key in KEYS[:2]}
+    assert names == {f"{key}_kl_loss" for key in taught} | {f"{key}_attention_loss" for key in KEYS[:2]}
 
 
 @pytest.mark.parametrize(

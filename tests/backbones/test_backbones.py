@@ -135,11 +135,6 @@ def examples():
         yield names
 
 
-@pytest.fixture(scope="module")
-def plain_net(examples):
-    return examples["PlainNet"]
-
-
 @pytest.mark.parametrize("name", ["model", "by_name"])
 def test_a_backbone_of_ones_own_and_a_family_by_name(examples, name, tmp_path):
     model, (images, labels) = examples[name], images_and_labels()
@@ -150,19 +145,19 @@ def test_a_backbone_of_ones_own_and_a_family_by_name(examples, name, tmp_path):
     check_saved(model, images, tmp_path / "model.keras")
 
 
-def test_mistakes_with_a_backbone_of_ones_own(examples, plain_net):
+def test_mistakes_with_a_backbone_of_ones_own(examples):
     with pytest.raises(ValueError, match=r"`stem` must be one of 'cifar'\. Received: stem='imagenet'"):
         DDNN((3, 5), "plain", stem="imagenet")
     with pytest.raises(ValueError, match=r"`width` is for families by name, not for .* Received: 4"):
-        DDNN(depths=(3, 5), backbone=plain_net(8), width=4)
+        DDNN(depths=(3, 5), backbone=examples["PlainNet"](8), width=4)
     with pytest.raises(ValueError, match="`backbone` must be an object, not a class"):
-        DDNN(depths=(3, 5), backbone=plain_net)
+        DDNN(depths=(3, 5), backbone=examples["PlainNet"])
     with pytest.raises(ValueError, match=r"an object with DEPTHS, .* Received: backbone=<.*>, which lacks DEPTHS"):
         DDNN(depths=(3, 5), backbone=object())
 
 
-def test_a_normalisation_without_statistics(plain_net):
-    class Grouped(plain_net):
+def test_a_normalisation_without_statistics(examples):
+    class Grouped(examples["PlainNet"]):
         def block(self, path, x, stage, index):
             convolution = {"filters": self.width, "kernel_size": 3, "padding": "same"}
             x = path.shared(keras.layers.Conv2D, f"{stage}_{index}_conv", **convolution)(x)
@@ -174,7 +169,9 @@ def test_a_normalisation_without_statistics(plain_net):
     assert len([layer for layer in subnet.layers if "norm" in layer.name and layer.weights]) == 3
 
 
-def test_a_backbone_that_is_not_saved_needs_no_config(plain_net):
+def test_a_backbone_that_is_not_saved_needs_no_config(examples):
+    plain_net = examples["PlainNet"]
+
     class Unsaved:
         DEPTHS, num_stages = plain_net.DEPTHS, plain_net.num_stages
         width = 4

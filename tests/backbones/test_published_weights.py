@@ -15,25 +15,20 @@ from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.tflite.convert import convert
 from ddnn_keras.tflite.modes import MODES
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("published_weights")
-
 # Egyptian cat, espresso, tripod.
 PHOTOS = {"chelsea": 285, "coffee": 967, "camera": 872}
 CATS = {281, 282, 285}  # tabby, tiger cat and Egyptian cat
 
 
-def photo(name, size):
-    """The middle of one of scikit-image's photos, as raw pixels."""
-    image = Image.open(pathlib.Path(skimage.data.__file__).with_name(f"{name}.png")).convert("RGB")
-    side = min(image.size)
-    left, top = ((length - side) // 2 for length in image.size)
-    image = image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
-    return np.asarray(image, "float32")
-
-
 def photos(size):
-    return np.stack([photo(name, size) for name in PHOTOS])
+    """The middle of each of these photos of scikit-image's, as raw pixels."""
+    found = []
+    for name in PHOTOS:
+        image = Image.open(pathlib.Path(skimage.data.__file__).with_name(f"{name}.png")).convert("RGB")
+        side = min(image.size)
+        left, top = ((length - side) // 2 for length in image.size)
+        found.append(image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)))
+    return np.stack([np.asarray(image, "float32") for image in found])
 
 
 def lite(depths, num_classes=1000, size=64, **arguments):
@@ -112,7 +107,7 @@ def test_a_network_that_does_not_fit_stays_as_it_was(arguments, sentence):
     np.testing.assert_equal(model.get_weights(), before)
 
 
-def test_sources_that_cannot_be_read(tmp_path, monkeypatch):
+def test_sources_that_cannot_be_read(monkeypatch):
     model = lite((7,), size=32)
     with pytest.raises(ValueError, match=r"^`depth` and `channels` are for a Keras model: .* Received: depth=7"):
         load_pretrained(model, "efficientnet_lite0", depth=7)

@@ -59,20 +59,6 @@ def test_errors(call, sentence, digits):
         call(digits)
 
 
-@pytest.fixture
-def without(monkeypatch):
-    """Takes packages away, as where they are not installed: `without("sklearn")`."""
-
-    def hide(*packages):
-        for module in [*packages, *sys.modules]:
-            if module.partition(".")[0] in packages:
-                monkeypatch.setitem(sys.modules, module, None)
-        for source in ("folder", "streamed", "tfds"):
-            monkeypatch.delitem(sys.modules, f"ddnn_keras.data.sources.{source}", raising=False)
-
-    return hide
-
-
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [
@@ -81,8 +67,13 @@ def without(monkeypatch):
         ("folder:photos", "tensorflow", "tensorflow"),
     ],
 )
-def test_a_missing_package_is_named(name, package, extra, without):
-    without("tensorflow_datasets", "sklearn", "tensorflow")
+def test_a_missing_package_is_named(name, package, extra, monkeypatch):
+    missing = ("tensorflow_datasets", "sklearn", "tensorflow")
+    for module in [*missing, *sys.modules]:
+        if module.partition(".")[0] in missing:
+            monkeypatch.setitem(sys.modules, module, None)
+    for source in ("folder", "streamed", "tfds"):
+        monkeypatch.delitem(sys.modules, f"ddnn_keras.data.sources.{source}", raising=False)
     sentence = rf'^`name` \'{name}\' needs {package}, which is not installed: pip install "ddnn_keras\[{extra}\]"$'
     with pytest.raises(ValueError, match=sentence):
         data.load(name)

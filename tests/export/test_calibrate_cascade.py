@@ -12,9 +12,8 @@ from ddnn_keras.runtime.cascade import Cascade
 
 
 @pytest.mark.slow
-def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, printed, mistake):
-    run = tmp_path / "run"
-    shutil.copytree(finished_run, run)
+def test_thresholds_from_a_run_s_validation_images(copied_run, tmp_path, printed, mistake):
+    run = copied_run()
     bundle = run / "tflite" / "bundle.tflite"
     assert "bundle.tflite" in mistake("export/calibrate_cascade.py", bundle)
     printed("export/to_tflite.py", "--model", run / "model.keras", "--depth", "all", "--bundle")
@@ -34,8 +33,6 @@ def test_thresholds_from_a_run_s_validation_images(finished_run, tmp_path, print
             assert share == pytest.approx(100 * np.concatenate(right).mean(), abs=1.5)
     assert "--accuracy must be at most" in mistake(*calibrate, "--accuracy", 1.5)
     output = printed(*calibrate, "--accuracy", 0.2)
-    for name in ("depth 10", "depth 18", "cascade"):
-        assert name in output
     thresholds = dict(json.loads((run / "tflite" / "bundle.cascade.json").read_text()))
     assert str(thresholds) in output
     Cascade(Runtime(bundle), thresholds)

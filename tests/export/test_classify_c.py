@@ -6,21 +6,15 @@ import ai_edge_litert
 import numpy as np
 import pytest
 from conftest import ROOT, ended
-from small_networks import held_out, trained_net, training
+from small_networks import converted, held_out
 
 from ddnn_keras.runtime.accelerators import lite_models
-from ddnn_keras.tflite.convert import convert
-from ddnn_keras.tflite.modes import mode_named
 
 LIBRARY = pathlib.Path(ai_edge_litert.__file__).with_name("libLiteRt.so")
 
-pytestmark = [
-    # One worker makes what these tests share.
-    pytest.mark.xdist_group("bundle"),
-    pytest.mark.skipif(
-        not (LIBRARY.exists() and shutil.which("cc") and shutil.which("make")), reason="no C or library"
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (LIBRARY.exists() and shutil.which("cc") and shutil.which("make")), reason="no C or library"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +45,7 @@ def test_every_depth_of_a_bundle_answers_as_in_python(classify, bundle, tmp_path
 )
 def test_every_type_of_input_and_output(classify, tmp_path, quantize, io_dtype, tolerance):
     path = tmp_path / "net.tflite"
-    path.write_bytes(convert(trained_net(), mode_named(quantize, io_dtype), training()[0][:100]))
+    path.write_bytes(converted(quantize, io_dtype=io_dtype))
     check_same_answers(classify, path, tmp_path / "pixels.bin", tolerance)
 
 

@@ -1,5 +1,4 @@
 import csv
-import shutil
 
 import pytest
 from small_networks import converted
@@ -15,9 +14,8 @@ def test_a_file_whose_network_was_not_kept(tmp_path, mistake):
 
 
 @pytest.mark.slow
-def test_every_depth_of_a_bundle(finished_run, tmp_path, printed, mistake):
-    run = tmp_path / "run"
-    shutil.copytree(finished_run, run)
+def test_every_depth_of_a_bundle(copied_run, printed, mistake):
+    run = copied_run()
     export = "export/to_tflite.py", "--model", run / "model.keras", "--depth"
     printed(*export, "all", "--bundle", "--quantize", "int8")
     output = printed(

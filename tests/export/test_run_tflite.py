@@ -1,7 +1,7 @@
 import sys
 
 import pytest
-from conftest import ROOT, ended
+from conftest import ROOT, RUN, ended
 from PIL import Image
 from small_networks import held_out
 
@@ -37,13 +37,11 @@ def test_it_needs_neither_keras_nor_tensorflow(bundle, photos):
     """As on a board that has Python, NumPy, Pillow and ai-edge-litert alone."""
     (path, *_), (answer, *_) = photos
     bare = """
-import runpy, sys
+import sys
 for name in ("keras", "tensorflow", "jax", "sklearn", "matplotlib", "rich"):
     sys.modules[name] = None
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    finished = ended([sys.executable, "-c", bare, ROOT / SCRIPT, bundle, path], cwd=ROOT)
+    finished = ended([sys.executable, "-c", bare + RUN, ROOT / SCRIPT, bundle, path], cwd=ROOT)
     assert finished.stderr == ""
     assert answer in finished.stdout
 
@@ -55,4 +53,3 @@ def test_mistakes(bundle, photos, mistake, tmp_path):
     assert "/no/image.png" in mistake(SCRIPT, bundle, "/no/image.png")
     (tmp_path / "text.png").write_text("no picture")
     assert "text.png is not an image file" in mistake(SCRIPT, bundle, tmp_path / "text.png")
-    assert "0 is not a positive integer" in mistake(SCRIPT, bundle, path, "--threads", 0)

@@ -15,23 +15,17 @@ from ddnn_keras.runtime.metadata import read_metadata
 from ddnn_keras.tflite.export import describe_images
 
 
-@pytest.fixture
-def runs(finished_run, tmp_path):
-    """A folder with runs/, as the project's own after a training."""
-    shutil.copytree(finished_run, tmp_path / "runs" / "newest")
-    (tmp_path / "runs" / "empty").mkdir()
-    return tmp_path
-
-
-def test_a_depth_alone_takes_the_newest_run_and_says_nothing_else(script, printed, runs, monkeypatch):
+def test_a_depth_alone_takes_the_newest_run_and_says_nothing_else(script, printed, finished_run, tmp_path, monkeypatch):
     """In a real process, whose standard error has no line of TensorFlow's or LiteRT's log."""
+    run = shutil.copytree(finished_run, tmp_path / "runs" / "newest")
+    (tmp_path / "runs" / "empty").mkdir()
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    finished = script("export/to_tflite.py", "--depth", 18, cwd=runs)
+    finished = script("export/to_tflite.py", "--depth", 18, cwd=tmp_path)
     assert finished.stderr == ""
     assert finished.stdout.startswith("Model: runs/newest/model.keras (the newest run)\nVerified: ")
-    folder = runs / "runs" / "newest" / "tflite"
+    folder = run / "tflite"
     assert {"depth_18.tflite", "depth_18.json"} < {path.name for path in folder.iterdir()}
-    model = load_network(runs / "runs" / "newest" / "model.keras")
+    model = load_network(run / "model.keras")
     images = data.load("digits").calibration_images(20)
     logits = LiteModel(folder / "depth_18.tflite")(images)
     np.testing.assert_allclose(logits, model.subnet(18).predict(images, verbose=0), atol=1e-4)
@@ -41,19 +35,19 @@ def test_a_depth_alone_takes_the_newest_run_and_says_nothing_else(script, printe
     assert metadata["depths"] == {"serving_default": {"depth": 18, "blocks_per_stage": [2, 2, 2, 2]}}
 
     # The next command that it names works as it stands.
-    monkeypatch.chdir(runs)
+    monkeypatch.chdir(tmp_path)
     *_, command = finished.stdout.splitlines()
     assert "ms)" in printed(*command.removeprefix("Next: python ").split())
 
 
 @pytest.mark.parametrize("dataset", [None, "digits"])
-def test_the_run_tells_what_the_command_line_leaves_open(finished_run, tmp_path, dataset):
-    config = json.loads((finished_run / "config.json").read_text())
-    config["arguments"] |= {"seed": 1, "train_images": 1000}
-    config["num_images"]["train"] = 1000
-    (tmp_path / "config.json").write_text(json.dumps(config))
+def test_the_run_tells_what_the_command_line_leaves_open(copied_run, dataset):
+    def change(config):
+        config["arguments"].update(seed=1, train_images=1000)
+        config["num_images"]["train"] = 1000
+
     arguments = argparse.Namespace(dataset=dataset, data_dir=None, manual_dir=None)
-    images = images_of_network(tmp_path / "model.keras", arguments, (16, 16, 1), 10)
+    images = images_of_network(copied_run(change) / "model.keras", arguments, (16, 16, 1), 10)
     own = data.load("digits", seed=1)
     assert images.num_train == (own.num_train if dataset else 1000)
     # Other seeds' validation images are images that the network was trained on.
@@ -93,8 +87,6 @@ def test_a_run_on_few_oblong_images_with_unusual_class_names(printed, script, tm
     ("arguments", "named", "allowed"),
     [
         (["--depth", "34"], "34", "all or one of 10, 18"),
-        ([], "--depth", "required"),
-        (["--depth", "18", "--quantize", "int4"], "int4", "'none', 'float16', 'dynamic', 'int8', 'int16x8'"),
         (["--depth", "18", "--bundle"], "--depth 18", "must go with --depth all"),
         (["--depth", "18", "--io-dtype", "uint8"], "uint8", "--io-dtype must be float32 with none"),
         (["--depth", "18", "--max-drop", "1"], "none", "--max-drop must go with --quantize int8"),
@@ -116,7 +108,7 @@ def save_noise(path, shape):
     np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
 
 
-def test_other_models_and_other_data(mistake, finished_run, tmp_path):
+def test_other_models_and_other_data(mistake, finished_run, copied_run, tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     flags = ["--depth", 18, "--dataset", "digits"]
     sentence = mistake("export/to_tflite.py", "--model", tmp_path / "other.keras", *flags)
@@ -125,18 +117,16 @@ def test_other_models_and_other_data(mistake, finished_run, tmp_path):
     flags = ["--model", finished_run / "model.keras", "--depth", 18, "--dataset", f"npz:{tmp_path}/colour.npz"]
     assert "(16, 16, 3)" in mistake("export/to_tflite.py", *flags)
     # As many classes, of other names.
-    config = json.loads((finished_run / "config.json").read_text())
-    shutil.copytree(finished_run, tmp_path / "run")
-    (tmp_path / "run/config.json").write_text(json.dumps({**config, "class_names": [*"9876543210"]}))
-    flags = ["--model", tmp_path / "run/model.keras", "--depth", 18, "--dataset", "digits"]
+    run = copied_run(lambda config: config.update(class_names=[*"9876543210"]))
+    flags = ["--model", run / "model.keras", "--depth", 18, "--dataset", "digits"]
     assert "class_names was ['9', '8'" in mistake("export/to_tflite.py", *flags)
 
 
-def test_an_interrupted_run_is_told_of(finished_run, printed, tmp_path):
-    shutil.copytree(finished_run, tmp_path / "run")
-    (tmp_path / "run/metrics.json").unlink()
-    output = printed("export/to_tflite.py", "--model", tmp_path / "run/model.keras", "--depth", 10)
-    assert f"{tmp_path}/run is not finished" in output
+def test_an_interrupted_run_is_told_of(copied_run, printed):
+    run = copied_run()
+    (run / "metrics.json").unlink()
+    output = printed("export/to_tflite.py", "--model", run / "model.keras", "--depth", 10)
+    assert f"{run} is not finished" in output
 
 
 def test_a_network_with_a_loss_of_ones_own_for_images_of_two_channels(printed, mistake, tmp_path, monkeypatch):

@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 from small_networks import converted, export_bundle, held_out
 
+from ddnn_keras.runtime.image_file import read_image
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import write_metadata
 from ddnn_keras.runtime.runtime import softmax
@@ -20,12 +25,6 @@ from ddnn_keras.runtime.runtime import softmax
 SCRIPT = "export/web_page.py"
 SECONDS = 120  # until the page must have answered, on a busy machine
 LABELS = [f"digit {digit}" for digit in range(10)]
-
-needs_a_browser = pytest.mark.skipif(
-    "DDNN_KERAS_TEST_BROWSER" not in os.environ
-    and not (shutil.which("chromedriver") and (ROOT / "export/web/node_modules").is_dir()),
-    reason="needs chromium, chromium-driver and npm install --prefix export/web",
-)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +38,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder, script):
-    """A browser with the page, ready, and the server that it comes from."""
-    from selenium import webdriver
-
+    """A browser with the page, ready, and the server that it comes from. Without a browser, tests are skipped."""
+    there = shutil.which("chromedriver") and (ROOT / "export/web/node_modules").is_dir()
+    if not there and "DDNN_KERAS_TEST_BROWSER" not in os.environ:
+        pytest.skip("needs chromium, chromium-driver and npm install --prefix export/web")
     script(SCRIPT, folder / "bundle_int8_uint8.tflite", "--output", folder / "site")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder / "site")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -64,18 +64,7 @@ def answered(browser):
 
 def wait(browser, condition):
     """What a condition gives as soon as it holds."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
     return WebDriverWait(browser, SECONDS).until(condition)
-
-
-def draw(browser, start, end):
-    """Draws a line on the page, between places relative to the drawing's centre."""
-    from selenium.webdriver import ActionChains
-
-    canvas = browser.find_element("id", "drawing")
-    pressed = ActionChains(browser).move_to_element_with_offset(canvas, *start).click_and_hold()
-    pressed.move_to_element_with_offset(canvas, *end).release().perform()
 
 
 def answer_after(browser, action):
@@ -90,10 +79,7 @@ def answer_after(browser, action):
     return depth, label, float(probability.removesuffix(" %")) / 100
 
 
-@needs_a_browser
 def test_the_slider_moves_between_the_depths(page, folder):
-    from selenium.webdriver.common.keys import Keys
-
     assert "2 networks in one file" in page.find_element("id", "file").text
     sample, slider = page.find_element("id", "sample"), page.find_element("id", "depth")
     answers = [answer_after(page, sample.click), answer_after(page, lambda: slider.send_keys(Keys.ARROW_LEFT))]
@@ -106,7 +92,6 @@ def test_the_slider_moves_between_the_depths(page, folder):
     assert float(page.find_element("id", "latency").text.split()[0]) > 0
 
 
-@needs_a_browser
 def test_an_image_of_the_networks_size_is_answered_as_on_other_devices(page, folder, tmp_path):
     """To the pixel: it must not be resized to what people see, and back."""
     for number, image in enumerate(held_out()[0][:4]):
@@ -123,11 +108,8 @@ def choose(browser, path):
     return answer_after(browser, lambda: browser.find_element("id", "chosen").send_keys(str(path)))
 
 
-@needs_a_browser
 @pytest.mark.parametrize("size", [(512, 256), (4096, 2048)], ids=["small", "of a camera"])
 def test_a_photo_is_shown_as_in_evaluation(size, page, tmp_path):
-    from ddnn_keras.runtime.image_file import read_image
-
     grey = np.random.default_rng(0).integers(0, 256, (4, 8), np.uint8)
     Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).save(tmp_path / "photo.png")
     choose(page, tmp_path / "photo.png")
@@ -139,22 +121,22 @@ def test_a_photo_is_shown_as_in_evaluation(size, page, tmp_path):
     assert np.abs(shown - as_evaluated).mean() < 3 < 6 < np.abs(shown - whole).mean()
 
 
-@needs_a_browser
 def test_the_same_file_again_in_the_place_of_what_was_drawn(page, tmp_path):
     image = np.zeros((64, 64, 4), "uint8")
     image[16:48, 24:40] = 255  # and transparent around
     Image.fromarray(image).save(tmp_path / "bar.png")
     page.find_element("id", "clear").click()
     first = choose(page, tmp_path / "bar.png")
-    assert answer_after(page, lambda: draw(page, (-100, 0), (100, 0))) != first
+    # Places are relative to the drawing's centre.
+    stroke, canvas = ActionChains(page), page.find_element("id", "drawing")
+    stroke.move_to_element_with_offset(canvas, -100, 0).click_and_hold()
+    stroke.move_to_element_with_offset(canvas, 100, 0).release()
+    assert answer_after(page, stroke.perform) != first
     assert choose(page, tmp_path / "bar.png") == first
 
 
-@needs_a_browser
 def test_a_stroke_begins_where_the_pointer_is_pressed(page):
     """Pressed outside, it draws nothing: there is no place yet where a line could come from."""
-    from selenium.webdriver import ActionChains
-
     answer_after(page, page.find_element("id", "clear").click)
     canvas, heading = page.find_element("id", "drawing"), page.find_element("tag name", "h1")
     drag = ActionChains(page).move_to_element(heading).click_and_hold().move_to_element(canvas).move_by_offset(50, 50)
@@ -163,7 +145,6 @@ def test_a_stroke_begins_where_the_pointer_is_pressed(page):
     assert not page.execute_script(drawn + "(value, index) => index % 4 < 3 && value > 0)")
 
 
-@needs_a_browser
 def test_a_file_that_is_no_image_is_named(page, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     page.find_element("id", "chosen").send_keys(str(tmp_path / "text.png"))
@@ -173,7 +154,6 @@ def test_a_file_that_is_no_image_is_named(page, tmp_path):
     assert not error.is_displayed()
 
 
-@needs_a_browser
 def test_it_asks_nothing_of_other_addresses(page):
     origin = page.execute_script("return location.origin")
     loaded = page.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
@@ -181,7 +161,6 @@ def test_it_asks_nothing_of_other_addresses(page):
     assert all(address.startswith((origin, "data:", "blob:")) for address in loaded)
 
 
-@needs_a_browser
 def test_of_questions_asked_in_a_row_only_the_last_one_is_answered(page):
     """Moving the slider quickly must not mix answers up."""
     page.execute_async_script(
@@ -207,7 +186,6 @@ def test_of_questions_asked_in_a_row_only_the_last_one_is_answered(page):
     assert set(page.execute_script("return window.seen")) - {"none"} == {"8"}
 
 
-@needs_a_browser
 def test_a_damaged_bundle_is_refused(page, folder):
     """Last in the browser: it leaves the page."""
     path = folder / "site" / "bundle.tflite"

@@ -9,6 +9,7 @@ from ddnn_keras.runs.checkpoint import load_network
 from ddnn_keras.runs.earlier_runs import finished_run as finished_run_of
 
 SCRIPT = "recipes/finetune_qat.py"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,6 @@ def finetuned(finished_run, tmp_path_factory, script):
     return run, run.with_name("digits_qat")
 
 
-@pytest.mark.slow
 def test_a_run_like_any_other(finetuned, finished_run):
     source, run = finetuned
     assert {path.name for path in run.iterdir()} == {path.name for path in source.iterdir()}
@@ -36,7 +36,6 @@ def test_a_run_like_any_other(finetuned, finished_run):
     assert (source / "model.keras").read_bytes() == (finished_run / "model.keras").read_bytes()
 
 
-@pytest.mark.slow
 def test_its_bundle(printed, finetuned, mistake):
     _, run = finetuned
     model = ["--model", run / "model.keras", "--depth", "all", "--bundle"]
@@ -45,7 +44,6 @@ def test_its_bundle(printed, finetuned, mistake):
     assert "must be 'int8' for a quantization-aware network" in mistake("export/to_tflite.py", *model)
 
 
-@pytest.mark.slow
 def test_a_stopped_one_goes_on(printed, finetuned, tmp_path, mistake):
     _, finished = finetuned
     run = tmp_path / "stopped"
@@ -57,7 +55,6 @@ def test_a_stopped_one_goes_on(printed, finetuned, tmp_path, mistake):
     assert (run / "metrics.json").read_text() == (finished / "metrics.json").read_text()
 
 
-@pytest.mark.slow
 def test_mistakes(finetuned, mistake, tmp_path, monkeypatch):
     source, run = finetuned
     assert "digits_qat holds model.keras" in mistake(SCRIPT, "--run", source)
@@ -70,7 +67,6 @@ def test_mistakes(finetuned, mistake, tmp_path, monkeypatch):
     assert "must be a finished run. Received: " in mistake(SCRIPT, "--run", tmp_path / "unfinished")
 
 
-@pytest.mark.slow
 def test_the_newest_run_is_one_of_train_py(finetuned, tmp_path, monkeypatch, capsys):
     source, run = finetuned
     for path in (source, run):

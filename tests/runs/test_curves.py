@@ -23,7 +23,7 @@ def test_names():
     assert names_ending("accuracy", logged) == ["depth_tiny_accuracy", "depth_small_accuracy"]
 
 
-def test_epochs_without_validation_do_not_hide_the_others(tmp_path):
+def test_epochs_without_validation_do_not_hide_the_others():
     logged = history(depth_18_accuracy=0.4, val_depth_18_accuracy=0.5, depth_18_loss=1.0, val_depth_18_loss=1.0)
     for row in logged[::2]:
         row["val_depth_18_accuracy"] = math.nan

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, python
+from conftest import ROOT, RUN, python
 
 from ddnn_keras.runs.run_directory import RunDirectory
 
@@ -122,14 +122,10 @@ def test_a_lost_host_ends_the_other_and_a_resumed_run_goes_on(train, folder):
 
 # Two devices on a machine with one processor.
 LOGICAL = """
-import runpy, sys
 import tensorflow as tf
 (processor,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras
-script, *sys.argv[1:] = sys.argv[1:]
-sys.argv[0] = script
-runpy.run_path(script, run_name="__main__")
 """
 
 
@@ -141,7 +137,7 @@ def test_two_devices_of_one_machine_with_tensorflow(tmp_path):
     flags = [*SETTINGS, "--learning-rate", "0.02", "--warmup-epochs", "0", "--epochs", "3"]
     losses = {}
     for name, distribute in {"one": [], "two": ["--distribute"]}.items():
-        python(LOGICAL, ROOT / "recipes/train.py", *flags, *distribute, "--output", tmp_path / name)
+        python(LOGICAL + RUN, ROOT / "recipes/train.py", *flags, *distribute, "--output", tmp_path / name)
         losses[name] = [row["loss"] for row in history(tmp_path / name)]
     assert losses["one"][2] < 0.9 * losses["one"][0]
     np.testing.assert_allclose(losses["two"], losses["one"], rtol=0.01)

@@ -3,7 +3,6 @@
 import platform
 import subprocess
 
-import pytest
 from conftest import ROOT
 
 from ddnn_keras.runs.provenance import cpu, revision
@@ -14,24 +13,18 @@ SECOND = "processor\t: 1\ncpu family\t: 25\nmodel\t\t: 18\nmodel name\t: the sec
 ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n"
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    files = {"ddnn_keras/model.py": "1", "recipes/train.py": "1", "recipes/results/README.md": "1", "README.md": "1"}
-    for name, text in files.items():
-        path = tmp_path / "checkout" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    git(tmp_path / "checkout", "init", "--quiet")
-    git(tmp_path / "checkout", "add", ".")
-    git(tmp_path / "checkout", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "first")
-    return tmp_path / "checkout"
-
-
 def git(folder, *words):
     return subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_commit(checkout):
+def test_the_commit(tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in ("ddnn_keras/model.py", "recipes/train.py", "recipes/results/README.md", "README.md"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("1")
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", ".")
+    git(checkout, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "first")
     commit = git(checkout, "rev-parse", "HEAD")
     assert len(commit) == 40 and revision(checkout) == commit
     # Results are written while runs go on.

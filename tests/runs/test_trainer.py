@@ -1,13 +1,12 @@
 import functools
 import json
 import math
-import shutil
 
 import filelock
 import keras
 import numpy as np
 import pytest
-from conftest import NO_TENSORFLOW, ROOT, TINY, kill_training, python
+from conftest import NO_TENSORFLOW, ROOT, RUN, TINY, kill_training, python
 
 from ddnn_keras import DDNN, EKD, data
 from ddnn_keras.runs.arguments import argument_parser
@@ -140,17 +139,16 @@ def test_a_run_is_never_overwritten(mistake, finished_run):
     assert (finished_run / "model.keras").read_bytes() == before
 
 
-def test_a_resumed_run_keeps_its_arguments_and_its_backend(mistake, finished_run, tmp_path):
+def test_a_resumed_run_keeps_its_arguments_and_its_backend(mistake, finished_run, copied_run):
     resume = ["recipes/train.py", "--resume", finished_run]
     assert "--epochs 30 differs from the 3" in mistake(*resume, "--epochs", 30)  # though 30 is the default
     assert "/nowhere.npz." in mistake(*resume, "--dataset", "npz:nowhere.npz")  # images may move
     assert "--output does not go with --resume" in mistake(*resume, "--output", "elsewhere")
-    config = json.loads((finished_run / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "backend": "torch"}))
-    assert "begun with KERAS_BACKEND=torch" in mistake("recipes/train.py", "--resume", tmp_path)
+    run = copied_run(lambda config: config.update(backend="torch"))
+    assert "begun with KERAS_BACKEND=torch" in mistake("recipes/train.py", "--resume", run)
 
 
-def test_a_run_that_another_process_trains_is_left_to_it(finished_run, tmp_path, mistake):
+def test_a_run_that_another_process_trains_is_left_to_it(finished_run, mistake):
     with filelock.FileLock(finished_run / ".lock"):
         sentence = mistake("recipes/train.py", "--resume", finished_run)
     assert f"{finished_run} is being written by another process" in sentence
@@ -162,19 +160,17 @@ def test_resuming_a_finished_run_changes_nothing(finished_run, main):
     assert {name: (finished_run / name).read_bytes() for name in before} == before
 
 
-def test_a_resumed_run_may_have_other_folders_and_mends_its_files(printed, finished_run, tmp_path, monkeypatch):
-    shutil.copytree(finished_run, tmp_path / "run")
-    config = json.loads((finished_run / "config.json").read_text())
-    config["arguments"]["data_dir"] = str(tmp_path / "where they were")
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+def test_a_resumed_run_may_have_other_folders_and_mends_its_files(
+    printed, finished_run, copied_run, tmp_path, monkeypatch
+):
+    run = copied_run(lambda config: config["arguments"].update(data_dir=str(tmp_path / "where they were")))
     for name in ("history.csv", "metrics.json", "curves.png"):
-        (tmp_path / "run" / name).unlink()
+        (run / name).unlink()
     monkeypatch.chdir(tmp_path)
-    printed("recipes/train.py", "--resume", tmp_path / "run", "--data-dir", "sets")
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["arguments"]["data_dir"] == str(tmp_path / "sets")
-    assert (tmp_path / "run" / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
-    assert not (tmp_path / "run" / "curves.png").exists()
+    printed("recipes/train.py", "--resume", run, "--data-dir", "sets")
+    assert json.loads((run / "config.json").read_text())["arguments"]["data_dir"] == str(tmp_path / "sets")
+    assert (run / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
+    assert not (run / "curves.png").exists()
 
 
 def test_a_diverging_run_says_so_and_saves_nothing_of_it(mistake, tmp_path):
@@ -189,7 +185,6 @@ def test_a_diverging_run_says_so_and_saves_nothing_of_it(mistake, tmp_path):
 @pytest.mark.slow
 def test_a_named_recipe_without_distillation_in_mixed_precision(printed, main, tmp_path):
     """Dynamic loss scaling skips updates, so the optimizer's steps do not tell the epoch."""
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = tmp_path / "run"
@@ -224,20 +219,12 @@ def test_fewer_training_images_and_validations(printed, tmp_path):
     assert accuracy == pytest.approx(np.mean(logits.argmax(-1) == labels), abs=1e-6)
 
 
-# Runs a script where TensorFlow is not installed.
-WITHOUT_TENSORFLOW = f"""{NO_TENSORFLOW}
-import runpy
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.mark.slow
 def test_a_run_on_jax_without_tensorflow_resumes_with_the_same_history_and_exports(printed, tmp_path, monkeypatch):
     run, killed = tmp_path / "run", tmp_path / "killed"
     flags = ["--dataset", "digits", "--backbone", "resnet_cifar", "--depths", 8, "--width", 4, "--epochs", 2]
     flags += ["--precision", "mixed_bfloat16", "--train-images", 320]
-    train = functools.partial(python, WITHOUT_TENSORFLOW, ROOT / "recipes/train.py", KERAS_BACKEND="jax")
+    train = functools.partial(python, NO_TENSORFLOW + RUN, ROOT / "recipes/train.py", KERAS_BACKEND="jax")
     train(*flags, "--output", run)
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     kill_training((killed / "model.keras").exists, "recipes/train.py", *flags, "--output", killed)

@@ -6,13 +6,12 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT, ended
-from small_networks import held_out, tiny_net, trained_net, training
+from small_networks import converted, held_out, tiny_net
 
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.accelerators import check_same_logits, lite_models
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.tflite.convert import convert
-from ddnn_keras.tflite.modes import mode_named
 
 
 def test_every_depth_answers_as_in_the_interpreter(bundle):
@@ -26,7 +25,7 @@ def test_every_depth_answers_as_in_the_interpreter(bundle):
 
 @pytest.mark.parametrize(("quantize", "io_dtype"), [("none", "float32"), ("int8", "uint8"), ("int16x8", "int16")])
 def test_every_type_of_input_and_output(quantize, io_dtype):
-    content = convert(trained_net(), mode_named(quantize, io_dtype), training()[0][:100])
+    content = converted(quantize, io_dtype=io_dtype)
     ((compiled,), (interpreted,)) = (lite_models(content, 2, accelerator).values() for accelerator in ("cpu", None))
     images, _ = held_out(5)
     np.testing.assert_allclose(compiled(images), interpreted(images), atol=1e-4 if quantize == "none" else 0)

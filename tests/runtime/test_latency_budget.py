@@ -63,23 +63,17 @@ def test_noise_at_the_bound_does_not_make_it_flap():
     assert changes <= 1
 
 
-@pytest.mark.parametrize("slower", [1.5, 1.8, 5.0])
-def test_a_depth_that_slows_down_alone_holds_back_no_other(slower):
-    budget = LatencyBudget(LATENCIES)
-    depths = run(budget, {18: 1.0, 34: 1.0, 50: slower}, 7.0, 2000)
-    assert depths.count(34) > 1800
-    assert depths[500:].count(50) < 20
-
-
-@pytest.mark.parametrize("jitter", [0.0, 0.001, 0.1])
-def test_a_depth_that_slows_down_most_is_tried_ever_more_rarely_also_if_the_budget_moves_a_little(jitter):
+# Also if the budget moves a little.
+@pytest.mark.parametrize(("slower", "jitter"), [(1.5, 0.0), (1.5, 0.001), (1.5, 0.1), (1.8, 0.0), (5.0, 0.0)])
+def test_a_depth_that_slows_down_alone_is_tried_ever_more_rarely_and_holds_back_no_other(slower, jitter):
     noise = random.Random(0)
     budget, depths = LatencyBudget(LATENCIES), []
-    for _ in range(1000):
-        depths += run(budget, {18: 1.0, 34: 1.0, 50: 1.5}, 7.0 + noise.uniform(-jitter, jitter))
+    for _ in range(2000):
+        depths += run(budget, {18: 1.0, 34: 1.0, 50: slower}, 7.0 + noise.uniform(-jitter, jitter))
     assert depths[:500].count(50) < 50  # each time it takes half a window until the pace shows
-    assert depths[500:].count(50) < 10
-    assert set(depths) == {34, 50}
+    assert depths[500:1000].count(50) < 10 and depths[500:].count(50) < 20
+    assert depths.count(34) > 1800
+    assert 18 not in depths or slower > 1.5
 
 
 def test_a_budget_that_drifts_is_followed():

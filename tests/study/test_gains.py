@@ -37,20 +37,10 @@ def test_pairs_are_of_one_comparison_and_one_seed(printed, tmp_path):
     ]
 
 
-def test_seeds_that_all_comparisons_have(printed, tmp_path):
-    folders = [
-        comparison(tmp_path / "one", alone=[0.80, 0.90, 0.70], ekd=[0.81, 0.92, 0.99]),
-        comparison(tmp_path / "other", alone=[0.30, 0.40], ekd=[0.33, 0.44]),
-    ]
-    shown = printed("recipes/study/gains.py", *folders, "--seeds", 0, 1)
-    # Differences 1 and 3 of seed 0, 2 and 4 of seed 1: the mean of 2 and 3, of a standard error of 0.5.
-    assert shown.splitlines()[2:] == ["| ekd over alone | 4 | 2 | +2.50 [-3.85, +8.85] |"]
-
-
-def test_another_comparisons_runs_alone(printed, tmp_path):
-    folder = comparison(tmp_path / "one", alone=[0.10, 0.10], joint=[0.81, 0.92])
-    better = comparison(tmp_path / "better", alone=[0.80, 0.90], joint=[0.10, 0.10])
-    shown = printed("recipes/study/gains.py", folder, "--alone", better)
+def test_seeds_that_all_comparisons_have_and_anothers_runs_alone(printed, tmp_path):
+    folder = comparison(tmp_path / "one", alone=[0.10, 0.10, 0.10], joint=[0.81, 0.92, 0.99])
+    better = comparison(tmp_path / "better", alone=[0.80, 0.90, 0.70], joint=[0.10, 0.10, 0.10])
+    shown = printed("recipes/study/gains.py", folder, "--alone", better, "--seeds", 0, 1)
     # Differences 1 and 2, of a standard error of 0.5.
     assert shown.splitlines()[2:] == ["| joint over alone | 2 | 2 | +1.50 [-4.85, +7.85] |"]
 

@@ -45,7 +45,7 @@ def test_what_is_best_at_its_cost():
     assert [point["best_at_its_cost"] for point in marked] == [True, True, False, True]
 
 
-def test_few_combinations_and_one_depth(finished_run):
+def test_few_combinations_and_one_depth():
     network = DDNN((10, 18), width=4)
     trained = [(1, 1, 1, 1), (2, 2, 2, 2)]
     assert combinations(network, 1) == combinations(network, 2) == trained
@@ -56,7 +56,6 @@ def test_few_combinations_and_one_depth(finished_run):
 
 def test_mistakes(mistake, finished_run, tmp_path):
     assert "holds no run" in mistake(SCRIPT, "--run", tmp_path)
-    assert "0 is not a positive integer" in mistake(SCRIPT, "--run", finished_run, "--combinations", 0)
     sentence = mistake(SCRIPT, "--run", finished_run, "--output", f"{tmp_path}/")
     assert "--output must be a name for files, not a folder. Received: " in sentence
     assert list(tmp_path.iterdir()) == []

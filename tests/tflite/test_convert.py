@@ -43,9 +43,8 @@ def test_a_file_is_called_by_names_and_has_builtin_operators_alone(quantize, inn
 
 @pytest.mark.parametrize(("quantize", "io_dtype"), [("int8", "uint8"), ("int8", "float32"), ("int16x8", "int16")])
 def test_input_and_output_of_another_type(quantize, io_dtype):
-    mode = mode_named(quantize, io_dtype)
-    content = convert(tiny_net(), mode, training()[0][:100])
-    verify(content, tiny_net(), *held_out(), mode)  # with the types between input and output
+    content = converted(quantize, io_dtype=io_dtype)
+    verify(content, trained_net(), *held_out(), mode_named(quantize, io_dtype))  # with the types within, too
     assert tensor_types(content)[0] == [io_dtype.upper()]
     if io_dtype == "uint8":  # a camera's byte as it is
         assert (LiteModel(content).input.scale, LiteModel(content).input.zero_point) == (1.0, 0)

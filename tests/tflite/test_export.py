@@ -4,10 +4,9 @@ import hashlib
 import json
 import os
 
-import keras
 import numpy as np
 import pytest
-from small_networks import converted, held_out, trained_net, training, untrained_ddnn
+from small_networks import converted, held_out, tiny_net, trained_net, training, untrained_ddnn
 
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.interpreter import LiteModel
@@ -26,12 +25,10 @@ def export_net(path, subnet=None, quantize="none", **arguments):
     return verification
 
 
-def linear_net(scale=1.0):
-    """One layer, soon converted. With the scale 1e6 its weights are beyond float16, and such a file must fail."""
-    keras.utils.set_random_seed(0)
-    image = keras.Input((16, 16, 1))
-    model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))))
-    model.set_weights([scale * weights for weights in model.get_weights()])
+def huge_net():
+    """Its weights are beyond float16, and such a file must fail."""
+    model = tiny_net()
+    model.set_weights([1e6 * weights for weights in model.get_weights()])
     return model
 
 
@@ -63,13 +60,13 @@ def test_a_file_describes_itself(tmp_path):
 def test_a_failed_verification_keeps_the_older_file_or_leaves_nothing(tmp_path):
     path = tmp_path / "net.tflite"
     with pytest.raises(VerificationError, match=r"On 200 images a logit differs by \d.*, allowed is \d"):
-        export_net(path, linear_net(1e6), "float16")
+        export_net(path, huge_net(), "float16")
     assert names(tmp_path) == []
-    export_net(path, linear_net())
+    export_net(path, tiny_net())
     assert read_metadata(path)["calibration"] is None
     before = path.read_bytes(), path.with_suffix(".json").read_bytes()
     with pytest.raises(VerificationError):
-        export_net(path, linear_net(1e6), "float16")
+        export_net(path, huge_net(), "float16")
     assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
     assert names(tmp_path) == ["net.json", "net.tflite"]
 
@@ -86,7 +83,7 @@ def test_a_description_that_changes_the_outputs_is_noticed():
 
 def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
     path = tmp_path / "net.tflite"
-    export_net(path, linear_net())
+    export_net(path, tiny_net())
     # Thresholds that were found for this file are not for the next one.
     (tmp_path / "net.cascade.json").write_text("[[8, 0.5], [14, 0.0]]")
     rename, seen = os.replace, []
@@ -96,7 +93,7 @@ def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
         rename(source, target)
 
     monkeypatch.setattr(os, "replace", observed)
-    export_net(path, linear_net(), "float16")
+    export_net(path, tiny_net(), "float16")
     visible = [(target, [name for name in present if not name.startswith(".")]) for target, present in seen]
     assert visible == [("net.tflite", ["net.tflite"]), ("net.json", ["net.tflite"])]
 
@@ -116,7 +113,7 @@ def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
     ],
 )
 def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
-    arguments = {"path": "net.tflite", "subnet": linear_net(), **arguments}
+    arguments = {"path": "net.tflite", "subnet": tiny_net(), **arguments}
     with pytest.raises(ValueError, match=f"^{sentence}"):
         export_net(**{**arguments, "path": tmp_path / arguments["path"]})
     assert names(tmp_path) == []
@@ -124,7 +121,7 @@ def test_wrong_arguments_leave_nothing(tmp_path, arguments, sentence):
 
 def test_depths_and_labels_have_names_if_no_others_are_given(tmp_path):
     images, labels = held_out(8)
-    subnets = {"depth_1": linear_net(), "depth_2": linear_net()}
+    subnets = {"depth_1": tiny_net(), "depth_2": tiny_net()}
     export_subnets(subnets, tmp_path / "bundle.tflite", images=images, labels=labels, facts={})
     runtime = Runtime(tmp_path / "bundle.tflite")
     assert runtime.depths == ["depth_1", "depth_2"]

@@ -19,9 +19,6 @@ from ddnn_keras.tflite.mixed_precision import layers_to_keep, num_correct
 from ddnn_keras.tflite.modes import MODES, mode_named
 from ddnn_keras.tflite.verify import VerificationError, verify
 
-# One worker makes what these tests share.
-pytestmark = pytest.mark.xdist_group("bundle")
-
 
 def test_every_layer_of_a_bundles_depth(bundle):
     images, _ = held_out(20)

@@ -10,18 +10,12 @@ from ddnn_keras.training.per_depth import losses_per_output, metrics_per_output
 KEYS = ["depth_18", "depth_34"]
 
 
-def test_other_losses_stay_as_they_are():
-    assert losses_per_output("mse", KEYS) == {"depth_18": "mse", "depth_34": "mse"}
-    own = keras.losses.SparseCategoricalCrossentropy(from_logits=False)
-    with pytest.warns(UserWarning, match=r"^`loss` of depth_18 takes probabilities, but outputs are logits: "):
-        assert losses_per_output(own, KEYS)["depth_18"] is own
-
-
 @pytest.mark.filterwarnings("error")
-def test_a_cross_entropy_of_probabilities_is_told_of():
+def test_a_cross_entropy_of_probabilities_is_told_of_and_other_losses_stay_as_they_are():
     function, of_logits = keras.losses.sparse_categorical_crossentropy, {"from_logits": True}
-    with pytest.warns(UserWarning, match=r"^`loss` of depth_34 takes probabilities, .*<function sparse_categ"):
-        losses_per_output({"depth_34": function}, KEYS)
+    with pytest.warns(UserWarning, match=r"^`loss` of depth_34 takes probabilities, but .*<function sparse_categ"):
+        assert losses_per_output({"depth_34": function}, KEYS) == {"depth_34": function}
+    assert losses_per_output("mse", KEYS) == dict.fromkeys(KEYS, "mse")
     for name in ("metrics", "weighted_metrics"):
         with pytest.warns(UserWarning, match=f"^`{name}` of depth_18 takes probabilities"):
             metrics_per_output([keras.metrics.SparseCategoricalCrossentropy()], KEYS[:1], name)

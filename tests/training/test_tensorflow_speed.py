@@ -185,15 +185,10 @@ def test_a_step_has_one_kernel_for_each_normalisation_but_under_xla():
     assert normalizations > 10
     for jit_compile in (False, True, False):
         model.compile("sgd", distillation=EKD(), jit_compile=jit_compile)
-        found = operations(tf.function(model.train_step), batch)
+        graph = tf.function(model.train_step).get_concrete_function(batch).graph.as_graph_def()
+        nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
+        found = collections.Counter(node.op for node in nodes)
         assert found["FusedBatchNormV3"] == found["FusedBatchNormGradV3"] == (0 if jit_compile else normalizations)
-
-
-def operations(function, *arguments):
-    """How often each of TensorFlow's operations is in the graph of a function, and in what that calls."""
-    graph = function.get_concrete_function(*arguments).graph.as_graph_def()
-    nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
-    return collections.Counter(node.op for node in nodes)
 
 
 def dense_network(optimizer, **compile_arguments):
