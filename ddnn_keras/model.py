@@ -47,7 +47,8 @@ class DDNN(keras.Model):
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
         pixel_std: Divides each pixel after that. Defaults to `127.5`, so that 0..255 becomes -1..1.
         quantization_aware: Whether the forward pass rounds weights and activations to 8 bits, as int8 files do.
-            Defaults to `False`. `ddnn_keras.quantization_aware` makes such a network from a trained one.
+            Defaults to `False`. `ddnn_keras.quantization_aware.quantization_aware` makes such a
+            network from a trained one.
         dtype: The dtype policy of the layers. Defaults to Keras' global one.
         name: The model's name. Defaults to `"ddnn"`.
 
@@ -149,7 +150,8 @@ class DDNN(keras.Model):
             preprocessing: What the source wants done to raw pixels 0..255 before it sees them: `None` for nothing,
                 `"0..1"` for a division by 255, `"tf"`, `"torch"` or `"caffe"` as in `keras.applications`, or a pair of
                 a mean and a deviation, numbers or one for each channel. Defaults to `"auto"`, which knows
-                `keras.applications` and KerasHub by name.
+                `keras.applications` and KerasHub's backbones by name. The network then does it: leave out
+                `preprocess_input`.
             input_shape: `(height, width, channels)`, where the source takes images of any size.
             **arguments: Further arguments of `DDNN`, such as `dtype` and `name`.
 
@@ -193,6 +195,9 @@ class DDNN(keras.Model):
 
     def subnet(self, depth):
         """One depth as a plain functional model that shares this network's variables.
+
+        It gives logits. So compile it, to evaluate it alone, with a loss `from_logits=True`. Training it changes the
+        weights that all depths share.
 
         Args:
             depth: One of `depths`, such as `18`; or the blocks per stage of an untrained depth, such as
@@ -365,7 +370,7 @@ class DDNN(keras.Model):
         tensorflow_speed.make_state(self)
 
     def fit(self, x=None, *args, **kwargs):
-        """Trains the network, as any Keras model. Before its first step, it warns of images that are scaled to 0..1.
+        """Trains the network, as any Keras model. Before its first step, it warns of pixels that are not raw.
 
         It looks at the first images of an array, of a `keras.utils.PyDataset`, and of a `tf.data.Dataset` whose
         length is known or infinite. Other iterables may give each image but once, and are not looked at.
@@ -444,7 +449,7 @@ class DDNN(keras.Model):
         """Refuses with a `NotImplementedError`: Keras would replace variables that several depths share."""
         raise NotImplementedError(
             "`quantize` is not for a network of several depths: `export/to_tflite.py --quantize` makes integer files, "
-            "`ddnn_keras.quantization_aware` a copy that trains as these compute."
+            "`ddnn_keras.quantization_aware.quantization_aware` a copy that trains as these compute."
         )
 
     # Saving.

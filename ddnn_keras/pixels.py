@@ -13,11 +13,12 @@ def checked_images(name, images, shape):
 
     Raises a `ValueError` that calls them `name` if they are anything else.
     """
-    images = np.asarray(images)
+    if not isinstance(given := images, np.ndarray) and (images := np.asarray(images)).dtype == object:
+        raise ValueError(f"`{name}` must be an array of images. Received: {type(given).__name__}")
     if images.shape != (len(images) if images.ndim else 0, *shape) or not len(images):
         expected = ", ".join(map(str, shape))
         raise ValueError(f"`{name}` must have the shape (at least 1, {expected}). Received: {images.shape}")
-    images = images.astype("float32")
+    images = images.astype("float32", copy=False)
     low, high = images.min(), images.max()
     if not (low >= PIXEL_RANGE[0] and high <= PIXEL_RANGE[1]):  # so written, NaN fails too
         raise ValueError(f"`{name}` must be raw pixels from 0 to 255. Received: values from {low} to {high}")
@@ -36,11 +37,14 @@ def checked_raw_images(name, images, shape):
 
 
 def warn_of_scaled(name, images):
-    """Warns of images that were scaled to 0..1: no pixel is above 1, and some are fractions. A black image has none."""
+    """Warns of images that were scaled or normalised, as `keras.applications`' `preprocess_input` does.
+
+    Then no pixel is above 3, and some are fractions; or many are below 0. A black image has no fractions.
+    """
     images = np.asarray(images)
-    if images.max(initial=0) <= 1 and np.any(images % 1):
+    if (images.max(initial=0) <= 3 and np.any(images % 1)) or images.min(initial=0) < -50:
         warnings.warn(
-            f"`{name}` must be raw pixels from 0 to 255, and seems to be scaled to 0..1. "
+            f"`{name}` must be raw pixels from 0 to 255, and seems to be scaled or normalised already. "
             f"Received: values from {images.min()} to {images.max()}",
             stacklevel=3,
         )

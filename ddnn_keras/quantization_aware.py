@@ -49,6 +49,7 @@ def quantization_aware(model, images):
     Example:
     >>> import numpy as np
     >>> from ddnn_keras import DDNN
+    >>> from ddnn_keras.quantization_aware import quantization_aware
     >>> model = DDNN(depths=(8, 14), backbone="resnet_cifar", width=4, input_shape=(16, 16, 1))
     >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
     >>> quantization_aware(model, images).subnet(8).output_shape

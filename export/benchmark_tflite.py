@@ -24,7 +24,8 @@ add("--threads", type=positive_integer, default=1, help="CPU threads")
 add("--accelerator", choices=ACCELERATORS, help="measures CompiledModel on it too, in turns with the Interpreter")
 add("--runs", type=positive_integer, default=100, help="timed runs of each network")
 add("--warm-up", type=non_negative_integer, default=10, help="runs before that, after each of ten openings")
-add("--output", default="benchmark", help="name of the CSV file and, with matplotlib, of the picture")
+output = "name, without a suffix, of the CSV file and, with matplotlib, of the picture"
+add("--output", default="benchmark", metavar="NAME", help=output)
 
 
 def main(arguments):

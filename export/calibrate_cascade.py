@@ -20,7 +20,7 @@ parser = ArgumentParser(__doc__)
 add = parser.add_argument
 add("bundle", help="a .tflite file of several depths", default=argparse.SUPPRESS)
 add("--model", help="the .keras file of the bundle; by default that of the run in the folder above")
-add("--accuracy", type=non_negative_number, help="the accuracy to reach; by default the deepest depth's own")
+add("--accuracy", type=non_negative_number, help="to reach, such as 0.9; by default the deepest depth's own")
 add("--dataset", help="data; by default the run's own")
 add("--data-dir", help="where TensorFlow Datasets keeps prepared data sets")
 add("--manual-dir", help="where archives lie that were downloaded by hand")

@@ -11,7 +11,6 @@ import argparse
 from ddnn_keras.command_line import ArgumentParser, positive_integer, run
 from ddnn_keras.runtime import Runtime
 from ddnn_keras.runtime.image_file import read_image
-from ddnn_keras.runtime.metadata import read_metadata
 
 parser = ArgumentParser(__doc__)
 parser.add_argument("model", help="a .tflite file", default=argparse.SUPPRESS)
@@ -24,10 +23,9 @@ parser.add_argument("--threads", type=positive_integer, default=1, help="CPU thr
 def main(arguments):
     """Prints the likeliest classes of each image, and the network's time."""
     runtime = Runtime(arguments.model, arguments.threads)
-    crop_pct = read_metadata(arguments.model)["crop_pct"]
     depth = {str(depth): depth for depth in runtime.depths}.get(arguments.depth, arguments.depth)
     for path in arguments.images:
-        prediction = runtime.predict(read_image(path, runtime.image_shape, crop_pct), depth)
+        prediction = runtime.predict(read_image(path, runtime.image_shape, runtime.crop_pct), depth)
         best = prediction.probabilities.argsort()[::-1][: arguments.top]
         classes = ", ".join(f"{runtime.labels[index]} {prediction.probabilities[index]:.1%}" for index in best)
         print(f"{path}: {classes} ({prediction.milliseconds:.1f} ms)")

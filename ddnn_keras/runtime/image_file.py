@@ -36,16 +36,20 @@ def open_image(path, channels=3, enough_pixels=None):
 
 
 def read_image(path, shape, crop_pct=1.0):
-    """Raw pixels of an image file in the network's `shape`, with the centre that evaluation shows.
+    """Raw pixels of an image file in the network's `shape`, see `raw_pixels`."""
+    if shape[-1] not in MODES:
+        raise ValueError(f"The network must take 1 or 3 channels to read image files for it. Received: {shape[-1]}")
+    return raw_pixels(open_image(path, shape[-1]), shape, crop_pct)
+
+
+def raw_pixels(image, shape, crop_pct=1.0):
+    """Raw pixels of a `PIL.Image.Image` in the network's `shape`, with the centre that evaluation shows.
 
     The network sees the fraction `crop_pct` of the image's shorter side. An image of its own size is shown whole.
     """
     height, width, channels = shape
-    if channels not in MODES:
-        raise ValueError(f"The network must take 1 or 3 channels to read image files for it. Received: {channels}")
-    whole = open_image(path, channels)
-    border = 0.0 if whole.size == (width, height) else (1 - crop_pct) / 2
-    image = ImageOps.fit(whole, (width, height), Image.Resampling.BILINEAR, bleed=border)
+    border = 0.0 if image.size == (width, height) else (1 - crop_pct) / 2
+    image = ImageOps.fit(image.convert(MODES[channels]), (width, height), Image.Resampling.BILINEAR, bleed=border)
     return np.asarray(image, "float32").reshape(shape)
 
 

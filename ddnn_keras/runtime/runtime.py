@@ -68,7 +68,7 @@ class Runtime:
         if not (depths := named_depths(facts)):
             raise ValueError(f"`model` must be a file that names its depths. Received: {description(model)}")
         self._networks = {depth: networks[signature] for signature, depth in depths.items()}
-        self._labels = facts["labels"]
+        self._labels, self._crop_pct = facts["labels"], facts["crop_pct"]
         self._lock = threading.Lock()
         self._budget = None
 
@@ -81,6 +81,11 @@ class Runtime:
     def image_shape(self):
         """The `(height, width, channels)` of an image."""
         return self._networks[self.depths[0]].input.shape[1:]
+
+    @property
+    def crop_pct(self):
+        """The fraction of an image's shorter side that evaluation showed, see `ddnn_keras.runtime.image_file`."""
+        return self._crop_pct
 
     @property
     def labels(self):
@@ -97,7 +102,7 @@ class Runtime:
         """Classifies an image.
 
         Args:
-            image: Raw pixels 0..255, shape `(height, width, channels)`.
+            image: Raw pixels 0..255 in RGB or grey, shape `(height, width, channels)`.
             depth: One of `depths`. Defaults to the deepest if there is no `budget_ms`.
             budget_ms: Instead of `depth`, the milliseconds that the network may take. The deepest depth that fits
                 answers. The first such call measures every depth. After that, each run updates how fast the device is
@@ -132,6 +137,7 @@ class Runtime:
         Returns:
             A float32 array of shape `(n, classes)`.
         """
+        warn_of_scaled("images", images)
         with self._lock:
             return self._network(depth)(images)
 

@@ -15,11 +15,11 @@ from ddnn_keras.runtime.metadata import DEFAULT_SIGNATURE
 from ddnn_keras.runtime.quiet import hushed
 from ddnn_keras.runtime.tflite_file import parse
 from ddnn_keras.tflite.bias_correction import with_corrected_biases
-from ddnn_keras.tflite.layer_names import MARK, named_operators
+from ddnn_keras.tflite.layer_names import MARK, OUTPUT, named_operators
 from ddnn_keras.tflite.model_copies import in_float32, with_strides
 from ddnn_keras.tflite.modes import MODES
 
-INPUT, OUTPUT = "image", "logits"
+INPUT = "image"
 
 
 def convert(subnet, mode=MODES["none"], calibration_images=None, signature=DEFAULT_SIGNATURE):

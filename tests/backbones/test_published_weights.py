@@ -107,8 +107,11 @@ def test_a_network_that_does_not_fit_stays_as_it_was(arguments, sentence):
     np.testing.assert_equal(model.get_weights(), before)
 
 
-def test_sources_that_cannot_be_read(monkeypatch):
+def test_sources_that_cannot_be_read(monkeypatch, tmp_path):
     model = lite((7,), size=32)
+    model.save(tmp_path / "mine.keras")
+    with pytest.raises(ValueError, match=r"^`source` must be a functional `keras.Model`, .* file of such weights"):
+        load_pretrained(model, tmp_path / "mine.keras")
     with pytest.raises(ValueError, match=r"^`depth` and `channels` are for a Keras model: .* Received: depth=7"):
         load_pretrained(model, "efficientnet_lite0", depth=7)
     # As if the package were not there.
