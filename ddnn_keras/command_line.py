@@ -80,32 +80,24 @@ class ArgumentParser(argparse.ArgumentParser):
         return {name: value for name, value in vars(parsed).items() if value is not unset}
 
 
-# Types of arguments: each takes the text on the command line, and raises an `ArgumentTypeError` where it is wrong.
+def number(kind, smallest, description):
+    """A type of arguments: finite numbers of a kind, from the smallest on."""
+
+    def parsed(text):
+        try:
+            found = kind(text)
+        except ValueError:
+            found = math.nan
+        if not smallest <= found < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not {description}")
+        return found
+
+    return parsed
 
 
-def positive_integer(text):
-    """An integer of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
-    return int(text)
-
-
-def non_negative_integer(text):
-    """An integer of 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not an integer of 0 or more")
-    return int(text)
-
-
-def non_negative_number(text):
-    """A finite number of 0 or more."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
-    return number
+positive_integer = number(int, 1, "a positive integer")
+non_negative_integer = number(int, 0, "an integer of 0 or more")
+non_negative_number = number(float, 0, "a number of 0 or more")
 
 
 def run(main, parser):

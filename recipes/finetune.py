@@ -16,14 +16,7 @@ import shlex
 
 from ddnn_keras.backbones import PUBLISHED
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, non_negative_number, positive_integer, run
-from ddnn_keras.runs.arguments import (
-    add_data,
-    add_distillation,
-    add_precision,
-    add_run,
-    check_effect,
-    with_absolute_paths,
-)
+from ddnn_keras.runs.arguments import DATA, DISTILLATION, RUN, add_flags, check_effect, with_absolute_paths
 from ddnn_keras.runs.earlier_runs import resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, new_output
 
@@ -36,7 +29,7 @@ def existing_start(text):
 
 
 parser = ArgumentParser(__doc__)
-add_data(parser)
+add_flags(parser, DATA, dataset="folder:photos")
 add, number = parser.add_argument, non_negative_number
 start = f"{', '.join(PUBLISHED)}, keras:NAME of keras.applications, hub:PRESET of KerasHub, or a .keras file"
 add("--start", type=existing_start, default="efficientnet_lite0", help=start)
@@ -53,10 +46,7 @@ add("--batch-size", type=positive_integer, help="images per update; by default 3
 add("--optimizer", default="sgd", choices=["sgd", "adamw"], help="SGD with Nesterov momentum, or AdamW")
 add("--learning-rate", type=number, help="peak of the cosine; by default 0.01 for sgd, 0.0003 for adamw")
 add("--weight-decay", type=number, help="not of normalisation and biases; by default 4e-5 for sgd, 0.05 for adamw")
-add_precision(parser)
-add_distillation(parser)
-parser.set_defaults(dataset="folder:photos", distillation="kl", validation_freq=1)
-add_run(parser)
+add_flags(parser, ["precision", *DISTILLATION, *RUN], distillation="kl", validation_freq=1)
 
 
 def main(arguments):

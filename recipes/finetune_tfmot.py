@@ -16,7 +16,7 @@ import pathlib
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, print_table, run
 from ddnn_keras.depths import output_key
-from ddnn_keras.runs.arguments import EKD_DEFAULTS
+from ddnn_keras.runs.arguments import add_flags
 from ddnn_keras.runs.earlier_runs import finished_run, images_of_runs
 from ddnn_keras.tflite.modes import MODES
 
@@ -25,12 +25,12 @@ CALIBRATION_IMAGES, VERIFICATION_IMAGES = 200, 1000
 
 parser = ArgumentParser(__doc__)
 add = parser.add_argument
+add_flags(parser, ["kl_weight"])
 add("--depth", required=True, help="a depth of the network")
 add("--technique", required=True, choices=TECHNIQUES, help="what is done, in this order")
 add("--run", help="the directory of a finished run; by default the newest in runs/")
 add("--epochs", type=positive_integer, default=5, help="passes over the training images, for each step")
 add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
-add("--kl-weight", type=non_negative_number, default=EKD_DEFAULTS["kl_weight"], help="of the full-net's teaching")
 add("--sparsity", type=non_negative_number, default=0.5, help="the part of the weights that pruning sets to zero")
 add("--clusters", type=positive_integer, default=16, help="how many values clustering leaves a layer, at most")
 add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")

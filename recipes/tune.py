@@ -21,7 +21,7 @@ import pathlib
 
 from ddnn_keras.atomic_write import write_json
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer, print_table, run
-from ddnn_keras.runs.arguments import add_distillation, add_settings, check_depths, check_effect, load_images
+from ddnn_keras.runs.arguments import DISTILLATION, SETTINGS, add_flags, check_depths, check_effect, load_images
 from ddnn_keras.runs.folder_lock import one_at_a_time
 from ddnn_keras.runs.search_space import SEARCHED, chosen
 
@@ -29,8 +29,7 @@ from ddnn_keras.runs.search_space import SEARCHED, chosen
 MAY_DIFFER = {"trials", "output", "dataset", "data_dir", "manual_dir"}
 
 parser = ArgumentParser(__doc__)
-add_settings(parser)
-add_distillation(parser)
+add_flags(parser, [*SETTINGS, *DISTILLATION])
 add = parser.add_argument
 add("--search", nargs="+", default=SEARCHED, choices=SEARCHED, metavar="NAME", help="among " + ", ".join(SEARCHED))
 add("--tuner", default="bayesian", choices=["bayesian", "hyperband"], help="how to choose the next trial")

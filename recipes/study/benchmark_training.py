@@ -31,9 +31,8 @@ import typing
 import numpy as np
 
 from ddnn_keras.atomic_write import atomic_write
-from ddnn_keras.backbones import BACKBONES, STEMS
 from ddnn_keras.command_line import ArgumentParser, positive_integer, print_table, run
-from ddnn_keras.runs.arguments import check_depths
+from ddnn_keras.runs.arguments import add_flags, check_depths
 from ddnn_keras.runtime.process_memory import process_memory
 
 # Routes that are compared with each other too: what distillation adds, and what it would take otherwise.
@@ -50,13 +49,8 @@ class Training(typing.NamedTuple):
 
 parser = ArgumentParser(__doc__)
 add = parser.add_argument
-add("--backbone", default="resnet", choices=BACKBONES, help="family of networks")
-add("--depths", type=int, nargs="+", default=[18, 34, 50], help="the sub-nets")
-add("--width", type=positive_integer, help="channels of the first stage; by default the published networks'")
-add("--stem", default="cifar", choices=STEMS, help="for small images, or for large ones")
-add("--image-size", type=positive_integer, default=32, help="height and width of an image, in pixels")
-add("--batch-size", type=positive_integer, default=32, help="images per step")
-add("--precision", default="float32", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="dtype policy")
+names = ["backbone", "depths", "width", "stem", "image_size", "batch_size", "precision"]
+add_flags(parser, names, image_size=32, batch_size=32)
 jit = "whether XLA compiles the step; by default with JAX alone, since it is slower on a CPU with TensorFlow"
 add("--jit-compile", action=argparse.BooleanOptionalAction, help=jit)
 add("--steps", type=positive_integer, default=5, help="timed steps of each training in a round")

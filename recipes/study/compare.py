@@ -32,15 +32,7 @@ from comparison_runs import (
 )
 
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.runs.arguments import (
-    add_distillation,
-    add_epochs,
-    add_settings,
-    add_teacher_epochs,
-    argument_names,
-    check_depths,
-    setting_flags,
-)
+from ddnn_keras.runs.arguments import DISTILLATION, SETTINGS, add_flags, check_depths, setting_flags
 from ddnn_keras.runs.run_directory import RunDirectory
 
 # The flags of train.py that make each method. "alone" trains every depth on its own.
@@ -53,7 +45,7 @@ METHODS = {
 }
 
 parser = ArgumentParser(__doc__)
-add_settings(parser)
+add_flags(parser, SETTINGS)
 add = parser.add_argument
 add("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="what to compare")
 variant = "a method of your own, as flags of train.py; between a flag and its value is a blank, not ="
@@ -98,7 +90,7 @@ def check_variants(variants):
     for name, flags in variants:
         if names.count(name) > 1:
             raise ValueError(f"--variant must have a new name each time, and not a method's. Received: {name}")
-        parsed_flags(f"--variant {name}", flags, [add_distillation, add_epochs, add_teacher_epochs])
+        parsed_flags(f"--variant {name}", flags, [*DISTILLATION, "epochs", "teacher_epochs"])
 
 
 def check_records(records, runs, output):
@@ -119,7 +111,7 @@ def may_differ(methods):
     """The arguments that may differ between two runs of these methods, a set of one or two."""
     names = {"seed"}
     if len(methods) == 2:
-        names.update(argument_names(add_distillation))
+        names.update(DISTILLATION)
         if not methods <= METHODS.keys():
             names |= {"epochs", "teacher_epochs"}
     return names | {"depths"} if "alone" in methods else names

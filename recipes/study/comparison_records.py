@@ -37,7 +37,7 @@ def made_with(record):
 
 def portable(arguments):
     """The arguments without those of this machine, and without the folder of a data set."""
-    local = OF_THIS_MACHINE | DEVICES | {"output", "resume"}
+    local = {*OF_THIS_MACHINE, *DEVICES, "output", "resume"}
     kind, colon, path = arguments["dataset"].partition(":")
     dataset = kind + colon + os.path.basename(path.rstrip("/"))
     return {**{name: value for name, value in arguments.items() if name not in local}, "dataset": dataset}

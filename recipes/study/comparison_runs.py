@@ -14,7 +14,7 @@ import sys
 from comparison_records import portable, read_records, write_records
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, positive_integer
-from ddnn_keras.runs.arguments import argument_parser, check_effect, load_images, with_absolute_paths
+from ddnn_keras.runs.arguments import add_flags, argument_parser, check_effect, load_images, with_absolute_paths
 from ddnn_keras.runs.run_directory import RunDirectory
 
 # Several trainings share a GPU. JAX would take three quarters of its memory for each of them, TensorFlow all of it.
@@ -60,18 +60,16 @@ def add_repetitions(parser, seeds):
     add("--output", required=True, help="folder for results, table and picture; one that exists is gone on with")
 
 
-def parsed_flags(option, flags, add_arguments, settings=()):
+def parsed_flags(option, flags, allowed, settings=()):
     """All arguments, and the names that `flags` sets itself; a `ValueError` where a flag has no effect.
 
-    `option` has these flags, `add_arguments` are functions that give a parser what they may set, and `settings` are
-    the flags of all runs.
+    `option` has these flags, which may set the arguments that are `allowed`. `settings` are the flags of all runs.
     """
     from ddnn_keras.runs import trainer
 
     parser = ArgumentParser("")
     parser.prog += f": {option}"
-    for add in add_arguments:
-        add(parser)
+    add_flags(parser, allowed)
     words = shlex.split(flags)
     arguments, typed = parser.parse_args([*settings, *words]), set(parser.typed(words))
     check_effect(option, arguments.distillation, typed)

@@ -20,10 +20,10 @@ from comparison_records import made_with
 from comparison_runs import add_repetitions, parsed_flags, planned, trained_records
 
 from ddnn_keras.command_line import ArgumentParser, run
-from ddnn_keras.runs.arguments import add_distillation, add_settings, add_teacher_epochs, check_depths, setting_flags
+from ddnn_keras.runs.arguments import DISTILLATION, SETTINGS, add_flags, check_depths, setting_flags
 
 parser = ArgumentParser(__doc__)
-add_settings(parser)
+add_flags(parser, SETTINGS)
 factor = "two levels of what is varied, as flags of train.py; between a flag and its value is a blank, not ="
 names = ("NAME", "FLAGS", "FLAGS")
 parser.add_argument("--factor", nargs=3, action="append", required=True, metavar=names, help=factor)
@@ -47,7 +47,7 @@ def check_factors(factors, settings):
     owners = {}
     for name, *levels in factors:
         option = f"--factor {name}"
-        allowed = [add_settings, add_distillation, add_teacher_epochs]
+        allowed = [*SETTINGS, *DISTILLATION, "teacher_epochs"]
         (first, of_first), (second, of_second) = (parsed_flags(option, flags, allowed, settings) for flags in levels)
         if vars(first) == vars(second):
             raise ValueError(f"{option} must have two different levels. Received: {levels[0]} and {levels[1]}")

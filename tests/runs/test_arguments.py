@@ -8,7 +8,8 @@ from ddnn_keras.runs.arguments import argument_parser, setting_flags, with_absol
 
 
 def test_choices_and_defaults_are_those_of_ekd():
-    assert EKD().get_config() == arguments.EKD_DEFAULTS
+    config = EKD().get_config()
+    assert config == {name: arguments.DISTILLATION[name]["default"] for name in config}
     assert list(arguments.ATTENTION_MAPS) == list(distillation.ATTENTION_MAPS)
     assert list(arguments.TEACHERS) == list(distillation.TEACHERS)
 
