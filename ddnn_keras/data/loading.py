@@ -52,8 +52,8 @@ def load(
         mirror: Whether training mirrors half of the images. By default only for sets of TensorFlow Datasets in which
             a mirrored image keeps its label: not for digits, letters and other symbols.
         seed: Which images of `digits`, `folder:` and `npz:` are for validation, and which ones `train_images` are.
-            Defaults to `0`. Sets of TensorFlow Datasets, which are shuffled when prepared, give their last part for
-            validation, and their first `train_images` if they do not fit into memory.
+            Defaults to `0`. Sets of TensorFlow Datasets are shuffled already: their last part is for validation. If
+            they do not fit into memory, their first `train_images` are used.
 
     Returns:
         An `ImageData`.

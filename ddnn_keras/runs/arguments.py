@@ -148,6 +148,8 @@ def load_images(arguments):
     """The data set that the command line asks for."""
     from ddnn_keras import data
 
+    if arguments.dataset.startswith("folder:"):
+        print(f"Reading {arguments.dataset.removeprefix('folder:')}", flush=True)
     names = ("image_size", "data_dir", "manual_dir", "train_images", "mirror", "seed")
     try:
         return data.load(arguments.dataset, **{name: vars(arguments)[name] for name in names})

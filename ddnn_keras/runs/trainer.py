@@ -47,7 +47,10 @@ def main(arguments, parser):
         arguments = resumed(run_directory, parser)
     else:
         check_depths(arguments)
-        check_effect("The command line", arguments.distillation, parser.typed())
+        typed = parser.typed()
+        check_effect("The command line", arguments.distillation, typed)
+        if arguments.teacher_epochs and "teacher" in typed:
+            raise ValueError("--teacher must not go with --teacher-epochs, whose full-net teaches.")
         if devices.hosts and not arguments.output:
             raise ValueError("--hosts must go with --output, one folder for all hosts.")
         depths = "-".join(map(str, arguments.depths))

@@ -123,6 +123,7 @@ def test_every_setting_reaches_the_network():
         (["--batch-size", "100000"], "100000", "1293"),
         (["--temperature", "0"], "temperature=0.0", "positive"),
         (["--resume", "/no/such/run"], "/no/such/run", "holds no run"),
+        (["--teacher", "mean", "--teacher-epochs", "2"], "--teacher-epochs", "must not go with"),
     ],
 )
 def test_mistakes(mistake, tmp_path, arguments, named, allowed):
