@@ -172,9 +172,9 @@ def test_it_exports_trains_and_comes_back(name, tmp_path):
 @pytest.mark.parametrize(("name", "largest"), [("MobileNetV2", 1.12), ("ResNet50", 1.04)])
 def test_a_bundle_at_full_width_is_hardly_larger_than_the_full_nets_file(name, largest):
     """What is not stored once are scales and zero points, of which a narrow network has more."""
-    source = getattr(applications, name)(weights=None, input_shape=(224, 224, 3), classes=10)
+    source = getattr(applications, name)(weights=None, input_shape=(64, 64, 3), classes=10)
     model = DDNN.from_keras(source)
-    images = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype("float32")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
     *shallow, full_net = (model.subnet(depth) for depth in model.depths)
     assert len(shallow) == 2
     bundle = convert_bundle(dict(zip(model.output_keys, [*shallow, full_net])), MODES["int8"], images)

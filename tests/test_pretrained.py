@@ -90,7 +90,7 @@ def test_efficientnet_lite_is_kerashubs():
     check_same_logits(model, source, 12, np.random.default_rng(1).integers(0, 256, (2, *shape)).astype("float32"))
 
 
-@pytest.mark.parametrize("layers", [16, 19])
+@pytest.mark.parametrize("layers", [16, pytest.param(19, marks=pytest.mark.slow)])
 def test_vgg_is_that_of_keras_applications(layers):
     source = getattr(keras.applications, f"VGG{layers}")(input_shape=(32, 32, 3), **UNTRAINED)
     model = DDNN(depths=(11, layers), backbone="vgg", num_classes=7, stem="imagenet")
