@@ -88,7 +88,8 @@ class AlignedBuffer(schema.BufferT):
 
 def operators(model):
     """The sorted names of a model's operators. Custom ones, also Flex operators, look like `CUSTOM: FlexErf`."""
-    return sorted({_operator_name(code) for code in parse(model).operatorCodes})
+    tree = parse(model)
+    return sorted({name for graph in tree.subgraphs for name in operator_names(tree, graph)})
 
 
 def operator_names(tree, graph):

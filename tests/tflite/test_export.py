@@ -106,7 +106,7 @@ def test_a_sidecar_never_describes_another_file(tmp_path, monkeypatch):
         ({"facts": {"depths": {"serving_default": {"depth": (1, 2)}}}}, r"`facts` must name depths .* \(1, 2\)"),
         ({"quantize": "int4"}, r"`quantize` must be one of none, float16, dynamic, int8, int16x8\. Received: 'int4'"),
         ({"io_dtype": "uint8"}, r"`io_dtype` must be float32 with none\. Received: 'uint8'"),
-        ({"quantize": "int8", "calibration_images": None}, r"`calibration_images` must have the shape"),
+        ({"quantize": "int8", "calibration_images": None}, r"`calibration_images` must be an array of images"),
         ({"labels": [0]}, r"`labels` must be 200 integers"),
         ({"images": np.zeros((1, 4, 4, 1))}, r"`images` must have the shape "),
         ({"images": held_out()[0] / 255}, r"`images` must be raw pixels from 0 to 255, not scaled to 0\.\.1"),
