@@ -88,8 +88,7 @@ class AlignedBuffer(schema.BufferT):
 
 def operators(model):
     """The sorted names of a model's operators. Custom ones, also Flex operators, look like `CUSTOM: FlexErf`."""
-    tree = parse(model)
-    return sorted({name for graph in tree.subgraphs for name in operator_names(tree, graph)})
+    return sorted({_operator_name(code) for code in parse(model).operatorCodes})
 
 
 def operator_names(tree, graph):

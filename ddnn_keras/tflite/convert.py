@@ -16,9 +16,8 @@ from ddnn_keras.runtime.quiet import hushed
 from ddnn_keras.runtime.tflite_file import parse
 from ddnn_keras.tflite.bias_correction import with_corrected_biases
 from ddnn_keras.tflite.layer_names import MARK, OUTPUT, named_operators
-from ddnn_keras.tflite.model_copies import in_float32
+from ddnn_keras.tflite.model_copies import in_float32, with_strides
 from ddnn_keras.tflite.modes import MODES
-from ddnn_keras.tflite.subsampling import with_strides
 
 INPUT = "image"
 
@@ -93,7 +92,7 @@ def checked(subnet, mode, calibration_images):
 def saved(subnet, signature):
     """The folder of a sub-net in TensorFlow's own format, with a signature that names its input and its output."""
     with hushed(), tempfile.TemporaryDirectory() as folder:
-        model, archive = in_float32(subnet, MARK), keras.export.ExportArchive()
+        model, archive = with_strides(in_float32(subnet), MARK), keras.export.ExportArchive()
         archive.track(model)
         archive.add_endpoint(
             signature,
@@ -154,7 +153,7 @@ def pin_pixel_range(images):
 def converted(converter):
     """The file's bytes, or one sentence that names the operations that TFLite's builtin operators lack."""
     try:
-        return with_strides(converter.convert())
+        return converter.convert()
     except Exception as error:
         foreign = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error))))
         if not foreign:

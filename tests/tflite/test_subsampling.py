@@ -4,45 +4,55 @@ import pytest
 
 from ddnn_keras import DDNN
 from ddnn_keras.quantization_aware import quantization_aware
-from ddnn_keras.runtime.interpreter import LiteModel
-from ddnn_keras.runtime.tflite_file import operators
 from ddnn_keras.tflite.convert import convert
-from ddnn_keras.tflite.model_copies import float32_logits
-from ddnn_keras.tflite.modes import MODES
+from ddnn_keras.tflite.model_copies import is_subsampling, with_strides
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 18, 18, 1)).astype("float32")
 
 
 @pytest.mark.parametrize(
-    ("backbone", "depth", "quantize", "error"),
-    [
-        ("resnet_bottleneck", 26, "none", 1e-5),
-        ("resnet_cifar", 8, "float16", 0.01),
-        ("resnet_cifar", 8, "int8", 0.1),
-        ("resnet_cifar", 8, "int16x8", 0.05),
-    ],
+    ("backbone", "depth", "rounded"), [("resnet_cifar", 8, True), ("resnet_bottleneck", 26, False)]
 )
-def test_a_stride_in_place_of_subsampling(backbone, depth, quantize, error):
+def test_the_same_function_without_subsampling(backbone, depth, rounded):
     model = DDNN((depth,), backbone, width=4, input_shape=(18, 18, 1))
-    subnet = (quantization_aware(model, IMAGES) if quantize == "int8" else model).subnet(depth)
-    assert any(isinstance(layer, keras.layers.MaxPooling2D) and layer.pool_size == (1, 1) for layer in subnet.layers)
-    content = convert(subnet, MODES[quantize], IMAGES)
-    assert "MAX_POOL_2D" not in operators(content)
-    expected = float32_logits(subnet, IMAGES)
-    np.testing.assert_allclose(LiteModel(content)(IMAGES), expected, atol=error * np.abs(expected).max())
+    subnet = (quantization_aware(model, IMAGES) if rounded else model).subnet(depth)
+    assert any(map(is_subsampling, subnet.layers))
+    strided = with_strides(subnet)
+    assert not any(map(is_subsampling, strided.layers))
+    np.testing.assert_allclose(strided(IMAGES), subnet(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shortcut_first", [False, True])
+def test_weights_stay_with_their_layers_whatever_the_order(shortcut_first):
+    """Without the subsampling, the convolution in front of it has as many layers before it as others."""
+    image = keras.Input((8, 8, 2))
+
+    def shortcut():
+        x = keras.layers.MaxPooling2D(1, strides=2)(keras.layers.Conv2D(2, 1)(image))
+        return keras.layers.Conv2D(2, 1)(x)
+
+    def branch():
+        x = keras.layers.Conv2D(2, 1)(keras.layers.Conv2D(2, 1)(image))
+        return keras.layers.AveragePooling2D(2)(x)
+
+    parts = [part() for part in ((shortcut, branch) if shortcut_first else (branch, shortcut))]
+    model = keras.Model(image, keras.layers.Add()(parts))
+    images = IMAGES[:, :8, :16].reshape(4, 8, 8, 2)
+    strided = with_strides(model)
+    assert len(strided.layers) == len(model.layers) - 1
+    np.testing.assert_allclose(strided(images), model(images), rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_read_by_other_layers_stays():
-    image = keras.Input((18, 18, 1))
+    image = keras.Input((8, 8, 1))
     x = keras.layers.MaxPooling2D(1, strides=2)(image)
-    readers = [keras.layers.Conv2D(2, kernel, strides=stride)(x) for kernel, stride in ((1, 1), (3, 1), (1, 2))]
-    parts = [keras.layers.GlobalAveragePooling2D()(part) for part in [*readers, keras.layers.ReLU()(x)]]
-    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Concatenate()(parts)))
-    content = convert(model)
-    assert "MAX_POOL_2D" in operators(content)
-    np.testing.assert_allclose(LiteModel(content)(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-3)
+    for reader in (keras.layers.Conv2D(2, 3)(x), keras.layers.Conv2D(2, 1, strides=2)(x), keras.layers.ReLU()(x), x):
+        model = keras.Model(image, reader)
+        np.testing.assert_array_equal(with_strides(model)(IMAGES[:, :8, :8]), model(IMAGES[:, :8, :8]))
+        assert any(map(is_subsampling, with_strides(model).layers))
 
 
 def test_a_sequential_model():
     sequential = keras.Sequential([keras.Input((18, 18, 1)), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(2)])
-    np.testing.assert_allclose(LiteModel(convert(sequential))(IMAGES), sequential(IMAGES), rtol=1e-5, atol=1e-3)
+    np.testing.assert_array_equal(with_strides(sequential)(IMAGES), sequential(IMAGES))
+    assert convert(sequential)[4:8] == b"TFL3"
