@@ -45,6 +45,7 @@ def main(arguments):
     # Here, because these imports take seconds, and the last one changes Keras.
     try:
         from ddnn_keras.runs.checkpoint import load_network
+        from ddnn_keras.runs.finetuning import class_weights
         from ddnn_keras.tflite.convert import check_backend
 
         check_backend()
@@ -55,7 +56,9 @@ def main(arguments):
         raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,optimization]"') from error
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
     images = images_of_runs([run_directory])
-    settings = {"batch_size": saved.batch_size, "seed": saved.seed, **vars(arguments)}
+    # As the run was trained: finetune.py lets all classes count the same.
+    weights = class_weights(images) if hasattr(saved, "start") else [1.0] * images.num_classes
+    settings = {"batch_size": saved.batch_size, "seed": saved.seed, "class_weights": weights, **vars(arguments)}
     facts = {
         "depths": {"serving_default": {"depth": depth, "blocks_per_stage": network.depths[depth]}},
         "labels": images.class_names,

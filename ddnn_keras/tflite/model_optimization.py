@@ -22,10 +22,10 @@ def fine_tuned(subnet, full_net, steps, images, settings):
     """A sub-net that can be exported after the steps, names in `STEPS`, in which the full-net teaches it.
 
     The weights of `subnet` itself change, except with `"qat"`. `settings` are the flags of finetune_tfmot.py with the
-    run's `batch_size` and `seed`.
+    run's `batch_size` and `seed`, and `class_weights`, a number for each class.
     """
     keras.utils.set_random_seed(settings.seed)
-    lessons = taught(images.train(settings.batch_size, seed=settings.seed), full_net)
+    lessons = taught(images.train(settings.batch_size, seed=settings.seed), full_net, settings.class_weights)
     steps_per_epoch = images.steps_per_epoch(settings.batch_size)
     model = to_tf_keras(subnet)
     for index, step in enumerate(steps):
@@ -88,12 +88,14 @@ def wrapped(model, wrapper):
     return tf_keras.models.clone_model(model, clone_function=lambda one: wrapper(one) if type(one) in kinds else one)
 
 
-def taught(batches, full_net):
-    """Batches of images and lessons: the label, followed by the full-net's logits."""
+def taught(batches, full_net, class_weights):
+    """Batches of images, lessons and weights. A lesson is the label, followed by the full-net's logits."""
+    class_weights = tf.constant(class_weights, "float32")
 
     def lesson(images, labels):
         logits = full_net(images, training=False)
-        return images, tf.concat([tf.cast(labels, logits.dtype)[:, tf.newaxis], logits], axis=-1)
+        lessons = tf.concat([tf.cast(labels, logits.dtype)[:, tf.newaxis], logits], axis=-1)
+        return images, lessons, tf.gather(class_weights, labels)
 
     return batches.map(lesson)
 
