@@ -331,7 +331,7 @@ def test_mistakes():
         (computing, {}, r"^`preprocessing` must be given for a source that computes with pixels itself"),
         (scaled, {}, r"^`source` must not have a layer with weights of its own .*: scaled, a Scaled with gain$"),
         (lambdas, {"preprocessing": None}, r"^`source` must not have Lambda layers, .*\. Received: same$"),
-        (blocks, {"preprocessing": "torchvision"}, r"^`preprocessing` must be None, 'tf'"),
+        (blocks, {"preprocessing": "torchvision"}, r"^`preprocessing` must be None, '0..1', 'tf'"),
         (blocks, {"preprocessing": None, "depths": 1}, r"^`num_classes` must be an integer of 2 or more"),
         (blocks, {"preprocessing": None, "num_classes": 3, "depths": 2}, r"^`depths` must be from 1 to 1 for"),
     ]:

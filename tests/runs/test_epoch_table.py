@@ -10,13 +10,15 @@ from ddnn_keras.runs.run_directory import RunDirectory
 def test_rows_in_a_pipe(finished_run):
     lines = finished_run.with_name("printed").read_text().splitlines()
     assert lines[0] == f"Run directory: {finished_run}"
-    assert lines[2].split() == ["epoch", "time", "loss", "10", "18"]
-    for line, row in zip(lines[3:6], RunDirectory(finished_run).read_history(), strict=True):
+    numbers = "Images: 1,293 for training, 144 for validation, 360 for testing."
+    assert lines[1] == f"{numbers} 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert lines[3].split() == ["epoch", "time", "loss", "10", "18"]
+    for line, row in zip(lines[4:7], RunDirectory(finished_run).read_history(), strict=True):
         epoch, _, _, loss, *accuracies = line.split()
         assert epoch == f"{row['epoch'] + 1:.0f}/3"
         assert loss == f"{row['loss']:.4f}"
         assert accuracies == [f"{row[f'val_depth_{depth}_accuracy']:.1%}" for depth in (10, 18)]
-    assert "test accuracy" in lines[7]  # nothing but the results follows
+    assert "test accuracy" in lines[8]  # nothing but the results follows
 
 
 def test_a_bar_on_a_terminal_which_is_left_in_order(monkeypatch):
