@@ -39,7 +39,7 @@ def checked_raw_images(name, images, shape):
 def warn_of_scaled(name, images):
     """Warns of images that were scaled or normalised, as `keras.applications`' `preprocess_input` does.
 
-    Then no pixel is above 3, and some are fractions; or many are below 0. A black image has no fractions.
+    Then no pixel is above 3, and some are fractions; or some are far below 0. A black image has no fractions.
     """
     images = np.asarray(images)
     if (images.max(initial=0) <= 3 and np.any(images % 1)) or images.min(initial=0) < -50:

@@ -57,7 +57,7 @@ def main(arguments):
         run_directory, images = RunDirectory(arguments.resume), None
         arguments = resumed(run_directory, parser, "finetune.py")
     else:
-        check_effect("The command line", arguments.distillation, parser.typed())
+        check_effect("The command line", arguments, parser.typed())
         start = f"{arguments.start}_{arguments.depths}-depths"
         output = arguments.output or new_output(arguments.dataset, start, arguments.distillation)
         run_directory, arguments = unused(RunDirectory(output)), with_absolute_paths(arguments)

@@ -53,7 +53,7 @@ def main(arguments):
         depth = chosen_depth(network, arguments.depth)
         from ddnn_keras.tflite.model_optimization import fine_tuned
     except ModuleNotFoundError as error:
-        raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,optimization]"') from error
+        raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes,optimization]"') from error
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
     images = images_of_runs([run_directory])
     # As the run was trained: finetune.py lets all classes count the same.

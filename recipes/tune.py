@@ -46,7 +46,7 @@ def main(arguments):
     if arguments.validation_freq != 1:
         raise ValueError(f"--validation-freq must be 1: every epoch counts. Received: {arguments.validation_freq}")
     arguments.search = [name for name in SEARCHED if name in arguments.search]  # in one order
-    check_effect("--search", arguments.distillation, arguments.search)
+    check_effect("--search", arguments, arguments.search)
     typed = parser.typed()
     if given := sorted(typed.keys() & set(arguments.search)):
         raise ValueError(

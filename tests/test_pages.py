@@ -93,9 +93,8 @@ def test_the_device_section_in_a_virtual_environment_of_its_own(demo, tmp_path):
     folder, _ = demo
     ignored = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "runs", "results")
     shutil.copytree(ROOT, tmp_path / "project", ignore=ignored)
-    ended([sys.executable, "-m", "venv", tmp_path / "board"])
     (installation,) = (block for block in blocks("ddnn_keras/runtime", "") if "pip install" in block)
-    path = {**os.environ, "PATH": f"{tmp_path / 'board' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    path = {**os.environ, "PATH": f"{tmp_path / 'project/.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
     environment = {name: value for name, value in path.items() if name != "PYTHONPATH"}
     place = {"cwd": tmp_path / "project", "env": environment}
     ended(["bash", "-ec", installation], **place)

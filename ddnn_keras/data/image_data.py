@@ -31,7 +31,7 @@ class ImageData(abc.ABC):
         crop_pct: The share of the shorter side that evaluation shows, the centre: about 0.875 where images have any
             size, else 1.
         stratified: Whether images were held out by class, see `ddnn_keras.data.splits.hold_out_by_class`.
-        checksum_of_names: A number that differs where the files of `folder:` have other names, else 0.
+        checksum: A number of the names of a folder's files, or of an `.npz` file's labels; else 0.
     """
 
     def __init__(self, name, source, image_size=None, mirror=None):
@@ -47,7 +47,7 @@ class ImageData(abc.ABC):
         self.num_train, self.num_validation, self.num_test = map(len, (source.train, source.validation, source.test))
         self.crop_pct = 1.0 if self._own_size else max(size) / size_before_crop(max(size))
         self.mirror = source.mirror if mirror is None else mirror
-        self.stratified, self.checksum_of_names = source.stratified, source.checksum_of_names
+        self.stratified, self.checksum = source.stratified, source.checksum
         self._source = source
 
     def steps_per_epoch(self, batch_size):

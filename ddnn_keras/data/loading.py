@@ -35,7 +35,7 @@ def load(
     |---|---|
     | `"digits"` | scikit-learn's 1,797 real handwritten digits, 8x8, enlarged to 16x16; needs no download |
     | `"cifar10"`, `"imagenet2012"`, `"emnist/letters"`, ... | an image classification set of TensorFlow Datasets |
-    | `"folder:PATH"` | a folder of images for each class, or `train/`, `validation/` and `test/` with these in them |
+    | `"folder:PATH"` | a folder of images for each class, or `train/` and `test/` or `validation/` with these in them |
     | `"npz:PATH"` | arrays `x_train`, `y_train`, `x_test`, `y_test` and, if wanted, `class_names` and `mirror` |
 
     Each module of `ddnn_keras/data/sources` says which images are its test split.

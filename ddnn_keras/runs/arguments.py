@@ -134,8 +134,11 @@ def check_depths(arguments, at_least=1):
         raise ValueError(f"--depths must be among {', '.join(map(str, known))}. Received: {unknown[0]}")
 
 
-def check_effect(option, distillation, names):
-    """Raises a `ValueError` if `names` has an argument that this choice of --distillation leaves out."""
+def check_effect(option, arguments, names):
+    """Raises a `ValueError` if `names` has an argument that has no effect among these arguments."""
+    if vars(arguments).get("teacher_epochs") and "teacher" in names:
+        raise ValueError(f"{option} must not set --teacher beside --teacher-epochs, whose full-net teaches.")
+    distillation = arguments.distillation
     for weight in DISTILLATIONS[distillation]:
         for name in TERMS[weight]:
             if name in names:

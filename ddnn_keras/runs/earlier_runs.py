@@ -6,7 +6,7 @@ import pathlib
 from ddnn_keras.runs.arguments import DEVICES, load_images, with_absolute_paths
 from ddnn_keras.runs.run_directory import RunDirectory, check_facts, check_run
 
-# Where the images of a run lie. They may have moved, and are compared themselves.
+# Where the images of a run lie.
 PLACES = {"dataset", "data_dir", "manual_dir"}
 
 # What decides which images a run was trained on, and which it was validated on.
@@ -64,9 +64,17 @@ def resumed(run_directory, parser, script="train.py"):
         flag = "--" + name.replace("_", "-")
         if name not in saved:
             raise ValueError(f"{flag} does not go with --resume.")
-        if name not in PLACES and wanted[name] != saved[name]:
+        if wanted[name] != saved[name] and not has_moved(name, saved[name], wanted[name]):
             raise ValueError(f"{flag} {typed[name]} differs from the {saved[name]} that {run_directory.path} has.")
     return argparse.Namespace(**{**saved, **{name: wanted[name] for name in PLACES}})
+
+
+def has_moved(name, before, now):
+    """Whether the same images may lie in both places; `check_run` compares them."""
+    if name != "dataset":
+        return name in PLACES
+    kinds = {dataset.partition(":")[0] for dataset in (before, now)}
+    return len(kinds) == 1 and kinds <= {"folder", "npz"}
 
 
 def network_of_file(file, model=None):

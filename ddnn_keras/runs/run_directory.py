@@ -93,7 +93,7 @@ def data_facts(images):
         "image_shape": list(images.image_shape),
         "num_images": {"train": images.num_train, "validation": images.num_validation, "test": images.num_test},
         "stratified": images.stratified,
-        "checksum_of_names": images.checksum_of_names,
+        "checksum": images.checksum,
     }
 
 
@@ -107,7 +107,7 @@ def check_run(run_directory, images):
 
 def check_facts(run_directory, facts):
     """Raises a `ValueError` if a run's images were not described by these facts."""
-    # Before runs recorded it, no image was held out by class. Earlier runs do not tell the names.
+    # Before runs recorded it, no image was held out by class. Earlier runs have no checksum.
     config = {**facts, "stratified": False, **run_directory.read_config()}
     for name, value in facts.items():
         if config[name] != value:

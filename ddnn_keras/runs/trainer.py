@@ -47,10 +47,7 @@ def main(arguments, parser):
         arguments = resumed(run_directory, parser)
     else:
         check_depths(arguments)
-        typed = parser.typed()
-        check_effect("The command line", arguments.distillation, typed)
-        if arguments.teacher_epochs and "teacher" in typed:
-            raise ValueError("--teacher must not go with --teacher-epochs, whose full-net teaches.")
+        check_effect("The command line", arguments, parser.typed())
         if devices.hosts and not arguments.output:
             raise ValueError("--hosts must go with --output, one folder for all hosts.")
         depths = "-".join(map(str, arguments.depths))

@@ -137,9 +137,10 @@ class Runtime:
         Returns:
             A float32 array of shape `(n, classes)`.
         """
-        warn_of_scaled("images", images)
         with self._lock:
-            return self._network(depth)(images)
+            logits = self._network(depth)(images)
+        warn_of_scaled("images", images)
+        return logits
 
     def _network(self, depth):
         if depth not in self._networks:

@@ -72,7 +72,7 @@ def parsed_flags(option, flags, allowed, settings=()):
     add_flags(parser, allowed)
     words = shlex.split(flags)
     arguments, typed = parser.parse_args([*settings, *words]), set(parser.typed(words))
-    check_effect(option, arguments.distillation, typed)
+    check_effect(option, arguments, typed)
     trainer.distillation(arguments)
     return arguments, typed
 

@@ -70,11 +70,11 @@ def test_photos_that_do_not_fit_into_memory_are_resized_before_they_are_batched(
 
 def test_a_folder_that_moved_is_the_same_and_one_with_another_name_in_it_is_not(tmp_path):
     numbered_images(tmp_path / "here", 20)
-    before = data.load(f"folder:{tmp_path / 'here'}").checksum_of_names
+    before = data.load(f"folder:{tmp_path / 'here'}").checksum
     folder = (tmp_path / "here").rename(tmp_path / "there")
-    assert data.load(f"folder:{folder}").checksum_of_names == before
+    assert data.load(f"folder:{folder}").checksum == before
     (folder / "cat" / "0.png").rename(folder / "cat" / "9.png")
-    assert data.load(f"folder:{folder}").checksum_of_names != before
+    assert data.load(f"folder:{folder}").checksum != before
 
 
 def test_names_of_another_system(tmp_path):
@@ -160,9 +160,18 @@ def test_a_class_that_is_only_tested(tmp_path):
         data.load(f"folder:{tmp_path}")
 
 
+def test_photos_of_two_sizes_that_are_read_at_one(tmp_path):
+    for number, size in enumerate([(4000, 3000), (2000, 1500)] * 3):
+        (tmp_path / "ab"[number // 2 % 2]).mkdir(exist_ok=True)
+        Image.new("RGB", size).save(tmp_path / "ab"[number // 2 % 2] / f"{number}.jpg")
+    images = data.load(f"folder:{tmp_path}")
+    assert images.crop_pct == 0.875
+    assert {tuple(image.shape) for image, _ in images._decoded(images._source.train.ordered())} == {(1500, 2000, 3)}
+
+
 def test_classes_may_be_called_like_parts(tmp_path):
-    numbered_images(tmp_path, 9, classes=("Testing", "dog"))
-    assert data.load(f"folder:{tmp_path}").class_names == ["Testing", "dog"]
+    numbered_images(tmp_path, 9, classes=("Testing", "bullet_train", "dog"))
+    assert data.load(f"folder:{tmp_path}").class_names == ["Testing", "bullet_train", "dog"]
 
 
 def test_a_class_without_images_is_named(tmp_path):

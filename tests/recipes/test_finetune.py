@@ -11,7 +11,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import kill_training
+from conftest import ROOT, kill_training
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -243,6 +243,7 @@ def test_starts_with_weights_of_files(photos, tmp_path):
     ("wrong", "sentence"),
     [
         (["--start", "keras:MobileNet9"], "--start keras:MobileNet9 cannot be loaded: keras.applications has no M"),
+        (["--start", ROOT / "setup.cfg"], "setup.cfg cannot be loaded: "),
         (["--start", "MobileNetV2"], "argument --start: MobileNetV2 is none of efficientnet_lite0, "),
         (["--start", "efficientnet_lite0"], "--preprocessing must be auto for this start. Received: tf"),
         (

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ddnn_keras import data
-from ddnn_keras.runtime.image_file import read_image
+from ddnn_keras.runtime.image_file import raw_pixels, read_image
 
 # The second one turns the image, and has a maker that is a fraction, with which Pillow cannot write it again.
 EXIFS = {
@@ -39,6 +39,14 @@ def test_a_photo_is_shown_as_in_evaluation(sizes, tmp_path):
         read = read_image(path, images.image_shape, images.crop_pct)
         assert np.abs(image - read).mean() < 1
         assert np.abs(image - read_image(path, images.image_shape, 0.5)).mean() > 5
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 3), (28, 28, 1)])
+def test_a_frame_of_a_camera_is_shown_as_its_file(shape, tmp_path):
+    frame = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)  # in BGR, as OpenCV's
+    Image.fromarray(frame[..., ::-1]).save(tmp_path / "frame.png")
+    shown = raw_pixels(Image.fromarray(frame[..., ::-1]), shape, crop_pct=0.875)
+    np.testing.assert_array_equal(shown, read_image(tmp_path / "frame.png", shape, crop_pct=0.875))
 
 
 def test_an_image_of_the_networks_size_is_shown_whole(tmp_path):

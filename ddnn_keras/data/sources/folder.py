@@ -20,8 +20,7 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
 CHANNELS = 3
 PARTS = ("train", "validation", "test")
 # Words in other names of them that are common, such as training_set and val: they would be classes, or not be seen.
-TRAINING_WORDS = {"train", "training"}
-OTHER_WORDS = {"test", "testing", "val", "valid", "validation", "dev"}
+PART_WORDS = {*PARTS, "training", "testing", "val", "valid", "dev", "pred"}
 
 # A photo is decoded at a half, a quarter or an eighth of its size as long as both sides have so many pixels: 12
 # megapixels in a third of the time.
@@ -48,8 +47,8 @@ def read(location, options):
     root = pathlib.Path(location).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder {root}.")
-    check_parts(root, folders_in(root))
     found = [part for part in PARTS if (root / part).is_dir()]
+    check_parts(root, folders_in(root), found)
     if found and (len(found) == 1 or "train" not in found):
         raise ValueError(
             f"{root} must have the folder train with test or validation, or none of them. Found: {', '.join(found)} "
@@ -76,7 +75,7 @@ def read(location, options):
         listed |= parted(*listed["train"], "test", TEST_FRACTION, TEST_SEED)
     if "validation" not in listed:
         listed |= parted(*listed["train"], "validation", options.validation_fraction, options.seed)
-    shape = (*(sizes[0] if len(set(sizes)) == 1 else (None, None)), CHANNELS)
+    shape = (*(sizes[0][0] if len(set(sizes)) == 1 else (None, None)), CHANNELS)
     in_memory = fits_in_memory(len(sizes), shape)
     return Source(
         **{part: InMemory(decoded(paths) if in_memory else paths, labels) for part, (paths, labels) in listed.items()},
@@ -84,7 +83,7 @@ def read(location, options):
         shape=shape,
         decode=None if in_memory else decode,
         stratified="validation" not in found,
-        checksum_of_names=zlib.crc32(b"/".join(os.path.relpath(path, os.fsencode(root)) for path in all_paths)),
+        checksum=checksum(root, all_paths),
     )
 
 
@@ -93,12 +92,13 @@ def folders_in(folder):
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def check_parts(root, folders):
+def check_parts(root, folders, found):
     """Raises a `ValueError` if folders that must be parts have other names."""
-    words = {name: set(re.split("[ _-]", name.lower())) for name in folders}
-    training, others = ([name for name in folders if words[name] & some] for some in (TRAINING_WORDS, OTHER_WORDS))
-    misnamed = [name for name in folders if name in {*training, *others} - {*PARTS}]
-    if training and others and misnamed:
+    # Beside parts, other images may lie in a folder such as test_unlabelled.
+    words = {name: {name.lower()} if found else set(re.split("[ _-]", name.lower())) for name in folders}
+    looks = [name for name in folders if words[name] & PART_WORDS]
+    misnamed = [name for name in looks if name not in PARTS]
+    if misnamed and (found or looks == folders):
         raise ValueError(f"{root} must name its parts {', '.join(PARTS)}. Found: {', '.join(misnamed)}")
 
 
@@ -156,12 +156,20 @@ def decoded(paths):
         return np.stack(pool.map(pixels, paths))
 
 
+def checksum(root, paths):
+    """A number of the files' names under `root`, in their order."""
+    names = [os.path.relpath(path, os.fsencode(root)).replace(os.fsencode(os.sep), b"/") for path in paths]
+    return zlib.crc32(b"\n".join(names))
+
+
 def image_sizes(paths):
-    """All images' `(height, width)`; a `ValueError` if there is a file that cannot be read."""
+    """All images' `(height, width)` and the size in their file; a `ValueError` if one cannot be read."""
 
     def size(path):
         try:
-            return pixels(path).shape[:2]
+            shape = pixels(path).shape[:2]
+            with Image.open(path) as image:
+                return shape, image.size
         except ValueError as error:
             return error
 

@@ -55,6 +55,7 @@ def read(location, options):
         shape=images["x_train"].shape[1:],
         mirror=bool(arrays.get("mirror", False)),
         stratified=True,
+        checksum=zlib.crc32(np.concatenate([y_train, y_test]).astype("<i8").tobytes()),
     )
 
 

@@ -32,4 +32,4 @@ class Source:
     mirror: bool = False  # whether a mirrored image keeps its label
     default_size: tuple | None = None  # height and width for the model, where they are not those of `shape`
     stratified: bool = False  # whether images were held out by class
-    checksum_of_names: int = 0  # of the files in their order, where images are files
+    checksum: int = 0  # of the names of files in their order, or of an `.npz` file's labels
