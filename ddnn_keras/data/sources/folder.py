@@ -163,13 +163,13 @@ def checksum(root, paths):
 
 
 def image_sizes(paths):
-    """All images' `(height, width)` and the size in their file; a `ValueError` if one cannot be read."""
+    """All images' `(height, width)` and how far they are reduced; a `ValueError` if one cannot be read."""
 
     def size(path):
         try:
             shape = pixels(path).shape[:2]
             with Image.open(path) as image:
-                return shape, image.size
+                return shape, max(image.size) / max(shape)
         except ValueError as error:
             return error
 
