@@ -69,6 +69,14 @@ def test_attention_loss_is_the_mean_over_stages_without_single_positions_and_tok
 
 
 @pytest.mark.parametrize("attention", ["standardized", "activation"])
+def test_attention_loss_is_the_mean_over_stages_of_any_size(random, attention):
+    teacher, student = ([random.normal(size=(2, size, size, 3)) for size in (4, 2)] for _ in range(2))
+    each = [attention_loss([t], [s], attention) for t, s in zip(teacher, student)]
+    both = attention_loss(teacher, student, attention)
+    np.testing.assert_allclose(both, (each[0] + each[1]) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["standardized", "activation"])
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_a_constant_map_gives_finite_losses_and_gradients(attention, value):
     student = tf.fill((1, 4, 4, 3), value)

@@ -62,6 +62,11 @@ def test_a_subnet_is_a_plain_model_with_the_same_logits_and_variables(network, e
     assert [variable.shape for variable in subnet.variables] == [variable.shape for variable in alone.variables]
 
 
+def test_all_subnets_together_hold_the_whole_network(network):
+    held = {id(variable) for depth in DEPTHS for variable in network.subnet(depth).variables}
+    assert held == {id(variable) for variable in network.variables}
+
+
 def test_convolutions_are_shared_and_normalisation_is_private_once_paths_have_parted(network):
     names = {depth: {layer.name for layer in network.subnet(depth).layers if layer.weights} for depth in DEPTHS}
     convolutions = {depth: {name for name in names[depth] if "conv" in name} for depth in DEPTHS}
@@ -195,7 +200,7 @@ def test_mixed_precision(examples, policy, tmp_path):
 
 
 def test_of_two_compiles_the_last_decides(examples):
-    images, _ = examples
+    images, labels = examples
     model = compiled(small_network(), metrics=["accuracy"], distillation=EKD())
     compiled(model, loss=None, metrics=None)
     fresh = small_network()
@@ -204,6 +209,9 @@ def test_of_two_compiles_the_last_decides(examples):
     logs = model.train_on_batch(images, return_dict=True)
     assert logs == pytest.approx(fresh.train_on_batch(images, return_dict=True), rel=1e-5)
     assert "depth_c_kl_loss" in logs and not {"depth_c_loss", "depth_c_accuracy"} & set(logs)
+    compiled(model)
+    compiled(model, loss={"depth_c": "sparse_categorical_crossentropy"}, metrics=None, distillation=None)
+    assert "depth_a_accuracy" not in model.test_on_batch(images, {"depth_c": labels}, return_dict=True)
 
 
 def test_a_single_depth_trains_like_any_model(examples):

@@ -124,6 +124,10 @@ def test_the_python_of_a_page_runs(folder, tmp_path, monkeypatch):
     assert names["model"].count_params() > 0
 
 
+def test_no_python_stands_on_other_pages():
+    assert not any(blocks(folder) for folder in ("export", "recipes", "recipes/study"))
+
+
 @pytest.mark.slow
 def test_the_table_of_families_is_what_the_script_counts(printed):
     assert printed("recipes/study/family_table.py") in PAGES["ddnn_keras/backbones"]

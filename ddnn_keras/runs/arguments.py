@@ -138,13 +138,11 @@ def check_effect(option, arguments, names):
     """Raises a `ValueError` if `names` has an argument that has no effect among these arguments."""
     if vars(arguments).get("teacher_epochs") and "teacher" in names:
         raise ValueError(f"{option} must not set --teacher beside --teacher-epochs, whose full-net teaches.")
-    distillation = arguments.distillation
-    for weight in DISTILLATIONS[distillation]:
+    for weight in DISTILLATIONS[arguments.distillation]:
         for name in TERMS[weight]:
             if name in names:
-                raise ValueError(
-                    f"{option} must not set --{name.replace('_', '-')}, which --distillation {distillation} leaves out."
-                )
+                left_out = f"--{name.replace('_', '-')}, which --distillation {arguments.distillation} leaves out"
+                raise ValueError(f"{option} must not set {left_out}.")
 
 
 def load_images(arguments):
