@@ -11,7 +11,7 @@ FLAGS :=
 .PHONY: demo test test-all lint clean
 
 demo: $(VENV)/installed-demo
-	$(RUN) recipes/digits.py --output $(DEMO) $(FLAGS)
+	$(RUN) recipes/train.py --width 16 --epochs 10 --output $(DEMO) $(FLAGS)
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8
 	$(RUN) export/to_tflite.py --model $(DEMO)/model.keras --depth all --quantize int8 --bundle

@@ -150,9 +150,6 @@ class EKD:
             which teaches the full-net too; or a trained `keras.Model` from the same images to logits, such as
             `alone.subnet(50)`. Defaults to `"full-net"`, as in the paper's abstract.
 
-    Raises:
-        ValueError: If an argument is not as above.
-
     Example:
     >>> EKD(kl_weight=0.5)
     EKD(temperature=1.0, kl_weight=0.5, attention_weight=0.1, attention='standardized', teacher='full-net')

@@ -1,5 +1,6 @@
 """DDNN: one network, one set of weights, a classifier at each of several depths."""
 
+import threading
 import types
 import warnings
 
@@ -16,7 +17,7 @@ from ddnn_keras.network.untrained_subnets import untrained_subnet
 from ddnn_keras.pixels import AT_ONCE, checked_raw_images, warn_of_scaled
 from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
-from ddnn_keras.training.sum_of_terms import CompiledDistillation, LatestPass
+from ddnn_keras.training.sum_of_terms import CompiledDistillation
 
 UNKNOWN_CARDINALITY = -2  # tf.data.UNKNOWN_CARDINALITY
 
@@ -47,8 +48,7 @@ class DDNN(keras.Model):
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
         pixel_std: Divides each pixel after that. Defaults to `127.5`, so that 0..255 becomes -1..1.
         quantization_aware: Whether the forward pass rounds weights and activations to 8 bits, as int8 files do.
-            Defaults to `False`. `ddnn_keras.quantization_aware.quantization_aware` makes such a
-            network from a trained one.
+            Defaults to `False`. `ddnn_keras.quantization_aware` makes such a network from a trained one.
         dtype: The dtype policy of the layers. Defaults to Keras' global one.
         name: The model's name. Defaults to `"ddnn"`.
 
@@ -112,7 +112,8 @@ class DDNN(keras.Model):
         # In namespaces, because Keras would save the layers of attributes a second time.
         self._with_features = types.SimpleNamespace(network=with_features)
         self._untrained = types.SimpleNamespace(backbone=family, subnets={})
-        self._latest_pass = LatestPass()
+        # Keras gives a loss the logits alone. Each thread has its own, for tf.distribute's replicas.
+        self._latest_pass = threading.local()
         self._depths = tuple(depths.items())
         self._compiled_distillation = CompiledDistillation(None, self.output_keys)
         self._saved_distillation = None
@@ -230,9 +231,6 @@ class DDNN(keras.Model):
         Returns:
             The sub-net, as `subnet(depth)` gives it from now on.
 
-        Raises:
-            ValueError: If an argument is not as above.
-
         Example:
         >>> import numpy as np
         >>> model = DDNN(depths=(8, 20), backbone="resnet_cifar", width=4)
@@ -272,7 +270,7 @@ class DDNN(keras.Model):
         if not self._compiled_distillation.metrics:
             return super().call(inputs, training=training, mask=mask)
         outputs = self._with_features.network.call(inputs, training=training, mask=mask)
-        self._latest_pass.remember(inputs, **outputs)
+        vars(self._latest_pass).update(images=inputs, **outputs)
         return outputs["logits"]
 
     def features(self, inputs, training=False):
@@ -324,9 +322,6 @@ class DDNN(keras.Model):
             distillation: A `ddnn_keras.EKD`, or `None` (the default) for joint training on `loss` alone.
             jit_compile: As for any Keras model. A loaded network decides `"auto"` (the default) anew.
             **kwargs: Further arguments of `keras.Model.compile`.
-
-        Raises:
-            ValueError: If an argument is not as above.
         """
         if not isinstance(distillation, EKD | None):
             raise ValueError(
@@ -419,12 +414,12 @@ class DDNN(keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training) if has_others else 0.0
         if not distills:
             return loss
-        latest = self._latest_pass.behind(y_pred)
-        if latest is not None:
+        latest = vars(self._latest_pass)
+        known = latest.get("logits", {})
+        if known.keys() == y_pred.keys() and all(known[key] is logits for key, logits in y_pred.items()):
             if training:
                 self._check_teacher()
-            images, features = latest
-            return loss + self._compiled_distillation(images, y_pred, features, sample_weight)
+            return loss + self._compiled_distillation(latest["images"], y_pred, latest["features"], sample_weight)
         if is_real:
             raise ValueError(
                 "`y_pred` must be what this network's latest call gave: `distillation` needs the features behind it."

@@ -50,17 +50,17 @@ def warn_of_scaled(name, images):
         )
 
 
-def checked_labels(labels, num_images, num_classes):
-    """Labels as an integer array. Raises a `ValueError` unless there is one class index for each image."""
+def checked_labels(name, labels, num_images, num_classes):
+    """Labels as an integer array. Raises a `ValueError` about `name` unless there is a class index for each image."""
     labels = np.asarray(labels)
     if labels.shape != (num_images,) or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"`labels` must be {num_images} integers, one for each image. "
+            f"{name} must be {num_images} integers, one for each image. "
             f"Received: {labels.dtype} of shape {labels.shape}"
         )
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(
-            f"`labels` must be from 0 to {num_classes - 1}. Received: values from {labels.min()} to {labels.max()}"
+            f"{name} must be from 0 to {num_classes - 1}. Received: values from {labels.min()} to {labels.max()}"
         )
     return labels
 

@@ -136,10 +136,7 @@ def check_pixels(model, source):
 
 
 def take_over(model, subnet, source, channels):
-    """Gives a sub-net the source's weights, and raises a `ValueError` if both do not compute the same then.
-
-    Returns whether the classifier is the source's too.
-    """
+    """Gives a sub-net the source's weights if both then compute the same. Returns whether the classifier is its too."""
     output = source.outputs[0]
     *ours, our_classifier = convolutions_in_order(subnet.output)
     theirs, their_classifier = convolutions_in_order(output), None

@@ -43,9 +43,6 @@ def quantization_aware(model, images):
     Returns:
         A `DDNN` in float32 with the same frozen layers, not compiled.
 
-    Raises:
-        ValueError: If an argument is not as above.
-
     Example:
     >>> import numpy as np
     >>> from ddnn_keras import DDNN

@@ -29,7 +29,6 @@ add("--output", default="benchmark", metavar="NAME", help=output)
 
 
 def main(arguments):
-    """Measures, prints and writes."""
     accelerators = dict.fromkeys([None, arguments.accelerator])
     measurements = benchmark(arguments.models, arguments.threads, arguments.runs, arguments.warm_up, accelerators)
     print_table(measurements)

@@ -27,7 +27,6 @@ add("--manual-dir", help="where archives lie that were downloaded by hand")
 
 
 def main(arguments):
-    """Calibrates on validation images, and shows the result on test images."""
     from ddnn_keras.runs.earlier_runs import images_of_network, network_of_file
 
     bundle = pathlib.Path(arguments.bundle)

@@ -26,7 +26,6 @@ add("--manual-dir", help="where archives lie that were downloaded by hand")
 
 
 def main(arguments):
-    """Compares every depth, prints the worst layers, and writes all of them."""
     path = pathlib.Path(arguments.file)
     facts = read_metadata(path)
     if facts["quantize"] not in ("int8", "int16x8"):

@@ -21,7 +21,6 @@ parser.add_argument("--threads", type=positive_integer, default=1, help="CPU thr
 
 
 def main(arguments):
-    """Prints the likeliest classes of each image, and the network's time."""
     runtime = Runtime(arguments.model, arguments.threads)
     depth = {str(depth): depth for depth in runtime.depths}.get(arguments.depth, arguments.depth)
     for path in arguments.images:

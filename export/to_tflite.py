@@ -43,7 +43,6 @@ add("--verification-images", type=positive_integer, default=1000, help="held-out
 
 
 def main(arguments):
-    """Exports the chosen depths."""
     if arguments.bundle and arguments.depth != "all":
         raise ValueError(f"--bundle must go with --depth all. Received: --depth {arguments.depth}")
     if arguments.keep and arguments.max_drop is not None:

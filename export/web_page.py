@@ -40,7 +40,6 @@ parser.add_argument("--sample", help="an image for the page; by default the samp
 
 
 def main(arguments):
-    """Copies the page's files into one folder."""
     bundle, output = pathlib.Path(arguments.bundle), pathlib.Path(arguments.output)
     facts = read_metadata(bundle)
     check_bundle(bundle, facts)

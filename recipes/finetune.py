@@ -50,7 +50,6 @@ add_flags(parser, ["precision", *DISTILLATION, *RUN], distillation="kl", validat
 
 
 def main(arguments):
-    """Fine-tunes a network, or goes on with that."""
     from ddnn_keras.runs import finetuning, trainer  # not before: it takes seconds
 
     if arguments.resume:

@@ -32,7 +32,6 @@ add("--resume", metavar="RUN", help="goes on with the fine-tuning in this direct
 
 
 def main(arguments):
-    """Fine-tunes a run's network, or goes on with that."""
     if arguments.resume:
         run_directory = RunDirectory(arguments.resume)
         arguments = resumed(run_directory, parser, "finetune_qat.py")

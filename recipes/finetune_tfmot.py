@@ -1,9 +1,9 @@
-"""Fine-tunes one sub-net with TensorFlow Model Optimization: quantization-aware, pruned, clustered, or in turns.
+"""Fine-tunes one sub-net with TensorFlow Model Optimization: pruned, clustered, or both.
 
 For example:
 
     python recipes/finetune_tfmot.py --depth 18 --technique prune             # of the newest run
-    python recipes/finetune_tfmot.py --depth 18 --technique prune_cluster_qat --run runs/digits_...
+    python recipes/finetune_tfmot.py --depth 18 --technique prune_cluster --run runs/digits_...
 
 The sub-net becomes a network of its own, taught by the full-net while it is fine-tuned, and one verified .tflite file.
 to_tflite.py makes the file without fine-tuning, finetune_qat.py one of all depths. The toolkit changes Keras for its
@@ -17,10 +17,10 @@ import pathlib
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, print_table, run
 from ddnn_keras.depths import output_key
 from ddnn_keras.runs.arguments import add_flags
-from ddnn_keras.runs.earlier_runs import finished_run, images_of_runs
+from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
 from ddnn_keras.tflite.modes import MODES
 
-TECHNIQUES = ["qat", "prune", "cluster", "prune_qat", "cluster_qat", "prune_cluster", "prune_cluster_qat"]
+TECHNIQUES = ["prune", "cluster", "prune_cluster"]
 CALIBRATION_IMAGES, VERIFICATION_IMAGES = 200, 1000
 
 parser = ArgumentParser(__doc__)
@@ -33,12 +33,11 @@ add("--epochs", type=positive_integer, default=5, help="passes over the training
 add("--learning-rate", type=non_negative_number, default=1e-4, help="of Adam, constant")
 add("--sparsity", type=non_negative_number, default=0.5, help="the part of the weights that pruning sets to zero")
 add("--clusters", type=positive_integer, default=16, help="how many values clustering leaves a layer, at most")
-add("--quantize", default="int8", choices=MODES, help="how the file stores numbers; after qat int8")
+add("--quantize", default="int8", choices=MODES, help="how the file stores numbers")
 add("--output", help="folder for the file; by default tflite/ in the run")
 
 
 def main(arguments):
-    """Fine-tunes and exports."""
     steps = arguments.technique.split("_")
     check_steps(steps, arguments)
     run_directory, saved = finished_run(arguments.run)
@@ -55,7 +54,7 @@ def main(arguments):
     except ModuleNotFoundError as error:
         raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes,optimization]"') from error
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
-    images = images_of_runs([run_directory])
+    images = images_of_run(run_directory)
     # As the run was trained: finetune.py lets all classes count the same.
     weights = class_weights(images) if hasattr(saved, "start") else [1.0] * images.num_classes
     settings = {"batch_size": saved.batch_size, "seed": saved.seed, "class_weights": weights, **vars(arguments)}
@@ -67,10 +66,10 @@ def main(arguments):
         # Where things are on this machine is nobody else's business.
         "fine_tuning": {name: value for name, value in vars(arguments).items() if name not in ("run", "output")},
     }
-    model = fine_tuned(subnet, full_net, steps, images, argparse.Namespace(**settings))
+    fine_tuned(subnet, full_net, steps, images, argparse.Namespace(**settings))
     name = "_".join([output_key(depth), *steps, *([arguments.quantize] if arguments.quantize != "none" else [])])
     path = pathlib.Path(arguments.output or run_directory.path / "tflite") / f"{name}.tflite"
-    figures = exported(model, path, images, arguments.quantize, facts)
+    figures = exported(subnet, path, images, arguments.quantize, facts)
     print(f"Verified: {path}")
     headers = ["technique", "MB", "MB gzipped", "same class", "accuracy of the file", "of the Keras model"]
     print_table(headers, [[arguments.technique, *figures]])
@@ -78,8 +77,6 @@ def main(arguments):
 
 def check_steps(steps, arguments):
     """Raises a `ValueError` where an argument does not go with the technique."""
-    if "qat" in steps and arguments.quantize != "int8":
-        raise ValueError(f"--quantize must be int8 with qat. Received: {arguments.quantize}")
     if arguments.sparsity >= 1:
         raise ValueError(f"--sparsity must be less than 1. Received: {arguments.sparsity}")
     least = 3 if "prune" in steps else 2  # pruning needs one for zero

@@ -23,16 +23,13 @@ add("--output", required=True, help="the file")
 
 
 def main(arguments):
-    """Writes the file."""
     output = pathlib.Path(arguments.output)
     if output.suffix != ".npz":
         raise ValueError(f"--output must end in .npz. Received: {output}")
-    # Here, because these imports take seconds.
+    # Here, because this import takes seconds.
     from ddnn_keras.data.loading import read_source
-    from ddnn_keras.data.sources.source import Options
 
-    options = Options(arguments.data_dir, arguments.manual_dir, validation_fraction=0.1, seed=0)
-    source = read_source(arguments.name, options)
+    source = read_source(arguments.name, arguments.data_dir, arguments.manual_dir)
     if source.decode:
         raise ValueError(f"--dataset {arguments.name} is too large for memory, or its images differ in size.")
     # Who reads the file holds out validation images again.

@@ -19,7 +19,6 @@ parser.add_argument("--run", help="the directory of a finished run; by default t
 
 
 def main(arguments):
-    """Prints the table, the bundles and the next command."""
     run_directory = RunDirectory(arguments.run) if arguments.run else RunDirectory.newest(holding="metrics")
     if not run_directory.metrics.is_file():
         raise ValueError(f"--run must be a finished run. Received: {run_directory.path}")

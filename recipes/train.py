@@ -6,6 +6,17 @@ For example:
     python recipes/train.py --resume runs/digits_...
 """
 
-from ddnn_keras.runs.command import command
+from ddnn_keras.command_line import run
+from ddnn_keras.runs.arguments import argument_parser
 
-command(__doc__)
+parser = argument_parser(__doc__)
+
+
+def main(arguments):
+    from ddnn_keras.runs import trainer  # not before: it takes seconds
+
+    trainer.main(arguments, parser)
+
+
+if __name__ == "__main__":
+    run(main, parser)

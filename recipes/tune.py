@@ -32,15 +32,13 @@ parser = ArgumentParser(__doc__)
 add_flags(parser, [*SETTINGS, *DISTILLATION])
 add = parser.add_argument
 add("--search", nargs="+", default=SEARCHED, choices=SEARCHED, metavar="NAME", help="among " + ", ".join(SEARCHED))
-add("--tuner", default="bayesian", choices=["bayesian", "hyperband"], help="how to choose the next trial")
-add("--trials", type=positive_integer, default=20, help="how many trainings; Hyperband decides this itself")
+add("--trials", type=positive_integer, default=20, help="how many trainings")
 add("--objective", default="mean", choices=["mean", "shallowest"], help="whose accuracy counts")
 add("--seed", type=non_negative_integer, default=0, help="of the search, of weights, split, order and augmentation")
 add("--output", required=True, help="folder of the search; an existing search is continued")
 
 
 def main(arguments):
-    """Searches, and shows the trials. A process that works for a chief shows nothing."""
     # As KerasTuner tells them apart.
     worker = "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
     if arguments.validation_freq != 1:
@@ -97,8 +95,11 @@ def same_settings(arguments, images, path):
 
 def report(oracle, arguments, output):
     """Writes and shows the trials that are done, the best one first."""
-    trials = [record(trial, arguments) for trial in oracle.get_best_trials(len(oracle.trials))]
-    trials = [trial for trial in trials if trial["accuracy"] is not None]  # the others failed
+    trials = [
+        {"accuracy": one.score, "best_epoch": one.best_step + 1, "arguments": chosen(one.hyperparameters, arguments)}
+        for one in oracle.get_best_trials(len(oracle.trials))
+        if one.score is not None  # the others failed
+    ]
     write_json(output / "trials.json", trials)
     rows = []
     for trial in trials[:10]:
@@ -106,21 +107,6 @@ def report(oracle, arguments, output):
         cells = [f"{value:.3g}" if isinstance(value, float) else value for value in values]
         rows.append([f"{trial['accuracy']:.2%}", *cells])
     print_table(["accuracy", *arguments.search], rows)
-
-
-def record(trial, arguments):
-    """A trial as plain data."""
-    hp = trial.hyperparameters
-    first_epoch = hp.values.get("tuner/initial_epoch", 0)
-    return {
-        "accuracy": trial.score,
-        # KerasTuner counts from where it went on.
-        "best_epoch": first_epoch + trial.best_step + 1,
-        # Hyperband decides how long a trial is trained, and goes on with the best ones.
-        "epochs": hp.values.get("tuner/epochs", arguments.epochs),
-        "first_epoch": first_epoch,
-        "arguments": chosen(hp, arguments),
-    }
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 import pytest
 
-from ddnn_keras.backbones.resnet import BASIC_DEPTHS as DEPTHS
+from ddnn_keras.backbones.resnet import ResNet
 from ddnn_keras.depths import resolve_depths
 
 
 def test_named_depths_and_one_alone():
-    assert resolve_depths(18, DEPTHS) == {18: (2, 2, 2, 2)}
+    assert resolve_depths(18, ResNet.DEPTHS) == {18: (2, 2, 2, 2)}
     depths = {"small": [2, 2, 2, 2], "tiny": (1, 1, 1, 1), 18: (2, 2, 3, 2)}
-    assert resolve_depths(depths, DEPTHS) == {"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2), 18: (2, 2, 3, 2)}
+    assert resolve_depths(depths, ResNet.DEPTHS) == {"tiny": (1, 1, 1, 1), "small": (2, 2, 2, 2), 18: (2, 2, 3, 2)}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_named_depths_and_one_alone():
 )
 def test_errors_name_the_value_and_what_is_allowed(depths, named, allowed):
     with pytest.raises(ValueError) as error:
-        resolve_depths(depths, DEPTHS)
+        resolve_depths(depths, ResNet.DEPTHS)
     message = str(error.value)
     assert named in message
     assert allowed in message

@@ -146,8 +146,8 @@ def test_distillation_never_moves_what_only_the_full_net_uses(examples, attentio
     model = compiled(small_network(), distillation=EKD(temperature=2.0, attention_weight=10.0, attention=attention))
     with tf.GradientTape() as tape:
         logits = model(examples[0][:8], training=True)
-        images, features = model._latest_pass.behind(logits)
-        loss = model._compiled_distillation(images, logits, features)
+        latest = vars(model._latest_pass)
+        loss = model._compiled_distillation(latest["images"], logits, latest["features"])
     variables = model.trainable_variables
     gradients = tape.gradient(loss, [variable.value for variable in variables], unconnected_gradients="zero")
     moved = {variable.path for variable, gradient in zip(variables, gradients) if np.any(gradient)}

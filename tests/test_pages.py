@@ -1,5 +1,7 @@
 """Every page's code runs and every command on it exists: `make demo`, Python blocks, a board's section, flags."""
 
+import collections
+import math
 import os
 import pathlib
 import re
@@ -13,6 +15,8 @@ import skimage.data
 from conftest import ROOT, ended
 from PIL import Image
 
+from ddnn_keras import DDNN
+from ddnn_keras.network.cost import count_macs, count_parameters
 from ddnn_keras.runtime.metadata import read_metadata
 
 FOLDERS = ["", "ddnn_keras", "ddnn_keras/backbones", "ddnn_keras/network", "ddnn_keras/runtime", "export", "recipes"]
@@ -129,8 +133,27 @@ def test_no_python_stands_on_other_pages():
 
 
 @pytest.mark.slow
-def test_the_table_of_families_is_what_the_script_counts(printed):
-    assert printed("recipes/study/family_table.py") in PAGES["ddnn_keras/backbones"]
+def test_the_table_of_families_is_what_networks_cost():
+    imagenet = {"num_classes": 1000, "input_shape": (224, 224, 3), "stem": "imagenet"}
+    rows = re.findall(r"^\| `(\w+)` \| ([\d ·]+) \| (.*) \|$", PAGES["ddnn_keras/backbones"], re.MULTILINE)
+    assert len(rows) == 8
+    for family, depths, cells in rows:
+        depths = tuple(map(int, depths.split(" · ")))
+        model = DDNN(depths, family, **({} if family == "resnet_cifar" else imagenet))
+        subnets = [model.subnet(depth) for depth in depths]
+        parameters, macs = [list(map(count, subnets)) for count in (count_parameters, count_macs)]
+        held = collections.Counter(variable.path for subnet in subnets for variable in subnet.trainable_variables)
+        sizes = {variable.path: math.prod(variable.shape) for variable in model.trainable_variables}
+        shared = sum(size for path, size in sizes.items() if held[path] > 1)
+        assert cells == " | ".join(
+            [
+                " · ".join(f"{number / 1e6:.3g}" for number in parameters),
+                " · ".join(f"{number / 1e6:,.0f}" for number in macs),
+                f"{count_parameters(model) / parameters[-1]:.3f}",
+                f"{shared / count_parameters(model):.1%}",
+                f"{count_macs(model) / sum(macs):.2f}",
+            ]
+        )
 
 
 def test_every_command_names_a_script_and_flags_that_exist(main):

@@ -8,8 +8,8 @@ BACKBONES = {
     "resnet_bottleneck": "resnet.ResNetBottleneck",
     "resnet_cifar": "resnet.ResNetCIFAR",
     "vgg": "vgg.VGG",
-    "mobilenet_v2": "mobilenet_v2.MobileNetV2",
-    "efficientnet_lite": "efficientnet_lite.EfficientNetLite",
+    "mobilenet_v2": "inverted_residual.MobileNetV2",
+    "efficientnet_lite": "inverted_residual.EfficientNetLite",
     "densenet": "densenet.DenseNet",
 }
 # Of EfficientNet-Lite's published weights: how many blocks the network has, and how wide it is.
@@ -27,11 +27,10 @@ def make_backbone(backbone, width=None, stem=None):
         return family(family.WIDTH if width is None else width, "cifar" if stem is None else stem)
     if isinstance(backbone, type):
         raise ValueError(f"`backbone` must be an object, not a class. Received: backbone={backbone!r}")
-    if isinstance(backbone, str) or (missing := [name for name in PROTOCOL if not hasattr(backbone, name)]):
-        lacks = "" if isinstance(backbone, str) else f", which lacks {', '.join(missing)}"
+    if not all(hasattr(backbone, name) for name in PROTOCOL):
         raise ValueError(
             f"`backbone` must be one of {', '.join(map(repr, BACKBONES))}, or an object with {', '.join(PROTOCOL)}. "
-            f"Received: backbone={backbone!r}{lacks}"
+            f"Received: backbone={backbone!r}"
         )
     for name, value in {"width": width, "stem": stem}.items():
         if value is not None:

@@ -10,9 +10,6 @@ from ddnn_keras.backbones.layers import check_stem, check_width, convolution, no
 from ddnn_keras.backbones.nested_convolution import nested_convolution
 from ddnn_keras.backbones.resnet import STEM_CONVOLUTIONS, resnet_stem
 
-# A name counts layers: two convolutions in a block, the stem's, three transitions' and the classifier. The paper's.
-DEPTHS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
-
 BOTTLENECK = 4  # channels of a layer's first convolution for each that its second adds
 
 
@@ -24,7 +21,8 @@ class DenseNet:
         stem: `"cifar"`, `"strided"` or `"imagenet"`, as for `ddnn_keras.backbones.resnet.ResNet`.
     """
 
-    DEPTHS = DEPTHS
+    # A name counts layers: two convolutions in a block, the stem's, three transitions' and the classifier. The paper's.
+    DEPTHS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
     WIDTH = 64
     STEMS = tuple(STEM_CONVOLUTIONS)
     num_stages = 4

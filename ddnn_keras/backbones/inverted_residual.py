@@ -64,3 +64,67 @@ class InvertedResidualNet:
     def _activated(self, path, x, name):
         x = normalization(path, x, name, epsilon=self.EPSILON)
         return keras.layers.ReLU(max_value=6.0, dtype=path.dtype)(x)
+
+
+class MobileNetV2(InvertedResidualNet):
+    """MobileNetV2 (https://arxiv.org/abs/1801.04381), as torchvision computes it.
+
+    Padding is symmetric. `keras.applications` pads even resolutions on one side. The first and the last convolution
+    have channels in proportion to the width too.
+    """
+
+    # A name counts layers: three convolutions in a block (two in the first), the first and last convolution, the
+    # classifier. 53 is the paper's network.
+    DEPTHS = {23: (1, 1, 1, 1, 1, 1, 1), 38: (1, 2, 2, 2, 2, 2, 1), 53: (1, 2, 3, 4, 3, 3, 1)}
+    # Table 2 of the paper: expansion, channels, stride and kernel size of each stage.
+    STAGES = [
+        (1, 16, 1, 3),
+        (6, 24, 2, 3),
+        (6, 32, 2, 3),
+        (6, 64, 2, 3),
+        (6, 96, 1, 3),
+        (6, 160, 2, 3),
+        (6, 320, 1, 3),
+    ]
+    ONE_SIDED = False
+    EPSILON = 1e-5
+
+    def __init__(self, width, stem):
+        super().__init__(width, stem)
+        # Of the last convolution, no fewer than the paper's.
+        self.stem_channels, self.last_channels = self._channels(32), max(1280, self._channels(1280))
+
+
+class EfficientNetLite(InvertedResidualNet):
+    """EfficientNet-Lite (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
+
+    EfficientNet without what integer files do badly: ReLU6 in place of Swish, no squeeze-and-excite. The first and the
+    last convolution are as wide in every variant. Padding and epsilon are TensorFlow's, as published weights need. The
+    statistics' momentum is that of the other families, 0.9: the original's 0.99 is too slow for the few steps of a
+    fine-tuning.
+    """
+
+    # A name counts blocks. Lite0 has 16; Lite1 and, at width 32 * 1.1, Lite2 have 21; Lite3 has 24 at 32 * 1.2; Lite4
+    # has 30 at 32 * 1.4.
+    DEPTHS = {
+        7: (1, 1, 1, 1, 1, 1, 1),
+        12: (1, 2, 2, 2, 2, 2, 1),
+        16: (1, 2, 2, 3, 3, 4, 1),
+        21: (1, 3, 3, 4, 4, 5, 1),
+        24: (1, 3, 3, 5, 5, 6, 1),
+        30: (1, 4, 4, 6, 6, 8, 1),
+    }
+    # Expansion, channels, stride and kernel size of each stage.
+    STAGES = [
+        (1, 16, 1, 3),
+        (6, 24, 2, 3),
+        (6, 40, 2, 5),
+        (6, 80, 2, 3),
+        (6, 112, 1, 5),
+        (6, 192, 2, 5),
+        (6, 320, 1, 3),
+    ]
+    ONE_SIDED = True
+    EPSILON = 1e-3
+    stem_channels = 32
+    last_channels = 1280

@@ -4,7 +4,7 @@ import importlib.util
 import pathlib
 
 from ddnn_keras.backbones import PUBLISHED
-from ddnn_keras.backbones.efficientnet_lite import EfficientNetLite
+from ddnn_keras.backbones.inverted_residual import EfficientNetLite
 from ddnn_keras.backbones.torch_file import read_torch_file
 
 # What the original subtracts from each pixel, and what it then divides by.

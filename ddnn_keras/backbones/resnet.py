@@ -8,14 +8,6 @@ import keras
 
 from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
 
-# A name counts layers: those of the blocks, the stem's convolution and the classifier. 18 and 34 are the paper's.
-# 50 and 100 are the basic-block networks that IResNet made common (https://arxiv.org/abs/2004.04989).
-BASIC_DEPTHS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
-# 50, 101 and 152 are the paper's; 26 is the smaller one that later papers compare with.
-BOTTLENECK_DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-# 6n + 2 layers: n blocks of two convolutions in each of three stages.
-CIFAR_DEPTHS = {6 * n + 2: (n, n, n) for n in (1, 2, 3, 5, 7, 9, 18)}
-
 # Kernel size and strides.
 STEM_CONVOLUTIONS = {"cifar": (3, 1), "strided": (3, 2), "imagenet": (7, 2)}
 
@@ -29,7 +21,9 @@ class ResNet:
             `"imagenet"` for a 7x7 convolution with stride 2 and a max-pooling.
     """
 
-    DEPTHS = BASIC_DEPTHS
+    # A name counts layers: those of the blocks, the stem's convolution and the classifier. 18 and 34 are the paper's.
+    # 50 and 100 are the basic-block networks that IResNet made common (https://arxiv.org/abs/2004.04989).
+    DEPTHS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
     WIDTH = 64
     STEMS = tuple(STEM_CONVOLUTIONS)
     num_stages = 4
@@ -85,7 +79,8 @@ class ResNetBottleneck(ResNet):
     The paper and `keras.applications` have it in the first 1x1 convolution, which is less accurate on ImageNet.
     """
 
-    DEPTHS = BOTTLENECK_DEPTHS
+    # 50, 101 and 152 are the paper's; 26 is the smaller one that later papers compare with.
+    DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
     def convolutions(self, filters, strides):
         """1x1, 3x3 and 1x1 convolutions."""
@@ -98,6 +93,7 @@ class ResNetCIFAR(ResNet):
     Shortcuts are projections (1x1 convolutions), the paper's option B, not its parameter-free option A.
     """
 
-    DEPTHS = CIFAR_DEPTHS
+    # 6n + 2 layers: n blocks of two convolutions in each of three stages.
+    DEPTHS = {6 * n + 2: (n, n, n) for n in (1, 2, 3, 5, 7, 9, 18)}
     WIDTH = 16
     num_stages = 3

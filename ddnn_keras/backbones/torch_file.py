@@ -34,10 +34,7 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def read_torch_file(path):
-    """Reads a file's float32 and int64 tensors: a dict from names to arrays.
-
-    Raises a `ValueError` if the file is cut off, is another kind of file, or asks for code.
-    """
+    """Reads a file's float32 and int64 tensors: a dict from names to arrays."""
     with open(path, "rb") as file:
         try:
             return arrays(file)

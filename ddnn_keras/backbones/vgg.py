@@ -7,9 +7,6 @@ import keras
 
 from ddnn_keras.backbones.layers import check_stem, check_width, convolution, normalization
 
-# A name counts layers: the convolutions, and the paper's three dense layers.
-DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-
 
 class VGG:
     """The VGG family.
@@ -19,7 +16,8 @@ class VGG:
         stem: The end of the network: `"imagenet"` for the paper's dense layers, `"cifar"` for global average pooling.
     """
 
-    DEPTHS = DEPTHS
+    # A name counts layers: the convolutions, and the paper's three dense layers.
+    DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
     WIDTH = 64
     STEMS = ("cifar", "imagenet")
     num_stages = 5

@@ -51,11 +51,7 @@ class ImageData(abc.ABC):
         self._source = source
 
     def steps_per_epoch(self, batch_size):
-        """How many batches `train` gives in an epoch; the images that would not fill a last batch are left out.
-
-        Raises:
-            ValueError: If there are too few training images for one batch.
-        """
+        """How many batches `train` gives in an epoch; the images that would not fill a last batch are left out."""
         check_count("batch_size", batch_size, self.num_train, f"training images of {self.name!r}")
         return self.num_train // batch_size
 

@@ -2,13 +2,13 @@
 
 import dataclasses
 import importlib
+import types
 
 import keras
 
 from ddnn_keras.data.array_pipeline import BackendPipelines
 from ddnn_keras.data.image_data import ImageData, check_count
 from ddnn_keras.data.sources.in_memory import InMemory
-from ddnn_keras.data.sources.source import Options
 from ddnn_keras.depths import is_positive_integer
 
 # The module of each kind; every other name is one of TensorFlow Datasets'.
@@ -75,15 +75,18 @@ def load(
         raise ValueError(f"`validation_fraction` must be more than 0 and less than 1. Received: {validation_fraction}")
     if image_size is not None and not is_positive_integer(image_size):
         raise ValueError(f"`image_size` must be a positive integer or None. Received: {image_size!r}")
-    source = read_source(name, Options(data_dir, manual_dir, validation_fraction, seed))
+    source = read_source(name, data_dir, manual_dir, validation_fraction, seed)
     if train_images is not None:
         check_count("train_images", train_images, len(source.train), f"training images of {name!r}")
         source = dataclasses.replace(source, train=source.train.sample(train_images, seed))
     return pipelines(source)(name, source, image_size=image_size, mirror=mirror)
 
 
-def read_source(name, options):
-    """The `Source` of that name."""
+def read_source(name, data_dir=None, manual_dir=None, validation_fraction=0.1, seed=0):
+    """The `Source` of that name, with the other arguments as in `load`."""
+    options = types.SimpleNamespace(
+        data_dir=data_dir, manual_dir=manual_dir, validation_fraction=validation_fraction, seed=seed
+    )
     kind, colon, location = name.partition(":")
     module = SOURCES.get(kind + colon, "tfds")
     try:

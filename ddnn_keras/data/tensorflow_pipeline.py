@@ -28,31 +28,26 @@ class TFPipelines(ImageData):
         def shuffled(epoch):
             return self._source.train.shuffled(tf.random.fold_in(order_seed, epoch)).take(epoch_size)
 
-        examples = self._decoded(tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(shuffled))
-        start = first_epoch * epoch_size
-        if self._own_size:
-            # Whole batches are several times faster than single images, and as random.
-            numbered = examples.batch(batch_size, drop_remainder=True).enumerate(start // batch_size)
-            batches = numbered.map(lambda step, batch: self._varied(batch, variation_seed, step), **PARALLEL)
-        else:
-            numbered = examples.enumerate(start)
-            varied = numbered.map(lambda number, example: self._varied(example, variation_seed, number), **PARALLEL)
-            batches = varied.batch(batch_size, drop_remainder=True)
-        return batches.prefetch(tf.data.AUTOTUNE)
+        def varied(number, example):
+            return self._varied(example, variation_seed, number)
+
+        examples = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(shuffled)
+        return self._batches(examples, varied, batch_size, first_epoch * epoch_size, drop_remainder=True)
 
     def _in_order(self, split, batch_size):
-        return self._evaluation(split.ordered(), batch_size)
+        return self._batches(split.ordered(), self._shown, batch_size)
 
     def _shuffled(self, split, count):
         examples = split.shuffled(tf.constant([0, 0], tf.int64)).take(count)
-        return next(iter(self._evaluation(examples, batch_size=count)))
+        return next(iter(self._batches(examples, self._shown, batch_size=count)))
 
-    def _evaluation(self, examples, batch_size):
+    def _batches(self, examples, change, batch_size, start=0, drop_remainder=False):
+        """Batches of changed examples. Whole batches are several times faster than single images, and as random."""
         examples = self._decoded(examples)
         if self._own_size:
-            batches = examples.batch(batch_size).map(lambda images, labels: (self._shown(images), labels), **PARALLEL)
+            batches = examples.batch(batch_size, drop_remainder).enumerate(start // batch_size).map(change, **PARALLEL)
         else:
-            batches = examples.map(lambda image, label: (self._shown(image), label), **PARALLEL).batch(batch_size)
+            batches = examples.enumerate(start).map(change, **PARALLEL).batch(batch_size, drop_remainder)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def _decoded(self, examples):
@@ -80,10 +75,11 @@ class TFPipelines(ImageData):
             images = tf.image.stateless_random_flip_left_right(images, mirror_seed)
         return tf.cast(images, tf.float32), labels
 
-    def _shown(self, images):
+    def _shown(self, number, example):
         """A batch of images of one size, or one image of any size, as evaluation sees it."""
+        images, labels = example
         shown = resized_middle if self._own_size else resized_centre
-        return tf.cast(shown(images, self.image_shape[:2]), tf.float32)
+        return tf.cast(shown(images, self.image_shape[:2]), tf.float32), labels
 
 
 def random_shift(images, seed):

@@ -79,10 +79,7 @@ class Division:
 
 
 def divide(source):
-    """The `Division` of a functional `keras.Model` from one image to one output.
-
-    Raises a `ValueError` if it has no block that can be left out.
-    """
+    """The `Division` of a functional `keras.Model` from one image to one output that has blocks to leave out."""
     nodes, classifier = without_classifier(nodes_before(without_nesting(source).outputs))
     names = collections.Counter(node.operation.name for node in nodes if getattr(node.operation, "weights", ()))
     if repeated := [name for name, count in names.items() if count > 1]:

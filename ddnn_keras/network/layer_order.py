@@ -23,10 +23,9 @@ class Convolution:
 
 
 def convolutions_in_order(output):
-    """The convolutions and dense layers that lead to a symbolic tensor, a list of `Convolution`.
+    """The convolutions and dense layers that lead to a symbolic tensor: a list of `Convolution`, sorted by level.
 
-    They are sorted by level. Two of one level, such as a block's first convolution and its projection, are sorted by
-    the shapes of their kernels.
+    Two of one level, such as a block's first convolution and its projection, are sorted by the shapes of their kernels.
     """
     nodes = nodes_by_level(output)
     normalizations = {

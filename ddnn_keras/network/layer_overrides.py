@@ -32,16 +32,11 @@ def layer_settings(model):
 
 
 def changed_settings(model, before):
-    """The `layer_settings` that differ from `before`. Refuses those that a new network's layers could not be given."""
-    layers, changes = layers_by_key(model), {}
+    """The `layer_settings` that differ from `before`."""
+    changes = {}
     for key, now in layer_settings(model).items():
         names = {**before[key], **now}
         changed = {name: now.get(name) for name in names if now.get(name) != before[key].get(name)}
-        if changed and not can_change(layers[key], before[key], changed):
-            raise ValueError(
-                "Settings of a layer must be such that a loaded network can take them over. "
-                f"Received: {layers[key].name} with another {', '.join(changed)}"
-            )
         changes |= {key: changed} if changed else {}
     return changes
 
@@ -91,17 +86,6 @@ def change(layer, changed):
     for variable, settings in zip(layer.weights, variables):
         for name in ("regularizer", "constraint"):
             setattr(variable, name, keras.saving.deserialize_keras_object(settings[name]))
-
-
-def can_change(layer, before, changed):
-    """Whether a layer made with the settings `before` becomes `layer` by what was changed."""
-    try:
-        made = type(layer).from_config(parts(before)[0])
-        made.build_from_config(layer.get_build_config())
-        change(made, changed)
-    except (AttributeError, TypeError, ValueError):
-        return False
-    return settings_of(made) == settings_of(layer)
 
 
 def parts(settings):

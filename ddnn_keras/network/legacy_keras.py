@@ -13,10 +13,7 @@ PLAIN = int | float | str | list | tuple | None
 
 
 def to_tf_keras(subnet):
-    """Rebuilds a sub-net, such as `DDNN.subnet(18)`, as a `tf_keras.Model` with the same weights.
-
-    A depthwise 1x1 convolution replaces the `Rescaling` of pixels, which TensorFlow Model Optimization cannot quantize.
-    """
+    """Rebuilds a sub-net, such as `DDNN.subnet(18)`, as a `tf_keras.Model` with the same weights."""
     tensors = {}
     for node in nodes_before(subnet.outputs):
         (output,) = node.output_tensors
@@ -30,10 +27,6 @@ def to_tf_keras(subnet):
     for layer in subnet.layers:
         if layer.weights:
             copy_layer_weights(layer, model.get_layer(layer.name))
-        elif isinstance(layer, keras.layers.Rescaling):
-            channels = layer.output.shape[-1]
-            scale, offset = (np.broadcast_to(np.float32(v), channels) for v in (layer.scale, layer.offset))
-            model.get_layer(layer.name).set_weights([scale.reshape(1, 1, -1, 1), offset])
     check_same_outputs(subnet, model)
     return model
 
@@ -51,9 +44,6 @@ def check_same_outputs(subnet, model):
 def counterpart(layer):
     """The tf_keras layer with the same function, without the weights."""
     name = type(layer).__name__
-    if isinstance(layer, keras.layers.Rescaling):
-        # Fixed, because there are no weights to take it back to.
-        return tf_keras.layers.DepthwiseConv2D(1, name=layer.name, trainable=False)
     if not isinstance(layer, keras.Layer) or not hasattr(tf_keras.layers, name):
         raise ValueError(f"`subnet` must be made of layers that tf_keras has. Received: {layer.name}, a {name}")
     layer_class = getattr(tf_keras.layers, name)
@@ -69,29 +59,3 @@ def take_weights(subnet, model):
     for layer in subnet.layers:
         if layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
-
-
-def as_subnet(model):
-    """Puts a `tf_keras.Model` into a functional `keras.Model` that can be run and exported, but not trained."""
-    image = keras.Input(model.input_shape[1:], name="image")
-    return keras.Model(image, LegacyModel(model)(image), name=model.name)
-
-
-class LegacyModel(keras.layers.Layer):
-    """A `tf_keras.Model` as a layer for inference."""
-
-    def __init__(self, model, **kwargs):
-        super().__init__(**kwargs)
-        self.model = model
-
-    def call(self, inputs):
-        """The model's output."""
-        return self.model(inputs, training=False)
-
-    def compute_output_shape(self, input_shape):
-        """The model's output shape for any batch."""
-        return (input_shape[0], *self.model.output_shape[1:])
-
-    def get_config(self):
-        """The constructor's arguments. Copies of this layer share the model."""
-        return {**super().get_config(), "model": self.model}

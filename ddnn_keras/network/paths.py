@@ -45,11 +45,7 @@ class Path:
         return zlib.crc32(f"{self._seed} {name}".encode())
 
     def shared(self, layer_class, name, **arguments):
-        """The layer called `name`, made at the first call and the same object on every path.
-
-        Raises:
-            ValueError: If another layer has that name.
-        """
+        """The layer called `name`, made at the first call and the same object on every path."""
         asked = layer_class.__name__, {key: value for key, value in arguments.items() if isinstance(value, PLAIN)}
         if name not in self._layers:
             self._layers[name] = layer_class(name=name, **{"dtype": self.dtype, **arguments}), asked

@@ -35,6 +35,7 @@ COUNT, INTEGER, NUMBER = ({"type": kind} for kind in (positive_integer, non_nega
 MIRROR = "whether training mirrors half of the images; by default, only where that is known to keep their labels"
 TEACHER = "epochs of the full-net alone, before: its weights start all depths, and it teaches them"
 HOSTS = "all machines that run this command, in one order (JAX)"
+PRECISIONS = ["float32", "mixed_bfloat16", "mixed_float16"]
 DATA = {  # which images
     "dataset": {"default": "digits", "help": "digits, a TensorFlow Datasets name, folder:PATH or npz:PATH"},
     "data_dir": {"help": "where TensorFlow Datasets keeps prepared data sets"},
@@ -46,12 +47,7 @@ DATA = {  # which images
 SETTINGS = {  # what is trained, and how, whatever the full-net teaches
     **DATA,
     "backbone": {"default": "resnet", "choices": BACKBONES, "help": "family of networks"},
-    "depths": {
-        "type": int,
-        "nargs": "+",
-        "default": [18, 34, 50],
-        "help": "the sub-nets; the deepest teaches the others",
-    },
+    "depths": {"type": int, "nargs": "+", "default": [18, 34, 50], "help": "sub-nets; the deepest teaches the others"},
     "width": {**COUNT, "help": "channels of the first stage; by default the published networks'"},
     "stem": {"default": "cifar", "choices": STEMS, "help": "for small images, or for large ones"},
     "pretrained": {"help": "published weights of the backbone to start from, such as efficientnet_lite0"},
@@ -60,11 +56,7 @@ SETTINGS = {  # what is trained, and how, whatever the full-net teaches
     "learning_rate": {**NUMBER, "default": 0.05, "help": "peak of the cosine schedule"},
     "warmup_epochs": {**INTEGER, "default": 1, "help": "epochs of linear warm-up before the cosine"},
     "weight_decay": {**NUMBER, "default": 5e-4, "help": "L2 penalty, as in SGD's classical form"},
-    "precision": {
-        "default": "float32",
-        "choices": ["float32", "mixed_bfloat16", "mixed_float16"],
-        "help": "dtype policy",
-    },
+    "precision": {"default": "float32", "choices": PRECISIONS, "help": "dtype policy"},
     "validation_freq": {**COUNT, "default": 1, "help": "epochs from one validation to the next"},
 }
 DISTILLATION = {  # what the full-net teaches
@@ -78,11 +70,7 @@ DISTILLATION = {  # what the full-net teaches
 }
 TEACHER_EPOCHS = {"teacher_epochs": {**INTEGER, "default": 0, "help": TEACHER}}
 RUN = {  # what is written where
-    "evaluate_on": {
-        "default": "test",
-        "choices": ["test", "validation"],
-        "help": "the split that metrics.json is about",
-    },
+    "evaluate_on": {"default": "test", "choices": ["test", "validation"], "help": "the split of metrics.json"},
     "tensorboard": {"action": "store_true", "help": "writes the logs of every depth for TensorBoard, too"},
     "seed": {**INTEGER, "default": 0, "help": "of weights, split, order and augmentation"},
     "output": {"help": "the run directory; by default a new one in runs/"},

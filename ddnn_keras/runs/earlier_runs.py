@@ -1,4 +1,4 @@
-"""Runs that were made before: taken up again, gone on from, or looked at together."""
+"""Runs that were made before: taken up again, or gone on from."""
 
 import argparse
 import pathlib
@@ -8,9 +8,6 @@ from ddnn_keras.runs.run_directory import RunDirectory, check_facts, check_run
 
 # Where the images of a run lie.
 PLACES = {"dataset", "data_dir", "manual_dir"}
-
-# What decides which images a run was trained on, and which it was validated on.
-OF_THE_DATA = ("dataset", "image_size", "train_images", "seed")
 
 # What only their runs have among their arguments.
 SCRIPTS = {"source": "finetune_qat.py", "start": "finetune.py"}
@@ -117,16 +114,8 @@ def images_of_network(path, arguments, image_shape, num_classes):
     return images
 
 
-def images_of_runs(runs):
-    """The data set that all of these runs were trained on, in the same split."""
-    first, *others = (run.read_config()["arguments"] for run in runs)
-    for run, arguments in zip(runs[1:], others):
-        for name in OF_THE_DATA:
-            if arguments[name] != first[name]:
-                raise ValueError(
-                    f"{run.path} must have the {name} of {runs[0].path}, {first[name]}. Received: {arguments[name]}"
-                )
-    images = load_images(argparse.Namespace(**first))
-    for run in runs:
-        check_run(run, images)
+def images_of_run(run_directory):
+    """The data set that a run was trained on, in the same split."""
+    images = load_images(argparse.Namespace(**run_directory.read_config()["arguments"]))
+    check_run(run_directory, images)
     return images

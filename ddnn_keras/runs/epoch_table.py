@@ -28,16 +28,15 @@ class EpochTable(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock and the bar."""
         self._begin = time.monotonic()
-        if self._console.file.isatty():
-            columns = f"epoch {epoch + 1}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._bar.add_task("", total=self.params["steps"])
-            self._bar.start()
+        columns = f"epoch {epoch + 1}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        hidden = not self._console.file.isatty()
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=hidden)
+        self._bar.add_task("", total=self.params["steps"])
+        self._bar.start()
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar. The logs stay unread: reading them would wait for the device."""
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=batch + 1)
+        self._bar.update(self._bar.task_ids[0], completed=batch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's row."""
@@ -54,4 +53,3 @@ class EpochTable(keras.callbacks.Callback):
         """Takes the bar off the terminal, also when a training fails or is interrupted."""
         if self._bar:
             self._bar.stop()
-            self._bar = None

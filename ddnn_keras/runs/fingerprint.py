@@ -1,4 +1,4 @@
-"""Whether runs of a comparison, a screening or a search had the same images: others cannot be compared."""
+"""Whether runs of a comparison or a search had the same images: others cannot be compared."""
 
 import itertools
 import math

@@ -6,10 +6,7 @@ import filelock
 
 
 def one_at_a_time(folder):
-    """A context in which no other process can have the same folder, which is made if it does not exist.
-
-    It ends with the process, however that ends.
-    """
+    """A context in which no other process can have the same folder, which is made if it does not exist."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:

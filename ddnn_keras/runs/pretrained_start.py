@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from ddnn_keras.backbones import PUBLISHED
-from ddnn_keras.backbones.efficientnet_lite import DEPTHS
+from ddnn_keras.backbones.inverted_residual import EfficientNetLite
 from ddnn_keras.model import DDNN
 from ddnn_keras.pretrained import load_pretrained
 
@@ -22,7 +22,7 @@ def efficientnet_lite(arguments, images):
     if arguments.preprocessing != "auto":
         raise ValueError(f"--preprocessing must be auto for this start. Received: {arguments.preprocessing}")
     full_net, width = PUBLISHED[arguments.start]
-    names = [depth for depth in DEPTHS if depth <= full_net]
+    names = [depth for depth in EfficientNetLite.DEPTHS if depth <= full_net]
     if arguments.depths > len(names):
         raise ValueError(f"--depths must be from 1 to {len(names)} for this start. Received: {arguments.depths}")
     spread = np.linspace(len(names) - 1, 0, arguments.depths).round().astype(int)

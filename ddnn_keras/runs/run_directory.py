@@ -11,13 +11,7 @@ from ddnn_keras.atomic_write import atomic_write
 
 
 class RunDirectory:
-    """The folder of one training run, which need not exist yet.
-
-    Its files: `model.keras`, the network after the last finished epoch, ready to go on; `config.json`, all that was
-    asked for; `history.csv`, one row an epoch; `metrics.json`, each depth's results, written last; `curves.png`;
-    `tensorboard`, a folder, if it was asked for. Fine-tuning also writes `confusion.png`, and `best.keras`, the network
-    after its best epoch, until it is finished. `teacher` is the run of a full-net that was trained first, to teach.
-    """
+    """The folder of one training run, which need not exist yet. `recipes/README.md` says what its files hold."""
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
@@ -32,7 +26,7 @@ class RunDirectory:
 
     @property
     def teacher(self):
-        """The run within this one."""
+        """The run, within this one, of a full-net that was trained first, to teach."""
         return RunDirectory(self.path / "teacher")
 
     @classmethod

@@ -10,7 +10,6 @@ import numpy as np
 
 from ddnn_keras.runs import trainer
 from ddnn_keras.runs.search_space import chosen
-from ddnn_keras.training.tensorflow_speed import build_optimizer
 
 OBJECTIVES = {"mean": "val_mean_accuracy", "shallowest": "val_shallowest_accuracy"}
 
@@ -29,16 +28,13 @@ class Search(keras_tuner.HyperModel):
         arguments = {**vars(self.arguments), **chosen(hp, self.arguments)}
         return trainer.compiled_network(argparse.Namespace(**arguments), self.images)
 
-    def fit(self, hp, model, epochs=None, initial_epoch=0, callbacks=(), **kwargs):
-        """Trains the network, from `initial_epoch` where Hyperband goes on with a trial."""
+    def fit(self, hp, model, callbacks=(), **kwargs):
+        """Trains the network."""
         arguments, images = self.arguments, self.images
-        # KerasTuner restores weights alone; the schedule of the learning rate follows the optimizer's count.
-        build_optimizer(model)
-        model.optimizer.iterations.assign(initial_epoch * images.steps_per_epoch(arguments.batch_size))
-        batches = images.train(arguments.batch_size, seed=arguments.seed, first_epoch=initial_epoch)
+        batches = images.train(arguments.batch_size, seed=arguments.seed)
         # The objectives come before KerasTuner's own callbacks, which read them.
         objectives = keras.callbacks.LambdaCallback(on_epoch_end=functools.partial(add_objectives, model))
-        epochs = initial_epoch, epochs or arguments.epochs
+        epochs = 0, arguments.epochs
         history = trainer.fit_epochs(model, arguments, images, batches, epochs, [objectives, *callbacks])
         if not np.isfinite(history.history["loss"]).all():
             # A trial that failed would teach the search nothing, and three in a row would end it.
@@ -61,21 +57,15 @@ def new_tuner(arguments, images, output):
     own = output / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
     if (output / "oracle.json").exists() and not own.exists():
         own.write_text("{}")
-    shared = {
-        "hypermodel": Search(arguments, images),
-        "objective": keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
-        "seed": arguments.seed + 1,  # it takes 0 for none
-        "directory": output.parent,
-        "project_name": output.name,
-    }
-    if arguments.tuner == "hyperband":
-        # Many short trainings, of which the best go on (https://arxiv.org/abs/1603.06560).
-        return keras_tuner.Hyperband(max_epochs=arguments.epochs, **shared)
     # Full trainings: the first half at random, the others where a Gaussian process expects most. KerasTuner's own rule,
     # three random trials for each parameter, would leave no others by default.
     return keras_tuner.BayesianOptimization(
+        Search(arguments, images),
+        keras_tuner.Objective(OBJECTIVES[arguments.objective], "max"),
         max_trials=arguments.trials,
         num_initial_points=max(1, arguments.trials // 2),
         max_consecutive_failed_trials=min(3, arguments.trials),
-        **shared,
+        seed=arguments.seed + 1,  # it takes 0 for none
+        directory=output.parent,
+        project_name=output.name,
     )

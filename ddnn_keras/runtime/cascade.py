@@ -8,8 +8,7 @@ import numpy as np
 from ddnn_keras.pixels import checked_labels
 from ddnn_keras.runtime.runtime import Prediction, softmax
 
-QUANTILES = 50  # how many thresholds of each depth are tried
-NEVER = 1.01  # a threshold that no probability reaches
+QUANTILES = 25  # how many thresholds of each depth are tried
 
 
 class Cascade:
@@ -24,16 +23,6 @@ class Cascade:
         thresholds: A dict from depths to probabilities, or a list of such pairs, the shallowest depth first. The last
             threshold is 0, because the last depth always answers. Depths without a threshold are not asked.
             `calibrate` finds thresholds.
-
-    Raises:
-        ValueError: If `thresholds` is not as above.
-
-    Example:
-    >>> cascade = Cascade.calibrate(runtime, images, labels, accuracy=0.95)  # doctest: +SKIP
-    >>> cascade.thresholds  # doctest: +SKIP
-    {18: 0.83, 50: 0.0}
-    >>> cascade.predict(image).depth  # doctest: +SKIP
-    18
     """
 
     def __init__(self, runtime, thresholds):
@@ -79,8 +68,7 @@ class Cascade:
     def calibrate(cls, runtime, images, labels, accuracy):
         """Finds the cheapest cascade that reaches an accuracy on validation data.
 
-        It tries every choice of depths. For each, it lowers one threshold at a time, the one that saves most, as long
-        as the accuracy is kept.
+        It tries every choice of depths and of some thresholds of each.
 
         Args:
             runtime: A `ddnn_keras.runtime.Runtime`.
@@ -104,7 +92,7 @@ def answers(runtime, batches):
         images = np.asarray(images)
         for depth, known in logits.items():
             known.append(runtime.logits(images, depth))
-        labels.append(checked_labels(of_images, len(images), len(runtime.labels)))
+        labels.append(checked_labels("`labels`", of_images, len(images), len(runtime.labels)))
     logits = {depth: np.concatenate(known) for depth, known in logits.items()}
     return Answers(logits, np.concatenate(labels), runtime.latencies)
 
@@ -133,35 +121,18 @@ class Answers:
     def cheapest_thresholds(self, accuracy):
         """The thresholds of the cheapest cascade that reaches an accuracy, see `Cascade.calibrate`."""
         *shallower, _ = depths = list(self.correct)
-        candidates = [
-            self._lowered({**dict.fromkeys(chosen, NEVER), deepest: 0.0}, accuracy)
-            for count, deepest in enumerate(depths)
-            for size in range(count + 1)
-            for chosen in itertools.combinations(shallower[:count], size)
-        ]
-        outcomes = [(self.accuracy_and_cost(thresholds), thresholds) for thresholds in candidates]
-        reached = [(cost, thresholds) for (found, cost), thresholds in outcomes if found >= accuracy]
+        spread = np.linspace(0, 1, QUANTILES)
+        levels = [[*np.quantile(self.confidences[depth], spread).tolist(), None] for depth in shallower]
+        outcomes = []
+        for count, deepest in enumerate(depths):
+            for chosen in itertools.product(*levels[:count]):
+                asked = {depth: level for depth, level in zip(depths, chosen) if level is not None}
+                outcomes.append((*self.accuracy_and_cost({**asked, deepest: 0.0}), {**asked, deepest: 0.0}))
+        reached = [(cost, thresholds) for found, cost, thresholds in outcomes if found >= accuracy]
         if not reached:
-            best = max(found for (found, _), _ in outcomes)
-            reachable = math.floor(best * 1e4) / 1e4
+            reachable = math.floor(max(found for found, *_ in outcomes) * 1e4) / 1e4
             raise ValueError(
                 f"`accuracy` must be at most {reachable:.4f}, which the best depth reaches on these images. "
                 f"Received: accuracy={accuracy!r}"
             )
         return min(reached, key=lambda pair: pair[0])[1]
-
-    def _lowered(self, thresholds, accuracy):
-        """Lowers thresholds as far as the accuracy allows, the step that saves most first."""
-        while True:
-            steps = []
-            for depth in list(thresholds)[:-1]:
-                levels = np.quantile(self.confidences[depth], np.linspace(0, 1, QUANTILES))
-                for level in levels[levels < thresholds[depth]]:
-                    changed = {**thresholds, depth: float(level)}
-                    found, cost = self.accuracy_and_cost(changed)
-                    if found >= accuracy:
-                        steps.append((cost, changed))
-            cheaper = [step for step in steps if step[0] < self.accuracy_and_cost(thresholds)[1]]
-            if not cheaper:
-                return thresholds
-            thresholds = min(cheaper, key=lambda step: step[0])[1]

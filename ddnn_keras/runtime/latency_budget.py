@@ -14,16 +14,14 @@ LONGEST_WAIT = 64 * WINDOW
 class LatencyBudget:
     """Chooses the deepest network that fits a time budget, as a device slows down and recovers.
 
-    A device slows down all depths by about the same factor, its pace. The pace is the median of the latest runs, each
-    relative to its depth's time at the start.
+    A device slows down all depths by about the same factor, its pace: the median of the latest runs, each relative to
+    its depth's time at the start. Hysteresis: a depth in use stays until it does not fit the budget any more. A deeper
+    one comes into use only when it fits with a margin of a tenth. A deep network may slow down more than a shallow one,
+    for instance if its weights do not fit into a cache any more. Then it falls back soon after each try, and waits
+    twice as many runs until the next one. Other depths do not wait for it.
 
-    Hysteresis: a depth in use stays until it does not fit the budget any more. A deeper one comes into use only when it
-    fits with a margin of a tenth. A deep network may slow down more than a shallow one, for instance if its weights do
-    not fit into a cache any more. Then it falls back soon after each try. After each such try it waits twice as many
-    runs until the next one. Other depths do not wait for it.
-
-    A budget may move by a tenth from call to call. A larger change is a new budget, and all waits end. So callers with
-    different budgets need one object each. `latencies` has each depth's milliseconds at the start, shallowest first.
+    A change of the budget by more than a tenth is a new budget, and all waits end. So callers with different budgets
+    need one object each. `latencies` has each depth's milliseconds at the start, shallowest first.
     """
 
     def __init__(self, latencies):
@@ -50,10 +48,7 @@ class LatencyBudget:
         self._waits = [max(0, wait - 1) for wait in self._waits]
 
     def choose(self, milliseconds):
-        """The deepest depth that fits, or the shallowest while the device is too slow for any.
-
-        Raises a `ValueError` if not even the shallowest would fit at the fastest pace so far.
-        """
+        """The deepest depth that fits, or the shallowest while the device is too slow for any."""
         if not milliseconds >= self.smallest:
             shallowest = min(self.latencies, key=self.latencies.get)
             raise ValueError(

@@ -51,16 +51,14 @@ class Runtime:
             the `"cpu"`, the `"gpu"` or the `"npu"`. All operators of the file run there. A GPU or NPU must give the
             CPU's logits on one image.
 
+    Attributes:
+        image_shape: The `(height, width, channels)` of an image.
+        labels: The names of the classes.
+        crop_pct: The fraction of an image's shorter side that evaluation showed, see `ddnn_keras.runtime.image_file`.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a whole TFLite file that names its depths, or an argument is not as above.
-
-    Example:
-    >>> runtime = Runtime("bundle_int8.tflite")  # doctest: +SKIP
-    >>> runtime.predict(image, depth=18).label  # doctest: +SKIP
-    'cat'
-    >>> runtime.predict(image, budget_ms=8).depth  # doctest: +SKIP
-    34
     """
 
     def __init__(self, model, num_threads=1, accelerator=None):
@@ -68,7 +66,8 @@ class Runtime:
         if not (depths := named_depths(facts)):
             raise ValueError(f"`model` must be a file that names its depths. Received: {description(model)}")
         self._networks = {depth: networks[signature] for signature, depth in depths.items()}
-        self._labels, self._crop_pct = facts["labels"], facts["crop_pct"]
+        self.image_shape = self._networks[self.depths[0]].input.shape[1:]
+        self.labels, self.crop_pct = facts["labels"], facts["crop_pct"]
         self._lock = threading.Lock()
         self._budget = None
 
@@ -76,21 +75,6 @@ class Runtime:
     def depths(self):
         """The depths of the bundle, the shallowest first."""
         return list(self._networks)
-
-    @property
-    def image_shape(self):
-        """The `(height, width, channels)` of an image."""
-        return self._networks[self.depths[0]].input.shape[1:]
-
-    @property
-    def crop_pct(self):
-        """The fraction of an image's shorter side that evaluation showed, see `ddnn_keras.runtime.image_file`."""
-        return self._crop_pct
-
-    @property
-    def labels(self):
-        """The names of the classes."""
-        return list(self._labels)
 
     @property
     def latencies(self):
@@ -156,7 +140,7 @@ class Runtime:
         if self._budget:
             self._budget.observe(depth, milliseconds)
         probabilities = softmax(network.output.decode(result)[0])
-        return Prediction(depth, self._labels[probabilities.argmax()], probabilities, milliseconds)
+        return Prediction(depth, self.labels[probabilities.argmax()], probabilities, milliseconds)
 
     def _affordable(self, image, budget_ms):
         """The depth for a budget."""

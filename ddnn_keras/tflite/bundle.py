@@ -16,6 +16,9 @@ from ddnn_keras.tflite.weight_sharing import EMPTY_BUFFER, index_of, share_weigh
 
 def convert_bundle(subnets, mode=MODES["none"], calibration_images=None):
     """Converts a dict of sub-nets by signature to one flatbuffer that stores common weights once, see `convert`."""
+    if len(subnets) == 1:
+        ((signature, subnet),) = subnets.items()
+        return convert(subnet, mode, calibration_images, signature)
     files = {
         signature: convert(with_positive_scales(subnet, mode.smallest_scale), mode, calibration_images)
         for signature, subnet in subnets.items()

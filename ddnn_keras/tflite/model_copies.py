@@ -35,10 +35,7 @@ def float32_logits(subnet, images):
 
 
 def with_strides(model, mark=""):
-    """A copy of a functional model in which 1x1 convolutions have a stride in place of the subsampling before them.
-
-    Its layers' names end in `mark`.
-    """
+    """A copy, with `mark` behind its layers' names, whose 1x1 convolutions have a stride in place of subsampling."""
     behind = readers(model.outputs)
     subsamplings = {
         layer.name: layer.strides

@@ -1,4 +1,4 @@
-"""TensorFlow Model Optimization on one sub-net: quantization-aware training, pruning and clustering, in turns.
+"""TensorFlow Model Optimization on one sub-net: pruning and clustering.
 
 It works on tf_keras, Keras 2, so the sub-net is rebuilt there and its weights are brought back.
 """
@@ -15,14 +15,14 @@ import tf_keras
 from tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster import cluster_weights
 
 from ddnn_keras.distillation import kl_divergence
-from ddnn_keras.network.legacy_keras import as_subnet, take_weights, to_tf_keras
+from ddnn_keras.network.legacy_keras import take_weights, to_tf_keras
 
 
 def fine_tuned(subnet, full_net, steps, images, settings):
-    """A sub-net that can be exported after the steps, names in `STEPS`, in which the full-net teaches it.
+    """Changes a sub-net's weights by the steps, names in `STEPS`, in which the full-net teaches it.
 
-    The weights of `subnet` itself change, except with `"qat"`. `settings` are the flags of finetune_tfmot.py with the
-    run's `batch_size` and `seed`, and `class_weights`, a number for each class.
+    `settings` are the flags of finetune_tfmot.py with the run's `batch_size` and `seed`, and `class_weights`, a number
+    for each class.
     """
     keras.utils.set_random_seed(settings.seed)
     lessons = taught(images.train(settings.batch_size, seed=settings.seed), full_net, settings.class_weights)
@@ -33,10 +33,7 @@ def fine_tuned(subnet, full_net, steps, images, settings):
         model, strip, callbacks = STEPS[step](model, settings, steps[:index], num_updates)
         fit(model, lessons, settings, steps_per_epoch, callbacks)
         model = strip(model)
-    if "qat" in steps:
-        return as_subnet(model)  # with the ranges that it learned
     take_weights(subnet, model)
-    return subnet
 
 
 # Each step takes a tf_keras model, the settings, the steps before and the number of updates. It gives the model to
@@ -67,23 +64,12 @@ def cluster(model, settings, before, num_updates):
     return wrapped(model, wrapper), tfmot.clustering.keras.strip_clustering, []
 
 
-def quantize(model, settings, before, num_updates):
-    """Rounds weights and activations, and keeps zeros and clusters."""
-    combine, keras_tools = tfmot.experimental.combine, tfmot.quantization.keras
-    annotated = keras_tools.quantize_annotate_model(model)
-    if "cluster" in before:
-        scheme = combine.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity="prune" in before)
-        return keras_tools.quantize_apply(annotated, scheme), combine.strip_clustering_cqat, []
-    scheme = [combine.Default8BitPrunePreserveQuantizeScheme()] if "prune" in before else []
-    return keras_tools.quantize_apply(annotated, *scheme), lambda model: model, []
-
-
-STEPS = {"prune": prune, "cluster": cluster, "qat": quantize}
+STEPS = {"prune": prune, "cluster": cluster}
 
 
 def wrapped(model, wrapper):
     """The model with its convolutions and dense layers in a wrapper."""
-    # Depthwise convolutions hold few weights, and one of them holds the pixels' mean.
+    # Depthwise convolutions hold few weights.
     kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
     return tf_keras.models.clone_model(model, clone_function=lambda one: wrapper(one) if type(one) in kinds else one)
 

@@ -9,9 +9,6 @@ import math
 INTEGERS = frozenset({"INT8", "INT32"})
 INTEGERS_16 = INTEGERS | {"INT16", "INT64"}
 
-# A weight that is a variable instead of a constant. The file then lacks its numbers.
-FORBIDDEN_TENSOR_TYPES = frozenset({"RESOURCE"})
-
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
@@ -39,7 +36,7 @@ class Mode:
     supported_types: tuple = ()  # of weights, names of TensorFlow's types; by default the converter chooses
     supported_ops: str | None = None  # a name of `tf.lite.OpsSet`; by default all builtin ones
     needs_calibration: bool = False  # whether the ranges of activations must be measured on images
-    tensor_types: frozenset | None = None  # between input and output; by default all but `FORBIDDEN_TENSOR_TYPES`
+    tensor_types: frozenset | None = None  # between input and output; by default all
     io_dtypes: tuple = ("float32",)  # of input and output, the default first
     # Replaces smaller scales of batch normalisation where depths share weights. Its effect is below the mode's
     # rounding. With a much smaller one, weights or biases would overflow.

@@ -12,7 +12,7 @@ from ddnn_keras.runtime.benchmark import timed_rounds
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import operators, tensor_types
 from ddnn_keras.tflite.model_copies import float32_logits
-from ddnn_keras.tflite.modes import FORBIDDEN_TENSOR_TYPES, MODES
+from ddnn_keras.tflite.modes import MODES
 
 # Relative to the range of all logits. An integer file's logits come in steps of 1/255 of it. This is five steps.
 NEAR_TIE = 0.02
@@ -45,10 +45,10 @@ class VerificationError(ValueError):
 def verify(content, subnet, images, labels, mode=MODES["none"], signature=None):
     """Compares a file with its Keras model, and raises if they differ by too much.
 
-    In every mode the file must consist of builtin operators, and its weights must be constants. Integer files must hold
-    integers alone between input and output. The mode's `Tolerance` bounds how far classes, accuracy and logits may be
-    apart. Two standard errors widen the bounds of classes and accuracy, which is much with few images. The reference is
-    a float32 copy of the model. Images are raw pixels 0..255, and neither of training nor of calibration.
+    The file must consist of builtin operators. Integer files must hold integers alone between input and output. The
+    mode's `Tolerance` bounds how far classes, accuracy and logits may be apart. Two standard errors widen the bounds of
+    classes and accuracy, which is much with few images. The reference is a float32 copy of the model. Images are raw
+    pixels 0..255, and neither of training nor of calibration.
     """
     # First, since an interpreter does not even open a file with operators that it does not have.
     if parts := forbidden_parts(content, mode):
@@ -90,7 +90,7 @@ def forbidden_parts(content, mode):
     """What a file of this mode must not hold but does: a list of clauses."""
     custom = [name for name in operators(content) if name.startswith("CUSTOM")]
     outer, inner = map(set, tensor_types(content))
-    inner = inner & FORBIDDEN_TENSOR_TYPES if mode.tensor_types is None else inner - mode.tensor_types
+    inner = inner - mode.tensor_types if mode.tensor_types else ()
     outer -= {mode.io_dtype.upper()}
     return [
         *([f"it needs {', '.join(custom)}"] if custom else []),

@@ -1,30 +1,7 @@
-"""The sum of the distillation terms of `ddnn_keras.EKD`, which is added to Keras' losses.
-
-Distillation needs the images and the features behind the logits, but Keras gives a loss the logits alone. So a network
-remembers those of its latest forward pass.
-"""
-
-import threading
+"""The sum of the distillation terms of `ddnn_keras.EKD`, which is added to Keras' losses."""
 
 import keras
 from keras import ops
-
-
-class LatestPass(threading.local):
-    """A network's latest forward pass. Each thread has its own, for tf.distribute's replicas."""
-
-    def __init__(self):
-        self._logits, self._others = {}, None
-
-    def remember(self, images, logits, features):
-        """Keeps images, and logits and features, dicts by output key, until the next forward pass."""
-        self._logits, self._others = logits, (images, features)
-
-    def behind(self, logits):
-        """The images and features behind these logits, or `None` if the logits are not those of the latest pass."""
-        known = self._logits
-        same = known.keys() == logits.keys() and all(known[key] is logits[key] for key in known)
-        return self._others if same else None
 
 
 class CompiledDistillation:

@@ -12,19 +12,13 @@ import numpy as np
 
 
 def make_state(model):
-    """Makes the variables of a compiled `DDNN`'s losses and metrics.
-
-    With JAX, and with TensorFlow under a strategy, Keras does this itself before the first step.
-    """
-    if keras.backend.backend() != "tensorflow":
+    """Makes the variables of a compiled `DDNN`'s losses and metrics."""
+    if not leaves_this_to_us(model):
         return
-    import tensorflow as tf
-
-    logits = {key: tf.zeros((1, output.shape[-1])) for key, output in model.output.items()}
+    logits = {key: keras.ops.zeros((1, output.shape[-1])) for key, output in model.output.items()}
     labels = labels_of_one_sample(model.loss, logits)
-    with model.distribute_strategy.scope():
-        if tf.distribute.has_strategy() or labels is None:
-            return
+    if labels is None:
+        return
     # Not by calling a step, because a metric that counts over all epochs would count this sample.
     model._compile_loss.build(labels, logits)
     if model._compile_metrics is not None:
@@ -33,13 +27,18 @@ def make_state(model):
 
 def make_optimizer_state(model):
     """Makes the variables of a compiled `DDNN`'s optimizer."""
+    if leaves_this_to_us(model):
+        build_optimizer(model)
+
+
+def leaves_this_to_us(model):
+    """Whether Keras makes no variables before a step: with TensorFlow, unless a strategy is in use."""
     if keras.backend.backend() != "tensorflow":
-        return
+        return False
     import tensorflow as tf
 
     with model.distribute_strategy.scope():
-        if not tf.distribute.has_strategy():
-            build_optimizer(model)
+        return not tf.distribute.has_strategy()
 
 
 def build_optimizer(model):
@@ -105,22 +104,12 @@ def fused_call(layer, inputs, training=None, mask=None):
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class SGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD` that TensorFlow traces faster with a schedule and weight decay.
-
-    Keras' weight decay computes the schedule's learning rate anew for every variable.
-    """
-
-    _of_this_step = None
+    """`keras.optimizers.SGD`, whose weight decay would ask a schedule for its rate anew for every variable."""
 
     def apply(self, grads, trainable_variables=None):
         """Updates the variables as `keras.optimizers.SGD` does."""
-        self._of_this_step = self.learning_rate
+        schedule, self._learning_rate = self._learning_rate, self.learning_rate
         try:
             return super().apply(grads, trainable_variables)
         finally:
-            self._of_this_step = None
-
-    def _learning_rate_now(self):
-        return super().learning_rate if self._of_this_step is None else self._of_this_step
-
-    learning_rate = property(_learning_rate_now, keras.optimizers.SGD.learning_rate.fset)
+            self._learning_rate = schedule

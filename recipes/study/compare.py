@@ -22,14 +22,7 @@ import pathlib
 
 import comparison_report
 from comparison_records import made_with, write_records
-from comparison_runs import (
-    add_repetitions,
-    images_of_any_seed,
-    parsed_flags,
-    planned,
-    print_accuracies,
-    trained_records,
-)
+from comparison_runs import add_repetitions, check_flags, images_of_any_seed, planned, print_accuracies, trained_records
 
 from ddnn_keras.command_line import ArgumentParser, run
 from ddnn_keras.runs.arguments import DISTILLATION, SETTINGS, add_flags, check_depths, setting_flags
@@ -55,7 +48,6 @@ add("--test", action="store_true", help="looks at the test split when all runs a
 
 
 def main(arguments):
-    """Trains what is missing, and writes the report after every run."""
     output = pathlib.Path(arguments.output)
     check_depths(arguments, at_least=2)
     check_variants(arguments.variant)
@@ -90,7 +82,7 @@ def check_variants(variants):
     for name, flags in variants:
         if names.count(name) > 1:
             raise ValueError(f"--variant must have a new name each time, and not a method's. Received: {name}")
-        parsed_flags(f"--variant {name}", flags, [*DISTILLATION, "epochs", "teacher_epochs"])
+        check_flags(f"--variant {name}", flags, [*DISTILLATION, "epochs", "teacher_epochs"])
 
 
 def check_records(records, runs, output):

@@ -3,8 +3,7 @@
 import math
 
 import numpy as np
-from intervals import CONFIDENCE, mean_gain
-from markdown_table import markdown_table
+from intervals import CONFIDENCE, markdown_table, mean_gain
 
 from ddnn_keras.atomic_write import atomic_write, write_figure
 
@@ -81,40 +80,21 @@ def depth_costs(records):
 
 
 def picture(records):
-    """Accuracy against multiply-accumulates: a line for each method, dashed where a depth has a single seed."""
+    """Accuracy against multiply-accumulates: a line for each method, through the means over seeds."""
     from matplotlib.figure import Figure
 
-    split = split_of(records)
+    split, costs = split_of(records), depth_costs(records)
+    grouped = accuracies(records, split)
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    shown = methods(records)
-    for index, method in enumerate(shown):
-        # Side by side, or the bars would hide each other.
-        draw_method(axes, records, method, split, shift=1 + 0.012 * (index - (len(shown) - 1) / 2))
-    costs = {key: macs / 1e6 for key, macs in depth_costs(records).items()}
-    axes.set_xscale("log")
-    axes.set_xticks([], minor=True)
-    axes.set_xticks(list(costs.values()), [f"{macs:,.1f} M\n{key.replace('_', ' ')}" for key, macs in costs.items()])
-    axes.set(xlabel="multiply-accumulates of one image", ylabel=f"{split} accuracy in %")
+    for method in methods(records):
+        found = {costs[key] / 1e6: list(grouped[method, key].values()) for key in costs if (method, key) in grouped}
+        errors = [
+            np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0 for values in found.values()
+        ]
+        axes.errorbar(list(found), list(map(np.mean, found.values())), errors, marker="o", capsize=3, label=method)
+    axes.set(xscale="log", xlabel="multiply-accumulates of an image, millions", ylabel=f"{split} accuracy in %")
     axes.set_title("Mean over seeds, with its standard error")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure
-
-
-def draw_method(axes, records, method, split, shift):
-    """Draws the line of one method, with its costs multiplied by `shift`."""
-    grouped, costs = accuracies(records, split), depth_costs(records)
-    keys = [key for key in costs if (method, key) in grouped]
-    values = [list(grouped[method, key].values()) for key in keys]
-    fewest, most = min(map(len, values)), max(map(len, values))
-    axes.errorbar(
-        [shift * costs[key] / 1e6 for key in keys],
-        [np.mean(value) for value in values],
-        [np.std(value, ddof=1) / math.sqrt(len(value)) if len(value) > 1 else 0 for value in values],
-        marker="o",
-        capsize=3,
-        label=f"{method}, {most if fewest == most else f'{fewest} to {most}'} seed{'s' * (most > 1)}",
-        linestyle="-" if fewest > 1 else "--",
-        alpha=1.0 if fewest > 1 else 0.5,
-    )

@@ -1,4 +1,4 @@
-"""The trainings of a comparison or a screening: each is a process of train.py, and goes on where it was stopped."""
+"""The trainings of a comparison: each is a process of train.py, and goes on where it was stopped."""
 
 import argparse
 import concurrent.futures
@@ -26,13 +26,12 @@ TRAIN = pathlib.Path(__file__).parents[1] / "train.py"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training to do, with the command line of train.py without `--output`, and the levels of a screening."""
+    """One training to do, with the command line of train.py without `--output`."""
 
     method: str
     depths: tuple
     seed: int
     flags: tuple
-    levels: tuple = ()
 
     @property
     def name(self):
@@ -45,10 +44,10 @@ class Run:
         return portable(vars(with_absolute_paths(argument_parser("").parse_args(self.flags))))
 
 
-def planned(method, depths, seed, settings, flags, levels=()):
+def planned(method, depths, seed, settings, flags):
     """The `Run` with these settings of all runs, and with these flags of the method."""
     of_run = ["--depths", *map(str, depths), "--seed", str(seed), "--evaluate-on", "validation"]
-    return Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags)), levels)
+    return Run(method, depths, seed, (*settings, *of_run, *shlex.split(flags)))
 
 
 def add_repetitions(parser, seeds):
@@ -60,21 +59,17 @@ def add_repetitions(parser, seeds):
     add("--output", required=True, help="folder for results, table and picture; one that exists is gone on with")
 
 
-def parsed_flags(option, flags, allowed, settings=()):
-    """All arguments, and the names that `flags` sets itself; a `ValueError` where a flag has no effect.
-
-    `option` has these flags, which may set the arguments that are `allowed`. `settings` are the flags of all runs.
-    """
+def check_flags(option, flags, allowed):
+    """Raises a `ValueError` where the flags of an option set what is not allowed, or have no effect."""
     from ddnn_keras.runs import trainer
 
     parser = ArgumentParser("")
     parser.prog += f": {option}"
     add_flags(parser, allowed)
     words = shlex.split(flags)
-    arguments, typed = parser.parse_args([*settings, *words]), set(parser.typed(words))
-    check_effect(option, arguments, typed)
+    arguments = parser.parse_args(words)
+    check_effect(option, arguments, parser.typed(words))
     trainer.distillation(arguments)
-    return arguments, typed
 
 
 def images_of_any_seed(arguments):
@@ -83,10 +78,7 @@ def images_of_any_seed(arguments):
 
 
 def trained_records(runs, arguments, check_records):
-    """Trains the runs that `results.json` lacks; gives all records at the beginning and after each run.
-
-    `check_records(records, runs, output)` refuses runs that cannot be mixed.
-    """
+    """Trains the runs that `results.json` lacks; gives all records at the beginning and after each run."""
     from ddnn_keras.runs.fingerprint import fingerprint, is_same
     from ddnn_keras.runs.folder_lock import one_at_a_time
 
@@ -170,5 +162,4 @@ def record(run, directory, resumed, threads):
         # Of the last epoch, as the images are varied: how far the networks fit them.
         "train": trainer.metrics_of_depths(directory.read_history()[-1], run.depths),
         "validation": json.loads(directory.metrics.read_text()),
-        **({"levels": list(run.levels)} if run.levels else {}),
     }

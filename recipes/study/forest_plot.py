@@ -11,10 +11,10 @@ left out.
 
 import pathlib
 
+import numpy as np
 from comparison_records import read_comparison
 from comparison_report import accuracies, depth_costs, pairs, split_of
-from intervals import interval_plot, mean_gain
-from markdown_table import markdown_table
+from intervals import CONFIDENCE, markdown_table, mean_gain
 
 from ddnn_keras.atomic_write import write_figure
 from ddnn_keras.backbones import family_named
@@ -29,7 +29,6 @@ add("--output", help="folder for the picture, gains.png")
 
 
 def main(arguments):
-    """Prints the table and draws the picture."""
     comparisons = [read_comparison(pathlib.Path(folder)) for folder in arguments.folders]
     methods = arguments.method, arguments.baseline
     rows = [(settings(records, *methods), gains(records, *methods)) for records in comparisons]
@@ -72,6 +71,30 @@ def settings(records, method, baseline):
         "split": split_of(records),
         "seeds": str(len({record["seed"] for record in ours} & {record["seed"] for record in theirs})),
     }
+
+
+def interval_plot(rows, estimates, label):
+    """A Matplotlib `Figure` with a group for each row, and a colour for each name.
+
+    `estimates` is a dict from names to lists, with an `Estimate` or `None` for each row.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1 + 0.6 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for position, (name, found) in enumerate(estimates.items()):
+        height = 0.15 * (position - (len(estimates) - 1) / 2)
+        known = [(row + height, one) for row, one in enumerate(found) if one]
+        bars = np.nan_to_num([[one.mean - one.low, one.high - one.mean] for _, one in known]).T
+        means, heights = [one.mean for _, one in known], [at for at, _ in known]
+        axes.errorbar(means, heights, xerr=bars, fmt="o", capsize=3, label=name)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel=label, title=f"{CONFIDENCE:.0%} confidence intervals")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    return figure
 
 
 if __name__ == "__main__":

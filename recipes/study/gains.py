@@ -14,8 +14,7 @@ import pathlib
 
 from comparison_records import read_comparison
 from comparison_report import accuracies, depth_costs, pairs
-from intervals import mean_gain
-from markdown_table import markdown_table
+from intervals import markdown_table, mean_gain
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_integer, run
 
@@ -40,7 +39,6 @@ add("--alone", metavar="FOLDER", help="a comparison; its runs alone take the pla
 
 
 def main(arguments):
-    """Prints the table."""
     # A folder that two patterns match counts once.
     folders = dict.fromkeys(pathlib.Path(folder).resolve() for folder in arguments.folders)
     comparisons = [read_comparison(folder) for folder in folders]

@@ -1,4 +1,4 @@
-"""Means with their confidence intervals: how they are computed, written and drawn."""
+"""Means with their confidence intervals, and tables of them."""
 
 import dataclasses
 import math
@@ -40,25 +40,6 @@ def mean_gain(pairs):
     return Estimate(np.mean(observations), *stats.ttest_1samp(observations, 0).confidence_interval(CONFIDENCE))
 
 
-def interval_plot(rows, estimates, label):
-    """A Matplotlib `Figure` with a group for each row, and a colour for each name.
-
-    `estimates` is a dict from names to lists, with an `Estimate` or `None` for each row.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1 + 0.6 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for position, (name, found) in enumerate(estimates.items()):
-        height = 0.15 * (position - (len(estimates) - 1) / 2)
-        known = [(row + height, one) for row, one in enumerate(found) if one]
-        bars = np.nan_to_num([[one.mean - one.low, one.high - one.mean] for _, one in known]).T
-        means, heights = [one.mean for _, one in known], [at for at, _ in known]
-        axes.errorbar(means, heights, xerr=bars, fmt="o", capsize=3, label=name)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(rows)), rows, fontsize=7)
-    axes.invert_yaxis()
-    axes.set(xlabel=label, title=f"{CONFIDENCE:.0%} confidence intervals")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper")
-    return figure
+def markdown_table(headers, rows):
+    """A table in Markdown, without a line break at its end."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [headers, ["---"] * len(headers), *rows])

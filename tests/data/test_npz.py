@@ -71,7 +71,7 @@ def test_names_in_bytes_and_a_flag(tmp_path):
         ({"x_train": np.full((30, 8, 10, 3), 0.5)}, r"x_train .* pixels from 0 to 255. .* 0.5 to 0.5"),
         ({"y_train": np.zeros(29, int)}, r"y_train .* 30 integers, .* Received: int64 of shape \(29,\)"),
         ({"y_test": np.zeros(6)}, r"y_test .* 6 integers, .* Received: float64 of shape \(6,\)"),
-        ({"y_test": np.full(6, 3)}, r"y_test .* from 0 to 2, .* from 3 to 3"),
+        ({"y_test": np.full(6, 3)}, r"y_test .* from 0 to 2\. .* from 3 to 3"),
         ({"y_train": np.arange(30) % 2 * (2**31 - 2)}, r"y_train .* every label from 0 to 1, .* Received: 2147483646"),
         ({"y_train": np.array([{}] * 30)}, r"not a readable .npz file of plain arrays: .*pickle.*"),
     ],

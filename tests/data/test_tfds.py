@@ -16,7 +16,7 @@ class NumberedImages(tfds.core.GeneratorBasedBuilder):
     """Images of one colour, which is their number."""
 
     VERSION = tfds.core.Version("1.0.0")
-    COUNTS = {"train": 200, "test": 50}  # noqa: RUF012
+    COUNTS = {"train": 200, "test": 50}
     SHAPE = (None, None, 3)
 
     def _info(self):
@@ -37,16 +37,16 @@ class NumberedImages(tfds.core.GeneratorBasedBuilder):
 
 
 class NumberedImagesOfOneSize(NumberedImages):
-    COUNTS = {"train": 40, "validation": 8}  # noqa: RUF012
+    COUNTS = {"train": 40, "validation": 8}
     SHAPE = (12, 10, 1)
 
 
 class NumberedImagesUnparted(NumberedImages):
-    COUNTS = {"train": 50}  # noqa: RUF012
+    COUNTS = {"train": 50}
 
 
 class NumberedImagesToTest(NumberedImages):
-    COUNTS = {"test": 5}  # noqa: RUF012
+    COUNTS = {"test": 5}
 
 
 class FailsToPrepare(NumberedImages):

@@ -3,21 +3,6 @@ import csv
 import pytest
 from small_networks import converted
 
-from ddnn_keras import DDNN
-from ddnn_keras.network.cost import count_parameters
-from ddnn_keras.runtime.interpreter import LiteModel
-
-
-@pytest.mark.slow
-def test_the_yardstick_is_a_network_of_the_same_size(tmp_path, printed):
-    path = tmp_path / "plain_18.tflite"
-    flags = ["--width", 4, "--image-size", 16, "--channels", 1]
-    output = printed("recipes/study/plain_resnet.py", "--depth", 18, *flags, "--output", path)
-    subnet = DDNN((18,), width=4, input_shape=(16, 16, 1)).subnet(18)
-    statistics = subnet.count_params() - count_parameters(subnet)
-    assert f"{count_parameters(subnet) + statistics:,} parameters" in output
-    assert LiteModel(path).input.shape == (1, 16, 16, 1)
-
 
 def test_every_depth_of_every_file(bundle, tmp_path, printed):
     path = tmp_path / "from elsewhere.tflite"
@@ -51,5 +36,3 @@ def test_an_accelerator_beside_the_interpreter(bundle, tmp_path, printed):
 
 def test_mistakes(mistake, bundle, tmp_path):
     assert "gone.tflite" in mistake("export/benchmark_tflite.py", bundle, tmp_path / "gone.tflite")
-    plain = "recipes/study/plain_resnet.py"
-    assert "--output must end in .tflite. Received: x" in mistake(plain, "--depth", 18, "--output", "x")

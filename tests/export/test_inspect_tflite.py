@@ -1,9 +1,8 @@
-import json
 import re
 
+from inspect_tflite import inspect
 from small_networks import converted
 
-from ddnn_keras.runtime.inspection import inspect
 from ddnn_keras.runtime.metadata import read_metadata
 from ddnn_keras.runtime.tflite_file import parse
 
@@ -32,7 +31,6 @@ def test_the_script(bundle, printed, mistake, tmp_path):
         assert expected in output
     verification = read_metadata(bundle)["signatures"]["depth_8"]["verification"]
     assert f"depth_8: {verification['accuracy']:.2%} accurate on 200 images" in output
-    assert json.loads(printed("export/inspect_tflite.py", bundle, "--json")) == read_metadata(bundle)
     # Rich would take it for markup.
     named = tmp_path / "width[bold]" / "net.tflite"
     named.parent.mkdir()

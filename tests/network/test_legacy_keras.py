@@ -5,8 +5,7 @@ import tf_keras
 from small_networks import held_out, trained_ddnn
 
 from ddnn_keras import DDNN
-from ddnn_keras.network.legacy_keras import as_subnet, take_weights, to_tf_keras
-from ddnn_keras.tflite.export import export_subnets
+from ddnn_keras.network.legacy_keras import take_weights, to_tf_keras
 
 
 @pytest.mark.parametrize(
@@ -37,16 +36,6 @@ def test_trained_weights_come_along_and_go_back():
     other = DDNN((14,), "resnet_cifar", input_shape=(16, 16, 1), width=16).subnet(14)
     take_weights(other, model)
     np.testing.assert_allclose(other.predict(images, verbose=0), expected, atol=1e-5 * np.abs(expected).max())
-
-
-def test_a_model_of_tf_keras_is_exported_as_a_sub_net(tmp_path):
-    images, labels = held_out(100)
-    subnet = as_subnet(to_tf_keras(trained_ddnn().subnet(8)))
-    arguments = {"images": images, "labels": labels, "facts": {}}
-    (verification,) = export_subnets(subnet, tmp_path / "net.tflite", **arguments).values()
-    assert verification.argmax_agreement == 1
-    reference = trained_ddnn().subnet(8).predict(images, verbose=0)
-    assert verification.keras_accuracy == np.mean(reference.argmax(-1) == labels)
 
 
 @pytest.mark.parametrize(

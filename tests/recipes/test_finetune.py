@@ -212,7 +212,6 @@ def test_what_comes_after_takes_it_like_any_run(finetuned, printed, photos, tmp_
     assert printed(*export).count("Verified: ") == 1
     picture = next(photos.rglob("*.png"))
     assert "digit_" in printed("export/run_tflite.py", run / "tflite/bundle_int8.tflite", picture)
-    assert "(1, 1)" in printed("recipes/study/pareto.py", "--run", run)
     printed("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
     rounded = run.with_name("run_qat") / "model.keras"
     assert rounded.with_name("confusion.png").exists()

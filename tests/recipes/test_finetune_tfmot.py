@@ -26,7 +26,7 @@ def files(finished_run, tmp_path_factory):
     """The int8 files of depth 10 after each technique, an epoch a step."""
     output = tmp_path_factory.mktemp("finetuned")
     techniques = {
-        "prune_cluster_qat": ["--sparsity", 0.4, "--clusters", 8],
+        "cluster": ["--clusters", 8],
         "prune_cluster": ["--sparsity", 0.9],  # a small layer keeps fewer weights than clusters
     }
     common = ["--run", finished_run, "--depth", 10, "--epochs", 1, "--output", output]
@@ -48,12 +48,10 @@ def kernels(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("technique", "sparsity", "clusters"), [("prune_cluster_qat", 0.4, 8), ("prune_cluster", 0.9, 16)]
-)
-def test_zeros_and_clusters_outlast_the_steps_behind_them(files, technique, sparsity, clusters):
+@pytest.mark.parametrize(("technique", "sparsity", "clusters"), [("cluster", 0, 8), ("prune_cluster", 0.9, 16)])
+def test_zeros_and_clusters_outlast_what_follows_them(files, technique, sparsity, clusters):
     for kernel in kernels(files[technique]):
-        assert np.mean(kernel == 0) > sparsity - 0.05
+        assert np.mean(kernel == 0) >= sparsity - 0.05
         # Up to rounding: a cluster's value is another number of steps in each channel, but one in a channel.
         assert max(np.unique(channel).size for channel in kernel) <= clusters
 
@@ -104,7 +102,6 @@ def test_the_full_net_teaches_and_a_diverged_training_ends():
     ("depth", "flags", "sentence"),
     [
         (99, ["prune"], "--depth must be one of 10, 18, which the network holds. Received: 99"),
-        (10, ["qat", "--quantize", "none"], "--quantize must be int8 with qat. Received: none"),
         (10, ["prune", "--sparsity", 1], "--sparsity must be less than 1. Received: 1.0"),
         (10, ["cluster", "--clusters", 1], "--clusters must be 2 or more with cluster. Received: 1"),
         (10, ["prune_cluster", "--clusters", 2], "--clusters must be 3 or more with prune_cluster. Received: 2"),

@@ -31,10 +31,9 @@ def check(found, output, epochs):
     assert found == sorted(found, key=lambda trial: -trial["accuracy"])
     for trial in found:
         assert 0 < trial["accuracy"] < 1
-        assert trial["first_epoch"] < trial["best_epoch"] <= trial["epochs"] <= epochs
+        assert 1 <= trial["best_epoch"] <= epochs
         arguments = trial["arguments"]
-        low, high = {"standardized": (0.01, 10), "activation": (10, 10_000)}[arguments["attention"]]
-        assert low <= arguments["attention_weight"] <= high
+        assert 0.01 <= arguments["attention_weight"] <= 10
         assert 0.5 <= arguments["temperature"] <= 8
         assert arguments["teacher"] in ("full-net", "mean")
     assert len({trial["arguments"]["learning_rate"] for trial in found}) > 1
@@ -55,14 +54,12 @@ def test_a_repeated_command_keeps_the_trials_and_makes_more(printed, mistake, tm
     assert f"--output {output} is a search with objective mean, not shallowest." in sentence
 
 
-def test_every_trial_starts_from_the_same_weights_and_hyperband_goes_on_with_the_schedule():
+def test_every_trial_starts_from_the_same_weights():
     searching = search.Search(parsed("--epochs", "4"), data.load("digits"))
     hp = keras_tuner.HyperParameters()
     first, second = searching.build(hp), searching.build(hp)
     for one, other in zip(first.get_weights(), second.get_weights()):
         np.testing.assert_array_equal(one, other)
-    searching.fit(hp, first, epochs=2, initial_epoch=1, verbose=0)
-    assert int(first.optimizer.iterations) == 2 * (1293 // 400)
 
 
 def test_a_training_whose_loss_is_no_number_counts_as_an_accuracy_of_0_and_ends():
@@ -80,8 +77,7 @@ def test_a_training_whose_loss_is_no_number_counts_as_an_accuracy_of_0_and_ends(
     ("flags", "spaces"),
     [
         (["--search", "temperature", "kl_weight", "--learning-rate", "0.2"], {"temperature", "kl_weight"}),
-        (["--search", "attention_weight", "--attention", "activation"], {"activation_weight"}),
-        (["--search", "attention_weight", "attention"], {"attention", "standardized_weight", "activation_weight"}),
+        (["--search", "attention_weight", "teacher", "--attention", "activation"], {"attention_weight", "teacher"}),
     ],
 )
 def test_what_is_not_searched_has_the_value_of_its_flag(flags, spaces):
@@ -105,17 +101,6 @@ def test_the_seed_decides_the_first_trials(tmp_path):
         tuner = search.new_tuner(arguments, load_images(arguments), tmp_path / name)
         found.append(tuner.oracle.create_trial("tuner0").hyperparameters.values)
     assert found[0] == found[1] != found[2]
-
-
-@pytest.mark.slow
-def test_hyperband(printed, tmp_path):
-    output = tmp_path / "tuning"
-    flags = [*TINY, "--tuner", "hyperband", "--epochs", 4, "--objective", "shallowest", "--output", output]
-    printed("recipes/tune.py", *flags)
-    check(trials(output), output, epochs=4)
-    assert {trial["epochs"] for trial in trials(output)} > {4}
-    # The best ones were gone on with.
-    assert any(trial["first_epoch"] > 0 for trial in trials(output))
 
 
 @pytest.mark.slow

@@ -8,8 +8,6 @@ import pytest
     [
         ["recipes/train.py", "--resume"],
         ["recipes/finetune_qat.py", "--run"],
-        ["recipes/study/pareto.py", "--run"],
-        ["recipes/study/visualize.py"],
         ["export/to_tflite.py", "--depth", 18, "--model"],
     ],
     ids=lambda command: command[0],

@@ -184,14 +184,14 @@ def test_a_diverging_run_says_so_and_saves_nothing_of_it(mistake, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_named_recipe_without_distillation_in_mixed_precision(printed, main, tmp_path):
+def test_a_training_without_distillation_in_mixed_precision(printed, main, tmp_path):
     """Dynamic loss scaling skips updates, so the optimizer's steps do not tell the epoch."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = tmp_path / "run"
     flags = ["--backbone", "resnet_cifar", "--depths", 8, 14, "--width", 2, "--stem", "strided", "--epochs", 1]
     flags += ["--distillation", "none", "--tensorboard"]
-    shown = printed("recipes/digits.py", *flags, "--precision", "mixed_float16", "--output", run)
+    shown = printed("recipes/train.py", *flags, "--precision", "mixed_float16", "--output", run)
     assert "Warm-up takes all epochs (1): no cosine follows." in shown
     assert "Next: python export/to_tflite.py" in shown
     before = (run / "history.csv").read_bytes()
@@ -200,7 +200,7 @@ def test_a_named_recipe_without_distillation_in_mixed_precision(printed, main, t
     tags = EventAccumulator(str(run / "tensorboard" / "validation")).Reload().Tags()["tensors"]
     assert {"epoch_depth_8_accuracy", "epoch_depth_14_accuracy"} <= set(tags)
     assert read_progress(run / "model.keras")["finished_epochs"] == 1
-    assert main("recipes/digits.py", "--resume", run)[0] == 0
+    assert main("recipes/train.py", "--resume", run)[0] == 0
     assert (run / "history.csv").read_bytes() == before
 
 

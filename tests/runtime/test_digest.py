@@ -57,7 +57,6 @@ def test_every_door_refuses_a_damaged_file(bundle, mistake, tmp_path):
         ("run_tflite.py", "photo.png"),
         ("benchmark_tflite.py",),
         ("inspect_tflite.py",),
-        ("inspect_tflite.py", "--json"),
         ("web_page.py", "--output", tmp_path / "site"),
         ("calibrate_cascade.py",),
     ]:

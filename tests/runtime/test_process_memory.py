@@ -1,6 +1,6 @@
 import numpy as np
 
-from ddnn_keras.runtime.process_memory import process_memory
+from ddnn_keras.runtime.benchmark import process_memory
 
 
 def test_memory_of_a_large_array_is_seen_while_it_is_there():

@@ -57,12 +57,11 @@ def test_the_picture_shows_means_and_their_standard_errors(tmp_path):
     (axes,) = picture([*records(), record("once", 0, d8=0.5, d14=0.6)]).axes
     alone, ekd, once = axes.containers
     labels = [container.get_label() for container in axes.containers]
-    assert labels == ["alone, 3 seeds", "ekd, 3 seeds", "once, 1 seed"]
+    assert labels == ["alone", "ekd", "once"]
     for container, means, error in ((alone, [82, 87], 2), (ekd, [84, 86], None), (once, [50, 60], 0)):
         line, _, (bars,) = container
         np.testing.assert_allclose(line.get_xydata()[:, 1], means)
-        np.testing.assert_allclose(line.get_xydata()[:, 0] * 1e6, [8, 14], rtol=0.02)
+        np.testing.assert_allclose(line.get_xydata()[:, 0] * 1e6, [8, 14])
         if error is not None:
             low, high = np.array(bars.get_segments())[0, :, 1]
             np.testing.assert_allclose([low, high], [means[0] - error / 3**0.5, means[0] + error / 3**0.5])
-    assert once[0].get_linestyle() == "--"

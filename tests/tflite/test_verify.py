@@ -99,12 +99,3 @@ def test_custom_operators_are_refused():
         LiteModel(content)
     with pytest.raises(VerificationError, match=r"^The file is not a whole none file: it needs CUSTOM: FlexErf\.$"):
         verify(content, trained_net(), *held_out(2))
-
-
-@pytest.mark.parametrize("quantize", ["none", "int8"])
-def test_variables_are_refused(quantize):
-    tree = parse(converted(quantize))
-    (graph,) = tree.subgraphs
-    graph.tensors[graph.operators[0].outputs[0]].type = schema.TensorType.RESOURCE
-    with pytest.raises(VerificationError, match=r": it holds tensors of the types RESOURCE\.$"):
-        verify(serialize(tree), trained_net(), *held_out(2), MODES[quantize])

@@ -9,6 +9,7 @@ import numpy as np
 from ddnn_keras.data.sources.in_memory import InMemory
 from ddnn_keras.data.sources.source import Source
 from ddnn_keras.data.splits import hold_out_by_class
+from ddnn_keras.pixels import checked_labels
 
 # What looks like more of them is a width.
 MOST_CHANNELS = 4
@@ -33,19 +34,15 @@ def read(location, options):
             f"x_train and x_test in {location} must hold images of one shape. "
             f"Received: {images['x_train'].shape[1:]} and {images['x_test'].shape[1:]}"
         )
-    y_train = checked_labels(location, "y_train", arrays["y_train"], len(images["x_train"]))
-    y_test = checked_labels(location, "y_test", arrays["y_test"], len(images["x_test"]))
     if "class_names" in arrays:
         names = arrays["class_names"]
         class_names = (np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names.astype(str)).tolist()
     else:
-        class_names = names_of_numbers(location, y_train)
-    for name, labels in {"y_train": y_train, "y_test": y_test}.items():
-        if labels.min() < 0 or labels.max() >= len(class_names):
-            raise ValueError(
-                f"{name} in {location} must be from 0 to {len(class_names) - 1}, one less than there are classes. "
-                f"Received: values from {labels.min()} to {labels.max()}"
-            )
+        class_names = names_of_numbers(location, arrays["y_train"])
+    y_train, y_test = (
+        checked_labels(f"y_{part} in {location}", arrays[f"y_{part}"], len(images[f"x_{part}"]), len(class_names))
+        for part in ("train", "test")
+    )
     kept, validation = hold_out_by_class(y_train, options.validation_fraction, options.seed)
     return Source(
         train=InMemory(images["x_train"][kept], y_train[kept]),
@@ -89,21 +86,11 @@ def checked_images(location, name, images):
     return images if images.dtype == np.uint8 else images.astype(np.float32)
 
 
-def checked_labels(location, name, labels, count):
-    """One integer for each of `count` images."""
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name} in {location} must be {count} integers, one for each image. "
-            f"Received: {labels.dtype} of shape {labels.shape}"
-        )
-    return labels
-
-
 def names_of_numbers(location, labels):
     """Names for classes that have none: their numbers."""
     numbers = np.unique(labels)
     # The largest label may be huge where it marks what is to be ignored: count what is there.
-    if numbers[-1] >= len(numbers):
+    if numbers.dtype.kind in "iu" and np.any(numbers >= len(numbers)):
         raise ValueError(
             f"y_train in {location} must have every label from 0 to {len(numbers) - 1}, one less than there are "
             f"classes, or class_names must say how many there are. Received: {numbers[-1]}"

@@ -6,16 +6,6 @@ from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """The arguments of `load` that a source may need."""
-
-    data_dir: str | None
-    manual_dir: str | None
-    validation_fraction: float
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Source:
     """A data set as it is stored.
 
