@@ -48,7 +48,7 @@ class DDNN(keras.Model):
         pixel_mean: Subtracted from each pixel: a number, or one for each channel. Defaults to `127.5`.
         pixel_std: Divides each pixel after that. Defaults to `127.5`, so that 0..255 becomes -1..1.
         quantization_aware: Whether the forward pass rounds weights and activations to 8 bits, as int8 files do.
-            Defaults to `False`. `ddnn_keras.quantization_aware` makes such a network from a trained one.
+            Defaults to `False`. See `ddnn_keras.quantization_aware.quantization_aware`.
         dtype: The dtype policy of the layers. Defaults to Keras' global one.
         name: The model's name. Defaults to `"ddnn"`.
 

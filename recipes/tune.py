@@ -79,7 +79,7 @@ def same_settings(arguments, images, path):
     from ddnn_keras.runs.fingerprint import fingerprint, is_same
 
     settings = {name: value for name, value in vars(arguments).items() if name not in MAY_DIFFER}
-    settings |= {"backend": keras.backend.backend(), "data": fingerprint(images)}
+    settings |= {"tuner": "bayesian", "backend": keras.backend.backend(), "data": fingerprint(images)}
     if not path.exists():
         write_json(path, settings)
         return

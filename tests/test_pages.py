@@ -158,7 +158,7 @@ def test_the_table_of_families_is_what_networks_cost():
 
 def test_every_command_names_a_script_and_flags_that_exist(main):
     # In blocks of their own, perhaps behind a variable, and between backticks.
-    script_and_flags = r"python ((?:recipes|recipes/study|export)/\w+\.py)"
+    script_and_flags = r"python ((?:recipes|recipes/study|export|tests/benchmarks)/\w+\.py)"
     text = "\n".join(PAGES.values())
     commands = re.findall(rf"^(?:\w+=\S+ )*{script_and_flags}(.*?)(?:#.*)?$", text, flags=re.MULTILINE)
     commands += re.findall(rf"`(?:\w+=\S+ )*{script_and_flags}([^`]*)`", text)

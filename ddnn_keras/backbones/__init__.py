@@ -27,10 +27,10 @@ def make_backbone(backbone, width=None, stem=None):
         return family(family.WIDTH if width is None else width, "cifar" if stem is None else stem)
     if isinstance(backbone, type):
         raise ValueError(f"`backbone` must be an object, not a class. Received: backbone={backbone!r}")
-    if not all(hasattr(backbone, name) for name in PROTOCOL):
+    if missing := [name for name in PROTOCOL if not hasattr(backbone, name)]:
         raise ValueError(
             f"`backbone` must be one of {', '.join(map(repr, BACKBONES))}, or an object with {', '.join(PROTOCOL)}. "
-            f"Received: backbone={backbone!r}"
+            f"Received: backbone={backbone!r}, which lacks {missing[0]}"
         )
     for name, value in {"width": width, "stem": stem}.items():
         if value is not None:

@@ -15,7 +15,10 @@ from ddnn_keras.depths import is_positive_integer
 SOURCES = {"digits": "digits", "folder:": "folder", "npz:": "npz"}
 
 # The packages of each extra that only some kinds need: a module is imported when it is wanted.
-EXTRAS = {"recipes": ("importlib_resources", "sklearn", "tensorflow_datasets"), "tensorflow": ("PIL", "tensorflow")}
+EXTRAS = {
+    "recipes": ("importlib_resources", "sklearn", "tensorflow_datasets"),
+    "tensorflow": ("PIL", "ai_edge_litert", "tensorflow"),
+}
 
 
 def load(

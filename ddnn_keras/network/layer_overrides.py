@@ -37,6 +37,8 @@ def changed_settings(model, before):
     for key, now in layer_settings(model).items():
         names = {**before[key], **now}
         changed = {name: now.get(name) for name in names if now.get(name) != before[key].get(name)}
+        if "lora_rank" in changed:
+            raise ValueError(f"`enable_lora` must not be used: a saved network would lose it. Received: {key}")
         changes |= {key: changed} if changed else {}
     return changes
 
@@ -76,21 +78,16 @@ def settings_of(layer):
 
 def change(layer, changed):
     """Gives a layer other settings."""
-    config, variables = parts(changed)
+    config = {name: value for name, value in changed.items() if name != "variables"}
     # Of a second layer, because Keras makes objects of serialized settings.
     second = type(layer).from_config({**layer.get_config(), **config}) if config else None
     # The dtype policy comes last, because it may quantize the layer.
     for name in sorted(config, key=lambda name: name == "dtype"):
         attribute = "dtype_policy" if name == "dtype" else name
         setattr(layer, attribute, getattr(second, attribute))
-    for variable, settings in zip(layer.weights, variables):
+    for variable, settings in zip(layer.weights, changed.get("variables", ())):
         for name in ("regularizer", "constraint"):
             setattr(variable, name, keras.saving.deserialize_keras_object(settings[name]))
-
-
-def parts(settings):
-    """The configuration of a layer and the settings of its variables."""
-    return {name: settings[name] for name in settings if name != "variables"}, settings.get("variables", ())
 
 
 def comparable(settings):

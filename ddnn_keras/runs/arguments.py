@@ -91,10 +91,10 @@ def add_flags(parser, names, **defaults):
     parser.set_defaults(**defaults)
 
 
-def argument_parser(description, **defaults):
-    """The command line of a recipe, with that recipe's own defaults."""
+def argument_parser(description):
+    """The command line of train.py."""
     parser = ArgumentParser(description)
-    add_flags(parser, FLAGS, **defaults)
+    add_flags(parser, FLAGS)
     return parser
 
 

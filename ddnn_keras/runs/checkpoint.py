@@ -1,7 +1,7 @@
 """A network in a file, with all that a training needs to go on: weights, optimizer, epoch and random states.
 
-The order and the augmentation of images need no state. They follow from the seed and the epoch: `ImageData.train` in
-`ddnn_keras/data/image_data.py`, and `batches` in `finetuning.py` for what fine-tuning adds.
+The order and the augmentation of images need no state. They follow from the seed and the epoch: `train` in
+`data/tensorflow_pipeline.py` and `data/array_pipeline.py`, and `batches` in `finetuning.py` for what fine-tuning adds.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Starts the clock, at the time that the network in the file has behind it."""
-        self._begin = time.monotonic() - (training_seconds(self.path) if self.path.exists() else 0)
+        self._begin = time.monotonic() - (read_progress(self.path)["seconds"] if self.path.exists() else 0)
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves the model."""
@@ -81,11 +81,6 @@ def read_progress(path):
             return json.loads(archive.read(PROGRESS))
     except (KeyError, zipfile.BadZipFile):
         raise ValueError(f"{path} does not say how far its training came: recipes/train.py did not write it.") from None
-
-
-def training_seconds(path):
-    """How long the network in a file was trained, validation included, in all processes that trained it in turn."""
-    return read_progress(path)["seconds"]
 
 
 def load_network(path, compile=True):

@@ -23,21 +23,16 @@ def unused(run_directory):
 def finished_run(path):
     """The run that a recipe takes up, with its arguments; without a path, the newest that can be."""
     if path is None:
-        run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: not is_rounded(run))
+        run_directory = RunDirectory.newest(holding="metrics", suitable=lambda run: begun_by(run) != SCRIPTS["source"])
         print(f"Run: {run_directory.path} (the newest finished one)")
     else:
         run_directory = RunDirectory(path)
     config = run_directory.read_config()
-    if is_rounded(run_directory):
+    if begun_by(run_directory) == SCRIPTS["source"]:
         raise ValueError(f"--run must be a run before finetune_qat.py. Received: {path}, which is fine-tuned already")
     if not run_directory.metrics.is_file():
         raise ValueError(f"--run must be a finished run. Received: {path}, which --resume finishes")
     return run_directory, argparse.Namespace(**config["arguments"])
-
-
-def is_rounded(run_directory):
-    """Whether a run went on from another one with the rounding of int8 files."""
-    return begun_by(run_directory) == SCRIPTS["source"]
 
 
 def begun_by(run_directory):

@@ -51,5 +51,5 @@ class EpochTable(keras.callbacks.Callback):
 
     def close(self):
         """Takes the bar off the terminal, also when a training fails or is interrupted."""
-        if self._bar:
+        if self._bar and not self._bar.disable:  # older versions of rich print an empty line
             self._bar.stop()

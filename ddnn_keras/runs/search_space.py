@@ -10,16 +10,18 @@ RANGES = {
     "kl_weight": (0.03, 3.0),
 }
 ATTENTION_WEIGHTS = {"standardized": (0.01, 10.0), "activation": (10.0, 10_000.0)}
-SEARCHED = [*RANGES, "attention_weight", "teacher"]
+SEARCHED = [*RANGES, "teacher", "attention_weight"]
 
 
 def chosen(hp, arguments):
     """The values that a trial uses: chosen where they are searched, otherwise the flags' own."""
     found = {name: vars(arguments)[name] for name in SEARCHED}
-    ranges = {**RANGES, "attention_weight": ATTENTION_WEIGHTS[arguments.attention]}
     for name in arguments.search:
         if name == "teacher":
             found[name] = hp.Choice(name, list(TEACHERS))
+        elif name == "attention_weight":
+            limits = ATTENTION_WEIGHTS[arguments.attention]
+            found[name] = hp.Float(f"{arguments.attention}_weight", *limits, sampling="log")
         else:
-            found[name] = hp.Float(name, *ranges[name], sampling="log")
+            found[name] = hp.Float(name, *RANGES[name], sampling="log")
     return found

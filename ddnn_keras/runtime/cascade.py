@@ -8,7 +8,8 @@ import numpy as np
 from ddnn_keras.pixels import checked_labels
 from ddnn_keras.runtime.runtime import Prediction, softmax
 
-QUANTILES = 25  # how many thresholds of each depth are tried
+QUANTILES = 50  # how many thresholds of each depth are tried
+MOST_BEFORE = 2  # how many depths are asked before the last one
 
 
 class Cascade:
@@ -68,7 +69,7 @@ class Cascade:
     def calibrate(cls, runtime, images, labels, accuracy):
         """Finds the cheapest cascade that reaches an accuracy on validation data.
 
-        It tries every choice of depths and of some thresholds of each.
+        It tries 50 thresholds of each depth, and every choice of up to three depths.
 
         Args:
             runtime: A `ddnn_keras.runtime.Runtime`.
@@ -120,19 +121,24 @@ class Answers:
 
     def cheapest_thresholds(self, accuracy):
         """The thresholds of the cheapest cascade that reaches an accuracy, see `Cascade.calibrate`."""
-        *shallower, _ = depths = list(self.correct)
-        spread = np.linspace(0, 1, QUANTILES)
-        levels = [[*np.quantile(self.confidences[depth], spread).tolist(), None] for depth in shallower]
-        outcomes = []
-        for count, deepest in enumerate(depths):
-            for chosen in itertools.product(*levels[:count]):
-                asked = {depth: level for depth, level in zip(depths, chosen) if level is not None}
-                outcomes.append((*self.accuracy_and_cost({**asked, deepest: 0.0}), {**asked, deepest: 0.0}))
-        reached = [(cost, thresholds) for found, cost, thresholds in outcomes if found >= accuracy]
-        if not reached:
-            reachable = math.floor(max(found for found, *_ in outcomes) * 1e4) / 1e4
+        depths, spread = list(self.correct), np.linspace(0, 1, QUANTILES)
+        levels = {depth: np.quantile(self.confidences[depth], spread).tolist() for depth in depths}
+        candidates = (
+            {**dict(zip(asked, thresholds)), deepest: 0.0}
+            for count, deepest in enumerate(depths)
+            for size in range(min(count, MOST_BEFORE) + 1)
+            for asked in itertools.combinations(depths[:count], size)
+            for thresholds in itertools.product(*map(levels.get, asked))
+        )
+        best, least, reachable = None, math.inf, 0.0
+        for thresholds in candidates:
+            found, cost = self.accuracy_and_cost(thresholds)
+            reachable = max(reachable, found)
+            if found >= accuracy and cost < least:
+                best, least = thresholds, cost
+        if best is None:
             raise ValueError(
-                f"`accuracy` must be at most {reachable:.4f}, which the best depth reaches on these images. "
-                f"Received: accuracy={accuracy!r}"
+                f"`accuracy` must be at most {math.floor(reachable * 1e4) / 1e4:.4f}, which the best cascade reaches "
+                f"on these images. Received: accuracy={accuracy!r}"
             )
-        return min(reached, key=lambda pair: pair[0])[1]
+        return best

@@ -108,7 +108,11 @@ class SGD(keras.optimizers.SGD):
 
     def apply(self, grads, trainable_variables=None):
         """Updates the variables as `keras.optimizers.SGD` does."""
-        schedule, self._learning_rate = self._learning_rate, self.learning_rate
+        schedule = self._learning_rate
+        # Replicas take turns within this: another one may have put its rate there.
+        if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            return super().apply(grads, trainable_variables)
+        self._learning_rate = self.learning_rate
         try:
             return super().apply(grads, trainable_variables)
         finally:

@@ -1,7 +1,5 @@
 """What the runs of a comparison show: accuracies, paired gains with confidence intervals, a table and a picture."""
 
-import math
-
 import numpy as np
 from intervals import CONFIDENCE, markdown_table, mean_gain
 
@@ -82,6 +80,7 @@ def depth_costs(records):
 def picture(records):
     """Accuracy against multiply-accumulates: a line for each method, through the means over seeds."""
     from matplotlib.figure import Figure
+    from scipy import stats
 
     split, costs = split_of(records), depth_costs(records)
     grouped = accuracies(records, split)
@@ -89,11 +88,12 @@ def picture(records):
     axes = figure.subplots()
     for method in methods(records):
         found = {costs[key] / 1e6: list(grouped[method, key].values()) for key in costs if (method, key) in grouped}
-        errors = [
-            np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0 for values in found.values()
-        ]
-        axes.errorbar(list(found), list(map(np.mean, found.values())), errors, marker="o", capsize=3, label=method)
+        means = [np.mean(values) for values in found.values()]
+        errors = [stats.sem(values) for values in found.values()]  # NaN of a single seed
+        label = f"{method}, seeds: {max(map(len, found.values()))}"
+        axes.errorbar(list(found), means, errors, marker="o", capsize=3, label=label)
     axes.set(xscale="log", xlabel="multiply-accumulates of an image, millions", ylabel=f"{split} accuracy in %")
+    axes.set_xticks([macs / 1e6 for macs in costs.values()], [f"{macs / 1e6:,.1f}" for macs in costs.values()])
     axes.set_title("Mean over seeds, with its standard error")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")

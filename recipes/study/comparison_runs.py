@@ -143,9 +143,10 @@ def trained(run, output, threads):
 def record(run, directory, resumed, threads):
     """What `results.json` keeps of a finished run."""
     from ddnn_keras.runs import trainer
-    from ddnn_keras.runs.checkpoint import training_seconds
+    from ddnn_keras.runs.checkpoint import read_progress
 
     config = directory.read_config()
+    models = directory.teacher.model, directory.model  # a teacher was trained first
     return {
         "name": run.name,
         "method": run.method,
@@ -156,8 +157,7 @@ def record(run, directory, resumed, threads):
         **{name: config[name] for name in ("versions", "backend", "revision", "processor")},
         # The order of TensorFlow's sums depends on it.
         "threads": threads,
-        # With those of a teacher that was trained first.
-        "seconds": sum(training_seconds(run.model) for run in (directory.teacher, directory) if run.model.exists()),
+        "seconds": sum(read_progress(path)["seconds"] for path in models if path.exists()),
         "resumed": resumed,
         # Of the last epoch, as the images are varied: how far the networks fit them.
         "train": trainer.metrics_of_depths(directory.read_history()[-1], run.depths),

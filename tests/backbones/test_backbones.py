@@ -152,7 +152,7 @@ def test_mistakes_with_a_backbone_of_ones_own(examples):
         DDNN(depths=(3, 5), backbone=examples["PlainNet"](8), width=4)
     with pytest.raises(ValueError, match="`backbone` must be an object, not a class"):
         DDNN(depths=(3, 5), backbone=examples["PlainNet"])
-    with pytest.raises(ValueError, match=r"an object with DEPTHS, .* Received: backbone=<.*>"):
+    with pytest.raises(ValueError, match=r"an object with DEPTHS, .* Received: backbone=<.*>, which lacks DEPTHS"):
         DDNN(depths=(3, 5), backbone=object())
 
 

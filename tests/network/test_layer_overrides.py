@@ -134,5 +134,12 @@ def test_a_network_with_changed_layers_comes_back_as_the_same(change, tmp_path):
     assert loaded.evaluate(*DIGITS, verbose=0) == wanted
 
 
+def test_what_a_loaded_network_cannot_take_over_is_refused(tmp_path):
+    model = network()
+    model.get_layer("depth_8").enable_lora(2)
+    with pytest.raises(ValueError, match=r"^`enable_lora` must not be used: .* Received: depth_8$"):
+        model.save(tmp_path / "model.keras")
+
+
 def dropouts(model):
     return [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]

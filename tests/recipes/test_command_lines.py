@@ -19,9 +19,11 @@ for script in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("folder", ["recipes", "recipes/study", "export"])
-def test_a_wrong_flag_is_told_before_anything_heavy_is_imported(folder):
+@pytest.mark.parametrize(
+    ("folder", "count"), [("recipes", 7), ("recipes/study", 3), ("export", 7), ("tests/benchmarks", 1)]
+)
+def test_a_wrong_flag_is_told_before_anything_heavy_is_imported(folder, count):
     # What has a command line gives it its docstring.
     scripts = [str(path) for path in (ROOT / folder).glob("*.py") if "__doc__" in path.read_text()]
-    assert len(scripts) >= 3
+    assert len(scripts) == count
     python(PARSING, *scripts)

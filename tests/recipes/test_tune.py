@@ -60,6 +60,8 @@ def test_every_trial_starts_from_the_same_weights():
     first, second = searching.build(hp), searching.build(hp)
     for one, other in zip(first.get_weights(), second.get_weights()):
         np.testing.assert_array_equal(one, other)
+    searching.fit(hp, first, verbose=0)
+    assert int(first.optimizer.iterations) == 4 * (1293 // 400)
 
 
 def test_a_training_whose_loss_is_no_number_counts_as_an_accuracy_of_0_and_ends():
@@ -77,7 +79,7 @@ def test_a_training_whose_loss_is_no_number_counts_as_an_accuracy_of_0_and_ends(
     ("flags", "spaces"),
     [
         (["--search", "temperature", "kl_weight", "--learning-rate", "0.2"], {"temperature", "kl_weight"}),
-        (["--search", "attention_weight", "teacher", "--attention", "activation"], {"attention_weight", "teacher"}),
+        (["--search", "attention_weight", "teacher", "--attention", "activation"], {"activation_weight", "teacher"}),
     ],
 )
 def test_what_is_not_searched_has_the_value_of_its_flag(flags, spaces):

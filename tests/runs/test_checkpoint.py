@@ -7,7 +7,7 @@ import pytest
 
 from ddnn_keras import DDNN
 from ddnn_keras.backbones import make_backbone
-from ddnn_keras.runs.checkpoint import PROGRESS, Checkpoint, load_network, read_progress, resume, training_seconds
+from ddnn_keras.runs.checkpoint import PROGRESS, Checkpoint, load_network, read_progress, resume
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_a_file_of_other_making_does_not_tell_its_epoch(saved, tmp_path):
 
 
 def test_the_time_of_all_processes_adds_up(saved, tmp_path):
-    assert training_seconds(saved[1]) > 0
+    assert read_progress(saved[1])["seconds"] > 0
     path = tmp_path / "model.keras"
     # As if the first process had taken a thousand seconds.
     with zipfile.ZipFile(saved[1]) as source, zipfile.ZipFile(path, "w") as copy:
@@ -37,7 +37,7 @@ def test_the_time_of_all_processes_adds_up(saved, tmp_path):
     goes_on, _ = resume(path)
     images, labels = np.zeros((12, 8, 8, 1)), np.arange(12) % 10
     goes_on.fit(images, labels, batch_size=4, callbacks=[Checkpoint(path)], verbose=0)
-    assert training_seconds(path) > 1000
+    assert read_progress(path)["seconds"] > 1000
 
 
 def test_dropout_goes_on_as_if_never_interrupted(tmp_path):

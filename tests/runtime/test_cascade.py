@@ -57,7 +57,7 @@ def test_an_impossible_accuracy(runtime):
     images, labels = training()
     wrong = (labels[:70] + 1) % 10
     wrong[:15] = labels[:15]
-    sentence = r"^`accuracy` must be at most 0\.\d+, which the best depth reaches .* Received: acc"
+    sentence = r"^`accuracy` must be at most 0\.\d+, which the best cascade reaches .* Received: acc"
     with pytest.raises(ValueError, match=sentence) as error:
         Cascade.calibrate(runtime, images[:70], wrong, accuracy=0.99)
     alone = float(re.search(r"at most (\S+), ", str(error.value))[1])

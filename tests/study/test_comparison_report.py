@@ -57,8 +57,8 @@ def test_the_picture_shows_means_and_their_standard_errors(tmp_path):
     (axes,) = picture([*records(), record("once", 0, d8=0.5, d14=0.6)]).axes
     alone, ekd, once = axes.containers
     labels = [container.get_label() for container in axes.containers]
-    assert labels == ["alone", "ekd", "once"]
-    for container, means, error in ((alone, [82, 87], 2), (ekd, [84, 86], None), (once, [50, 60], 0)):
+    assert labels == ["alone, seeds: 3", "ekd, seeds: 3", "once, seeds: 1"]
+    for container, means, error in ((alone, [82, 87], 2), (ekd, [84, 86], None), (once, [50, 60], None)):
         line, _, (bars,) = container
         np.testing.assert_allclose(line.get_xydata()[:, 1], means)
         np.testing.assert_allclose(line.get_xydata()[:, 0] * 1e6, [8, 14])

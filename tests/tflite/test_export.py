@@ -9,6 +9,7 @@ import pytest
 from small_networks import converted, held_out, tiny_net, trained_net, training, untrained_ddnn
 
 from ddnn_keras.runtime import Runtime
+from ddnn_keras.runtime.digest import MARK, with_digest
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.metadata import read_metadata, write_metadata
 from ddnn_keras.tflite.export import export_subnets
@@ -70,9 +71,10 @@ def test_a_failed_verification_keeps_the_older_file_or_leaves_nothing(tmp_path):
     assert names(tmp_path) == ["net.json", "net.tflite"]
 
 
-def test_a_description_changes_no_output():
-    content, (images, _) = converted("none"), held_out(32)
-    described = write_metadata(content, FACTS)
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_a_description_and_a_digest_change_no_output(quantize):
+    content, (images, _) = converted(quantize), held_out(32)
+    described = with_digest(write_metadata(content, {**FACTS, "digest": MARK.decode()}))
     np.testing.assert_array_equal(LiteModel(described)(images), LiteModel(content)(images))
 
 
