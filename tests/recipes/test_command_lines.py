@@ -6,7 +6,6 @@ PARSING = """
 import contextlib, io, runpy, sys
 for script in sys.argv[1:]:
     sys.argv = [script, "--no-such-flag"]
-    sys.path.insert(0, script.rpartition("/")[0])
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
