@@ -16,6 +16,7 @@ import pathlib
 import shlex
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, run
+from ddnn_keras.runs.arguments import with_absolute_paths
 from ddnn_keras.runs.earlier_runs import finished_run, resumed, unused
 from ddnn_keras.runs.run_directory import RunDirectory, check_run
 
@@ -27,6 +28,7 @@ add("--run", help="the directory of a finished run; by default the newest in run
 add("--epochs", type=positive_integer, default=5, help="passes over the training images")
 # A twentieth of train.py's default: the network is to stay where it is, on the grid of 8 bits.
 add("--learning-rate", type=non_negative_number, default=0.0025, help="at the start of the cosine schedule")
+add("--dataset", help="where the run's photos lie now, if they have moved: folder:PATH")
 add("--output", help="the new run directory; by default the old one's name and _qat")
 add("--resume", metavar="RUN", help="goes on with the fine-tuning in this directory")
 
@@ -37,10 +39,9 @@ def main(arguments):
         arguments = resumed(run_directory, parser, "finetune_qat.py")
     else:
         source, saved = finished_run(arguments.run)
-        settings = settings_of(arguments, source, saved)
         folder = pathlib.Path(os.path.abspath(source.path))  # `.` has no name
         output = arguments.output or folder.with_name(f"{folder.name}_qat")
-        run_directory, arguments = unused(RunDirectory(output)), settings
+        run_directory, arguments = unused(RunDirectory(output)), settings_of(arguments, source, saved)
     from ddnn_keras.runs import finetuning, trainer  # not before: it takes seconds
     from ddnn_keras.runs.confusion import add_recall
 
@@ -62,13 +63,14 @@ def settings_of(arguments, source, saved):
         "precision": "float32",
         "teacher_epochs": 0,
         "source": str(source.model.absolute()),
+        "dataset": arguments.dataset or saved.dataset,
     }
     if hasattr(saved, "start"):
         from ddnn_keras.runs.finetuning import WEIGHT_DECAYS
 
         decay = WEIGHT_DECAYS["sgd"]
         settings |= {"head_epochs": 0, "patience": arguments.epochs, "optimizer": "sgd", "weight_decay": decay}
-    return argparse.Namespace(**settings)
+    return with_absolute_paths(argparse.Namespace(**settings))
 
 
 def rounded_network(arguments, images):

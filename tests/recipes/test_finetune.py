@@ -212,7 +212,11 @@ def test_what_comes_after_takes_it_like_any_run(finetuned, printed, photos, tmp_
     assert printed(*export).count("Verified: ") == 1
     picture = next(photos.rglob("*.png"))
     assert "digit_" in printed("export/run_tflite.py", run / "tflite/bundle_int8.tflite", picture)
-    printed("recipes/finetune_qat.py", "--run", run, "--epochs", 1)
+    # Its photos have moved.
+    shutil.copytree(photos, tmp_path / "moved")
+    printed("recipes/finetune_qat.py", "--run", run, "--epochs", 1, "--dataset", "folder:moved")
+    config = RunDirectory(run.with_name("run_qat")).read_config()
+    assert config["arguments"]["dataset"] == f"folder:{tmp_path}/moved"
     rounded = run.with_name("run_qat") / "model.keras"
     assert rounded.with_name("confusion.png").exists()
     assert printed(*export[:1], "--model", rounded, *export[3:]).count("Verified: ") == 1
