@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import tempfile
+import warnings
 
 # TensorFlow's, XLA's and JAX's logs would stand between our lines. Scripts import this module before them. With 0 in
 # the environment everything is shown.
@@ -109,6 +110,7 @@ def run(main, parser):
     arguments = parser.parse_args()
     # Not every terminal has all letters, and what lacks one is no mistake.
     sys.stdout.reconfigure(errors="replace")
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     try:
         main(arguments)
         sys.stdout.flush()
@@ -120,6 +122,8 @@ def run(main, parser):
         # One sentence, even where a library breaks its own into lines.
         parser.error(parser.with_flags(" ".join(str(error).split())))
     except KeyboardInterrupt:
+        if "--resume" in parser.format_usage():
+            print("Stopped: --resume with the run directory goes on.")
         sys.exit(130)
 
 

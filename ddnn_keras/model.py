@@ -19,8 +19,6 @@ from ddnn_keras.quantization_aware import fake_quantized
 from ddnn_keras.training import per_depth, tensorflow_speed
 from ddnn_keras.training.sum_of_terms import CompiledDistillation
 
-UNKNOWN_CARDINALITY = -2  # tf.data.UNKNOWN_CARDINALITY
-
 
 @keras.saving.register_keras_serializable("ddnn_keras")
 class DDNN(keras.Model):
@@ -139,7 +137,7 @@ class DDNN(keras.Model):
         Blocks that add to their input and keep its shape can be left out. Each depth keeps the first ones of every
         stage. All depths share the source's weights. After depths part, each has its own normalisation, which starts as
         a copy. So the full-net computes what the source computes, as logits. Layers that are frozen in the source are
-        trainable.
+        trainable, and those of augmentation are left out.
 
         Args:
             source: A functional `keras.Model` from one image to one output, with or without its classifier, such as
@@ -268,8 +266,8 @@ class DDNN(keras.Model):
         """Logits of every depth. With `distillation`, the features stay known to `compute_loss` until the next call."""
         inputs = keras.tree.map_structure(lambda images: build.with_static_shape(images, self.input_shape), inputs)
         if not self._compiled_distillation.metrics:
-            return super().call(inputs, training=training, mask=mask)
-        outputs = self._with_features.network.call(inputs, training=training, mask=mask)
+            return super().call(inputs, training=bool(training), mask=mask)
+        outputs = self._with_features.network.call(inputs, training=bool(training), mask=mask)
         vars(self._latest_pass).update(images=inputs, **outputs)
         return outputs["logits"]
 
@@ -507,7 +505,7 @@ def first_images(x):
     batch = [x]
     if isinstance(x, keras.utils.PyDataset):
         batch = x[0]
-    # It is a property where data is distributed.
-    elif callable(getattr(x, "cardinality", None)) and x.cardinality() != UNKNOWN_CARDINALITY:
+    # It is a property where data is distributed, and -2 is tf.data.UNKNOWN_CARDINALITY.
+    elif callable(getattr(x, "cardinality", None)) and x.cardinality() != -2:
         batch = next(iter(x.take(1)), [None])
     return batch[0] if isinstance(batch, list | tuple) else batch

@@ -160,6 +160,10 @@ class FakeQuantization(keras.layers.Layer):
         within = ops.where(inside, inputs, 0.0)
         return within + ops.stop_gradient(rounded - within)
 
+    def compute_output_shape(self, input_shape):
+        """The same, which Keras does not find out behind a product with a number."""
+        return input_shape
+
     def _observe(self, inputs):
         # The range always holds zero, because padding needs it.
         low, high = ops.minimum(ops.min(inputs), 0.0), ops.maximum(ops.max(inputs), SMALLEST_RANGE)

@@ -44,7 +44,7 @@ def main(arguments):
     for name, chosen in {**{f"depth {depth}": {depth: 0.0} for depth in runtime.depths}, "cascade": thresholds}.items():
         (validated, _), (tested, cost) = validation.accuracy_and_cost(chosen), test.accuracy_and_cost(chosen)
         rows.append([name, f"{validated:.2%}", f"{tested:.2%}", f"{cost:.2f}"])
-    print_table(["", "validation", "test", "mean cost"], rows)
+    print_table(["", f"validation ({images.num_validation})", f"test ({images.num_test})", "cost / deepest's"], rows)
     target = bundle.with_suffix(".cascade.json")
     write_json(target, list(thresholds.items()))
     print(f"Thresholds: {target} {thresholds}")

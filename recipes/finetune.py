@@ -24,7 +24,7 @@ from ddnn_keras.runs.run_directory import RunDirectory, new_output
 def existing_start(text):
     """A name that is known, or a file."""
     if text not in PUBLISHED and text.partition(":")[0] not in ("keras", "hub") and not pathlib.Path(text).is_file():
-        raise argparse.ArgumentTypeError(f"{text} is none of {start}")
+        raise argparse.ArgumentTypeError(f"{text} is no file, and none of {start}")
     return text
 
 

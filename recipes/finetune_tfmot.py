@@ -16,8 +16,9 @@ import pathlib
 
 from ddnn_keras.command_line import ArgumentParser, non_negative_number, positive_integer, print_table, run
 from ddnn_keras.depths import output_key
-from ddnn_keras.runs.arguments import add_flags
-from ddnn_keras.runs.earlier_runs import finished_run, images_of_run
+from ddnn_keras.runs.arguments import add_flags, load_images
+from ddnn_keras.runs.earlier_runs import finished_run
+from ddnn_keras.runs.run_directory import check_run
 from ddnn_keras.tflite.modes import MODES
 
 TECHNIQUES = ["prune", "cluster", "prune_cluster"]
@@ -54,7 +55,8 @@ def main(arguments):
     except ModuleNotFoundError as error:
         raise ValueError(f'needs {error.name}: pip install "ddnn_keras[tensorflow,recipes,optimization]"') from error
     subnet, full_net = network.subnet(depth), network.subnet(list(network.depths)[-1])
-    images = images_of_run(run_directory)
+    images = load_images(saved)
+    check_run(run_directory, images)
     # As the run was trained: finetune.py lets all classes count the same.
     weights = class_weights(images) if hasattr(saved, "start") else [1.0] * images.num_classes
     settings = {"batch_size": saved.batch_size, "seed": saved.seed, "class_weights": weights, **vars(arguments)}

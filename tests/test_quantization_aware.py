@@ -97,6 +97,17 @@ def test_ranges_begin_with_the_mean_of_batches_that_fit_into_memory():
     assert float(first.high) == pytest.approx(np.mean(extremes), rel=1e-5)
 
 
+def test_a_product_with_a_number_as_in_mobilenet_v3():
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2)(image)
+    x = keras.layers.Add()([x, keras.layers.Conv2D(4, 3, padding="same")(x) * (1 / 6)])
+    source = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+    model = DDNN.from_keras(source, depths=1, preprocessing=None)
+    images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
+    (found,), (wanted,) = (network(images).values() for network in (quantization_aware(model, images), model))
+    np.testing.assert_allclose(found, wanted, atol=0.05 * np.abs(wanted).max())
+
+
 def test_a_frozen_network_computes_the_same_and_nothing_of_it_moves():
     model, images = quantization_aware(trained_ddnn(), training()[0][:32]), held_out(20)[0]
     model.trainable, before = False, model.get_weights()

@@ -137,6 +137,9 @@ def reverse_colours(convolution):
 
 def layer_on_path(layer, path, scales_convolution):
     """The counterpart of a source's layer: shared, private to the path, or without weights."""
+    # Augmentation, which Keras applies where a call does not say `training`; and what a nested model begins with.
+    if type(layer).__name__.startswith(("Rand", "ConvertToTensor")):
+        return lambda x, *_, **__: x
     if not isinstance(layer, keras.Layer):
         return layer
     if isinstance(layer, keras.layers.Lambda):

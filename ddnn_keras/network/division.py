@@ -33,11 +33,6 @@ class Segment:
         """The tensor that leaves."""
         return self.nodes[-1].output_tensors[0]
 
-    @property
-    def macs(self):
-        """Its multiply-accumulates."""
-        return sum(map(macs_of_call, self.nodes))
-
 
 @dataclasses.dataclass(frozen=True)
 class Division:
@@ -118,7 +113,7 @@ def spread_depths(division, count):
     while tuple(blocks) != division.blocks:
         left = [stage for stage, all_blocks in enumerate(division.blocks) if blocks[stage] < all_blocks]
         emptiest = min(left, key=lambda stage: blocks[stage] / division.blocks[stage])
-        costs.append(costs[-1] + division.stages[emptiest][blocks[emptiest]].macs)
+        costs.append(costs[-1] + sum(map(macs_of_call, division.stages[emptiest][blocks[emptiest]].nodes)))
         blocks[emptiest] += 1
         chain.append(tuple(blocks))
     if not 1 <= count <= len(chain):

@@ -43,10 +43,10 @@ def preprocessing_of(source, preprocessing="auto"):
         return Preprocessing(*preprocessing)
     if preprocessing != "auto" and preprocessing in MODES:
         return MODES[preprocessing]
-    allowed = "None, '0..1', 'tf', 'torch', 'caffe' or a mean and a deviation"
+    allowed = "None, '0..1' (pixels divided by 255), 'tf', 'torch', 'caffe' or a mean and a deviation"
     if preprocessing != "auto":
         raise ValueError(f"`preprocessing` must be {allowed}. Received: preprocessing={preprocessing!r}")
-    operations = without_nesting(source).operations
+    operations = [one for one in without_nesting(source).operations if type(one).__name__ != "ConvertToTensor"]
     before_kernels = list(itertools.takewhile(lambda operation: not has_kernel(operation), operations))
     if any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in before_kernels):
         return MODES[None]

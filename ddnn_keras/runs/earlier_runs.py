@@ -81,10 +81,7 @@ def network_of_file(file, model=None):
 
 
 def images_of_network(path, arguments, image_shape, num_classes):
-    """The data set that the network in a file was trained on, or the one that `arguments` name.
-
-    `arguments` have `dataset`, `data_dir` and `manual_dir`. The run in the file's folder tells what they leave open.
-    """
+    """The data set that `arguments` name. What they leave open, the run in the folder of the network's file tells."""
     run_directory = RunDirectory(path.parent)
     if not (arguments.dataset or run_directory.config.is_file()):
         raise ValueError(f"--dataset must be given: {path} lies in no run directory that tells its data.")
@@ -106,11 +103,6 @@ def images_of_network(path, arguments, image_shape, num_classes):
         check_run(run_directory, images)
     elif run_directory.config.is_file():
         check_facts(run_directory, {"class_names": images.class_names})
-    return images
-
-
-def images_of_run(run_directory):
-    """The data set that a run was trained on, in the same split."""
-    images = load_images(argparse.Namespace(**run_directory.read_config()["arguments"]))
-    check_run(run_directory, images)
+        if run_directory.read_config().get("checksum", images.checksum) != images.checksum:
+            print(f"{arguments.dataset} has other photos than {run_directory.path}, which may know some of them.")
     return images

@@ -50,7 +50,7 @@ def settled_images(arguments):
     epochs = arguments.epochs or min(max(IMAGES_SEEN // images.num_train, FEWEST_EPOCHS), MOST_EPOCHS)
     for name, value in {
         "epochs": epochs,
-        "head_epochs": min(tenth(epochs), epochs - 1),
+        "head_epochs": min(max(1, epochs // 10), epochs - 1),
         "patience": max(3, epochs // 3),
         "batch_size": min(BATCH_SIZE, images.num_train),
         "learning_rate": LEARNING_RATES[arguments.optimizer],
@@ -61,11 +61,6 @@ def settled_images(arguments):
     if arguments.head_epochs >= arguments.epochs:
         raise ValueError(f"--head-epochs must be fewer than the {arguments.epochs} --epochs.")
     return images
-
-
-def tenth(epochs):
-    """How long the classifiers are trained by default, and how long the warm-up of all layers is."""
-    return max(1, epochs // 10)
 
 
 def fit(model, arguments, images, run_directory, first_epoch, share):
@@ -101,7 +96,7 @@ def optimizer(arguments, steps_per_epoch):
     """The optimizer for all layers, with a warm-up and a cosine to zero."""
     steps = (arguments.epochs - arguments.head_epochs) * steps_per_epoch
     # finetune_qat.py says how many. At most half of a short training.
-    warmup_epochs = vars(arguments).get("warmup_epochs", tenth(arguments.epochs))
+    warmup_epochs = vars(arguments).get("warmup_epochs", max(1, arguments.epochs // 10))
     schedule = trainer.schedule(arguments.learning_rate, min(warmup_epochs * steps_per_epoch, steps // 2), steps)
     made = OPTIMIZERS[arguments.optimizer](schedule, arguments.weight_decay)
     made.exclude_from_weight_decay(var_names=NOT_DECAYED)

@@ -48,7 +48,7 @@ def divided_network(arguments, images):
             source.load_weights(arguments.weights)
     # Whoever downloads may fail in many ways.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"--start {arguments.start} cannot be loaded: {reason} (Without a network, --weights FILE gives weights.)"
         ) from error

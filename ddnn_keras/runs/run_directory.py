@@ -92,10 +92,7 @@ def data_facts(images):
 
 
 def check_run(run_directory, images):
-    """Raises a `ValueError` if a run was trained on another number of images than these, other names or other classes.
-
-    Where files were added or renamed, others are held out for validation and test, and the run has seen some of them.
-    """
+    """Raises a `ValueError` if a run was trained on other images than these: it would know some that are held out."""
     check_facts(run_directory, data_facts(images))
 
 

@@ -5,13 +5,15 @@ into the bias, layer by layer (Nagel et al. 2019, https://arxiv.org/abs/1906.047
 speed stay, and so do the weights that depths share.
 """
 
+import copy
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ddnn_keras.runtime.interpreter import LiteModel
 from ddnn_keras.runtime.tflite_file import ABSENT, operators, parse, serialize
 from ddnn_keras.tflite.layer_errors import traced_interpreter
-from ddnn_keras.tflite.weight_sharing import Graph
+from ddnn_keras.tflite.weight_sharing import Graph, drop_unused_buffers
 
 MEASURED = 50  # calibration images, at most
 DTYPES = {schema.TensorType.INT32: "int32", schema.TensorType.INT64: "int64"}
@@ -25,14 +27,23 @@ def with_corrected_biases(content, network, images):
     graph, exact_graph = (Graph(one, one.subgraphs[0]) for one in (tree, exact_tree))
     exact_layers = exact_graph.weighted_operators()
     means = channel_means(network, [exact.operator.inputs[0] for exact in exact_layers], images)
+    taken = {}
     for rounded, exact in zip(graph.weighted_operators(), exact_layers, strict=True):
-        _, _, *bias = rounded.operator.inputs
+        image, weights, *bias = rounded.operator.inputs
         # A layer that is kept in float32 has no integers there.
         if bias and bias[0] != ABSENT and (tensor := graph.tensors[bias[0]]).type in DTYPES:
+            scale = np.multiply(graph.tensors[image].quantization.scale, rounded.tensor.quantization.scale)
             shifts = shifts_of_means(rounded, exact.values, means[exact.operator.inputs[0]])
-            steps = np.rint(shifts / np.asarray(tensor.quantization.scale)).astype(DTYPES[tensor.type])
-            buffer = tree.buffers[tensor.buffer]
-            buffer.data = (np.frombuffer(buffer.data, steps.dtype) - steps).view("uint8")
+            steps = np.rint(shifts / scale).astype(DTYPES[tensor.type])
+            # Layers without a bias have one tensor of zeros together, or its buffer.
+            if bias[0] in taken:
+                tensor = copy.deepcopy(tensor)
+                rounded.operator.inputs = [image, weights, len(graph.tensors)]
+                graph.tensors.append(tensor)
+            values = taken.setdefault(bias[0], np.frombuffer(tree.buffers[tensor.buffer].data, steps.dtype))
+            tensor.quantization.scale, tensor.buffer = scale, len(tree.buffers)
+            tree.buffers.append(schema.BufferT(data=(values - steps).view("uint8")))
+    drop_unused_buffers(tree)
     return serialize(tree)
 
 

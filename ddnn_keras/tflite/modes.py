@@ -86,10 +86,7 @@ MODES = {
 
 
 def mode_named(quantize, io_dtype=None, kept=()):
-    """The row of `MODES` called `quantize`, with one type of input and output. By default that is its first.
-
-    `kept` are layers that compute in float32, by `named_operators`' names.
-    """
+    """The row of `MODES` called `quantize`, with one type of input and output, by default its first, and `kept`."""
     if quantize not in MODES:
         raise ValueError(f"`quantize` must be one of {', '.join(MODES)}. Received: {quantize!r}")
     mode = MODES[quantize]

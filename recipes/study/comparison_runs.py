@@ -111,10 +111,7 @@ def print_accuracies(record, split):
 
 
 def finished(runs, output, jobs):
-    """Trains `jobs` networks at a time, and gives the record of each when it is done.
-
-    If one fails, those that have begun still end, and the next call takes them up.
-    """
+    """Trains `jobs` networks at a time, and gives the record of each when it is done."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:

@@ -124,6 +124,13 @@ def test_images_in_other_formats_are_passed_over_with_a_warning(tmp_path):
     assert images.num_train + images.num_validation + images.num_test == 20
 
 
+def test_a_class_that_is_too_small_to_be_tested_is_told(tmp_path):
+    numbered_images(tmp_path, 20)
+    numbered_images(tmp_path, 2, start=20, classes=("eel",))
+    with pytest.warns(UserWarning, match=r"^eel has 2 images\. It needs 3 to be validated and tested\.$"):
+        data.load(f"folder:{tmp_path}", image_size=8)
+
+
 def test_every_class_is_held_out(tmp_path):
     numbered_images(tmp_path, 40, classes=("cat",))
     numbered_images(tmp_path, 4, start=40, classes=("dog",))

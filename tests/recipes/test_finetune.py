@@ -219,7 +219,10 @@ def test_what_comes_after_takes_it_like_any_run(finetuned, printed, photos, tmp_
     assert config["arguments"]["dataset"] == f"folder:{tmp_path}/moved"
     rounded = run.with_name("run_qat") / "model.keras"
     assert rounded.with_name("confusion.png").exists()
-    assert printed(*export[:1], "--model", rounded, *export[3:]).count("Verified: ") == 1
+    shutil.copy(picture, tmp_path / "moved" / picture.parent.name / "one_more.png")
+    shown = printed(*export[:1], "--model", rounded, *export[3:], "--dataset", "folder:moved")
+    assert f"folder:moved has other photos than {run}_qat, which may know some of them." in shown
+    assert shown.count("Verified: ") == 1
 
 
 @pytest.mark.slow
@@ -247,7 +250,7 @@ def test_starts_with_weights_of_files(photos, tmp_path):
     [
         (["--start", "keras:MobileNet9"], "--start keras:MobileNet9 cannot be loaded: keras.applications has no M"),
         (["--start", ROOT / "setup.cfg"], "setup.cfg cannot be loaded: "),
-        (["--start", "MobileNetV2"], "argument --start: MobileNetV2 is none of efficientnet_lite0, "),
+        (["--start", "MobileNetV2"], "argument --start: MobileNetV2 is no file, and none of efficientnet_lite0, "),
         (["--start", "efficientnet_lite0"], "--preprocessing must be auto for this start. Received: tf"),
         (
             ["--start", "efficientnet_lite0", "--preprocessing", "auto", "--depths", 4],

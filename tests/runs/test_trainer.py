@@ -1,6 +1,10 @@
 import functools
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 
 import filelock
 import keras
@@ -74,6 +78,17 @@ def test_a_killed_run_ends_with_the_history_of_an_uninterrupted_one(finished_run
     assert (run / "history.csv").read_bytes() == (finished_run / "history.csv").read_bytes()
     assert (run / "metrics.json").read_bytes() == (finished_run / "metrics.json").read_bytes()
     assert {path.name for path in run.iterdir()} == FILES
+
+
+@pytest.mark.slow
+def test_who_interrupts_a_training_is_told_how_it_goes_on(tmp_path):
+    command = [sys.executable, ROOT / "recipes/train.py", *TINY, "--epochs", 99, "--output", tmp_path / "run"]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as process:
+        while not RunDirectory(tmp_path / "run").read_history():
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        printed = process.communicate(timeout=100)[0]
+    assert (process.returncode, printed.splitlines()[-1]) == (130, "Stopped: --resume with the run directory goes on.")
 
 
 @pytest.mark.slow

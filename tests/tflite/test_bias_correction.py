@@ -17,6 +17,17 @@ LAYERS = {
 }
 
 
+def shifts_before_and_after(network, images, mode):
+    """The largest shift of a channel's mean, without and with corrected biases."""
+    with saved(network, "logits") as folder:
+        plain = converted(converter(folder, "logits", MODES[mode], images))
+        exact = converted(converter(folder, "logits", MODES["none"]))
+    corrected = with_corrected_biases(plain, exact, images)
+    assert len(corrected) < len(plain) + 100 * sum(bool(layer.weights) for layer in network.layers)
+    expected = LiteModel(exact)(images)
+    return [np.abs(np.mean(LiteModel(found)(images) - expected, axis=0)).max() for found in (plain, corrected)]
+
+
 # With int8, activations are rounded more coarsely than these weights.
 @pytest.mark.parametrize(("kind", "mode"), [("convolution", "int8"), *((kind, "int16x8") for kind in LAYERS)])
 def test_the_mean_of_every_channel(kind, mode):
@@ -28,13 +39,20 @@ def test_the_mean_of_every_channel(kind, mode):
     # A large weight makes large steps. A bias of 0 would not be in the file.
     layer.set_weights([np.where(kernel == kernel.max(), 20, kernel), bias + 1])
     images = np.random.default_rng(0).uniform(0, 255, (40, 8, 8, 4)).astype("float32")
-    with saved(network, "logits") as folder:
-        plain = converted(converter(folder, "logits", MODES[mode], images))
-        exact = converted(converter(folder, "logits", MODES["none"]))
-    corrected = with_corrected_biases(plain, exact, images)
-    shifts = [
-        np.abs(np.mean(LiteModel(content)(images) - LiteModel(exact)(images), axis=0)).max()
-        for content in (plain, corrected)
-    ]
-    assert shifts[1] < shifts[0] / 5
-    assert len(corrected) < len(plain) + 100
+    plain, corrected = shifts_before_and_after(network, images, mode)
+    assert corrected < plain / 5
+
+
+@pytest.mark.parametrize("mode", ["int8", "int16x8"])
+def test_layers_without_a_bias_which_have_one_tensor_of_zeros_together(mode):
+    keras.utils.set_random_seed(0)
+    image = x = keras.Input((8, 8, 4))
+    for _ in range(3):
+        layer = keras.layers.Conv2D(4, 3, use_bias=False)
+        x = keras.layers.ReLU()(layer(x))
+        (kernel,) = layer.get_weights()
+        layer.set_weights([np.where(kernel == kernel.max(), 5, np.abs(kernel))])
+    network = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
+    images = np.random.default_rng(0).uniform(0, 255, (40, 8, 8, 4)).astype("float32")
+    plain, corrected = shifts_before_and_after(network, images, mode)
+    assert corrected < plain / 4

@@ -45,7 +45,7 @@ def read(location, options):
     """
     root = pathlib.Path(location).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}.")
+        raise FileNotFoundError(f"There is no folder {root}. If it has moved, give its new place.")
     found = [part for part in PARTS if (root / part).is_dir()]
     check_parts(root, folders_in(root), found)
     if found and (len(found) == 1 or "train" not in found):
@@ -70,6 +70,9 @@ def read(location, options):
             f"There are no images in the folder of class {empty[0]} in {class_root}: "
             f"{', '.join(sorted(SUFFIXES))} count."
         )
+    if not found and (counts := np.bincount(listed["train"][1])).min() < 3:
+        name = class_names[counts.argmin()]
+        warnings.warn(f"{name} has {counts.min()} images. It needs 3 to be validated and tested.", stacklevel=2)
     if "test" not in listed:
         listed |= parted(*listed["train"], "test", TEST_FRACTION, TEST_SEED)
     if "validation" not in listed:
