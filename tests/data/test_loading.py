@@ -48,7 +48,7 @@ def test_the_seed_of_load_chooses_the_validation_images(digits):
         (lambda digits: digits.calibration_images(1294), r"`count` must be from 1 to 1293, .* Received: 1294"),
         (lambda _: data.load("digits", validation_fraction=1), r"`validation_fraction` must be .* Received: 1"),
         (lambda _: data.load("digits", validation_fraction=0.9999), r"Holding out the fraction 0.9999 leaves none .*"),
-        (lambda _: data.load("folder:/nowhere"), "There is no folder /nowhere"),
+        (lambda _: data.load("folder:/nowhere"), "There is no folder /nowhere. If it has moved, give its new place."),
         (lambda _: data.load("npz:/nowhere.npz"), r"There is no file /nowhere\.npz"),
         (lambda _: data.load("digits", image_size=8.5), r"`image_size` must be .* or None. Received: 8.5"),
         (lambda _: data.load("digits", train_images=1294), r"`train_images` must be from 1 to 1293, .* Received: 1294"),
