@@ -85,6 +85,7 @@ def test_who_interrupts_a_training_is_told_how_it_goes_on(tmp_path):
     command = [sys.executable, ROOT / "recipes/train.py", *TINY, "--epochs", 99, "--output", tmp_path / "run"]
     with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as process:
         while not RunDirectory(tmp_path / "run").read_history():
+            assert process.poll() is None, "the training ended before it could be interrupted"
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         printed = process.communicate(timeout=100)[0]
